@@ -1,0 +1,107 @@
+"""Batches of images, as a function of the step alone: whoever knows (seed, step) knows the batch, so a resumed run needs no more.
+
+Images stay uint8 until they are on the device. They live there when they fit; else a thread gathers them ahead of time.
+"""
+
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor
+
+SHARE_OF_MEMORY = 0.25  # of the device's free memory that the images may take
+AHEAD = 3  # batches gathered before they are needed
+
+
+def mix(*numbers: int) -> int:
+    """One seed from several, such that neighbours share nothing (numpy's SeedSequence)."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B images of the training split."""
+
+    rows: np.ndarray  # (B,) int64, rows of Dataset.pixels
+    pixels: Tensor  # (B, C, H, W) uint8, on the device
+
+
+class Batches:
+    """An endless sequence of shuffled batches; an epoch visits every image once, save a rest too small for a batch.
+
+    pixels: (N, C, H, W) uint8, an array or a memory map. rows: the images to use, (n,).
+    """
+
+    def __init__(self, pixels: np.ndarray, rows: np.ndarray, size: int, seed: int, device: torch.device):
+        self.rows, self.seed, self.device = rows, seed, device
+        self.size = min(size, len(rows))
+        self.per_epoch = len(rows) // self.size
+        self.source = pixels
+        self.resident = resident(pixels, rows, device)
+        self.epoch, self.order = -1, np.empty(0, np.int64)
+
+    def at(self, step: int) -> Batch:
+        """The batch of a step, counted from 0."""
+        epoch, position = divmod(step, self.per_epoch)
+        if epoch != self.epoch:
+            self.epoch, self.order = epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self.rows))
+        chosen = self.order[position * self.size : (position + 1) * self.size]
+        if self.resident is not None:
+            return Batch(self.rows[chosen], self.resident[torch.from_numpy(chosen).to(self.device)])
+        rows = self.rows[chosen]
+        return Batch(rows, torch.from_numpy(self.source[rows]).to(self.device))
+
+    def since(self, step: int) -> Iterator[Batch]:
+        """Batches from a step on, without end."""
+        if self.resident is not None:
+            while True:
+                yield self.at(step)
+                step += 1
+        yield from ahead(self, step)
+
+
+def resident(pixels: np.ndarray, rows: np.ndarray, device: torch.device) -> Tensor | None:
+    """The chosen images on the device, (n, C, H, W) uint8, or None where they would take too much of its memory."""
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    if len(rows) * int(np.prod(pixels.shape[1:])) > SHARE_OF_MEMORY * free:
+        return None
+    return torch.from_numpy(np.ascontiguousarray(pixels[rows])).to(device)
+
+
+def ahead(batches: Batches, step: int) -> Iterator[Batch]:
+    """Batches gathered by a thread, so that reading the disk overlaps with the step; the thread ends with the iterator."""
+    ready: queue.Queue[Batch | BaseException] = queue.Queue(AHEAD)
+    closed = threading.Event()
+
+    def put(item: Batch | BaseException) -> bool:
+        while not closed.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def gather() -> None:
+        try:
+            now = step
+            while put(batches.at(now)):
+                now += 1
+        except BaseException as error:  # noqa: BLE001 - it is raised again where the batch is asked for
+            put(error)
+
+    thread = threading.Thread(target=gather, name="vaekit-gather", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item = ready.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        closed.set()
+        thread.join()

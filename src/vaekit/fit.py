@@ -1,0 +1,328 @@
+"""Carry out a training in a run folder: log, validate, save, resume, survive.
+
+start(run, data, recipe) writes run.json;  fit(run, data) trains from there, or goes on from the last snapshot.
+"""
+
+import contextlib
+import importlib.metadata
+import platform
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from . import execution as running
+from .batches import Batches
+from .data import Dataset
+from .errors import DataError, Diverged, Stopped, UsageError
+from .execution import Execution
+from .library import build, describe
+from .model import VAE
+from .objectives import Objective
+from .recipes import Recipe
+from .run import Run
+from .trace import At
+from .train import NonFinite, State, Step, losses, picture, train, validate
+from .training import Training
+
+LOG_EVERY = 50  # steps
+SNAPSHOT_SECONDS = 60.0
+DISTRIBUTIONS = ("vaekit", "torch", "numpy", "pillow", "safetensors", "scikit-learn")
+
+
+class Watcher(Protocol):
+    """Whoever wants to see a training go by: the progress bar, a logger, the studio."""
+
+    def started(self, run: Run, training: Training, state: State, execution: Execution, speed: float) -> None: ...
+
+    def logged(self, record: dict[str, Any], fraction: float) -> None: ...
+
+    def said(self, message: str) -> None: ...
+
+
+class Silent:
+    """Watches nothing."""
+
+    def started(self, run: Run, training: Training, state: State, execution: Execution, speed: float) -> None: ...
+
+    def logged(self, record: dict[str, Any], fraction: float) -> None: ...
+
+    def said(self, message: str) -> None: ...
+
+
+def start(run: Run, data: Dataset, recipe: Recipe, command: str = "") -> None:
+    """Describe the training in run.json, with all that is needed to do it again.
+
+    Raises UsageError where the folder already holds another training, DataError where there is nothing to train on.
+    """
+    train_rows = data.splits["train"]
+    if len(train_rows) < 2 or not len(data.splits["validation"]):
+        counts = {name: len(rows) for name, rows in data.splits.items()}
+        raise DataError(f"{data.name} has {counts} pictures; training needs 2 or more, and 1 to validate. Add pictures.")
+    recipe.training.epoch = len(train_rows)
+    described = {
+        "data": data.description
+        | {"name": data.name, "digest": data.digest, "image": list(data.image), "train": len(train_rows)},
+        "model": describe(recipe.model),
+        "objective": describe(recipe.objective),
+        "training": describe(recipe.training),
+    }
+    if run.exists:
+        check_same(run, described)
+        return
+    run.describe(described | provenance(command))
+
+
+def check_same(run: Run, described: dict[str, Any]) -> None:
+    """A run folder holds one training: the same command goes on with it, another one must not."""
+    old = run.description
+    for key, value in described.items():
+        if old[key] != value:
+            parts = (old[key], value)
+            changed = sorted({name for part in parts for name in part if parts[0].get(name) != parts[1].get(name)})
+            raise UsageError(
+                f"{run.path} already holds another training: its {key} differs in {', '.join(changed)}. "
+                f"Give another --out, or go on with it as it was: vaekit resume {run.path}"
+            )
+
+
+def provenance(command: str) -> dict[str, Any]:
+    """Where and with what a run was made."""
+    return {
+        "command": command,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "versions": {name: importlib.metadata.version(name) for name in DISTRIBUTIONS} | {"python": platform.python_version()},
+        "commit": commit_of(Path(__file__).parent),
+        "machine": {"platform": platform.platform(), "processors": running.available_threads()},
+        "status": "new",
+    }
+
+
+def commit_of(folder: Path) -> str | None:
+    """The commit of a source checkout, None for an installed package."""
+    try:
+        asked = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return asked.stdout.strip() or None
+
+
+def fit(run: Run, data: Dataset, watcher: Watcher | None = None, snapshot_seconds: float = SNAPSHOT_SECONDS) -> None:
+    """Train what run.json describes until its budget is spent, from the last snapshot where there is one.
+
+    Raises Stopped (130 after SIGINT, 75 after SIGTERM) with everything saved, Diverged after a second non-finite step, DataError
+    when the data are not those that the run began with, VaekitError when another process writes into the folder.
+    """
+    with run.lock(), signals() as caught:
+        Fitting(run, data, watcher or Silent(), snapshot_seconds, caught).finish()
+
+
+class Fitting:
+    """One sitting of a training."""
+
+    def __init__(self, run: Run, data: Dataset, watcher: Watcher, snapshot_seconds: float, caught: list[int]):
+        self.run, self.data, self.watcher, self.snapshot_seconds, self.caught = run, data, watcher, snapshot_seconds, caught
+        description = run.description
+        if data.digest != description["data"]["digest"]:
+            raise DataError(
+                f"{run.path} was begun on data with digest {description['data']['digest'][:12]}, these have {data.digest[:12]}. "
+                "Restore the pictures as they were, or train into another folder."
+            )
+        self.training: Training = build(description["training"])
+        torch.manual_seed(self.training.seed)
+        model: VAE = build(description["model"])
+        objective: Objective = build(description["objective"])
+        device = running.find_device(self.training.device)
+        self.state = State.start(model, objective, self.training, device)
+        self.batches = Batches(data.pixels, data.splits["train"], self.training.batch_size, self.training.seed, device)
+        self.execution, speed = self.choose(description)
+        self.execution.apply()
+        snapshot = run.load_state()
+        if snapshot:
+            self.state.restore(*snapshot)
+            run.rewind_log(self.state.notes["log_size"])
+            self.tally = Tally(**self.state.notes["tally"])
+        else:
+            self.state.notes |= {"best": None, "stale": 0, "retries": 0, "finished": False}
+            self.tally = Tally()
+            self.save()
+        watcher.started(run, self.training, self.state, self.execution, speed)
+
+    def choose(self, description: dict[str, Any]) -> tuple[Execution, float]:
+        """How to run a step: as the run began, so that it can go on with the same bits, else the fastest way."""
+        batch, state = self.batches.at(self.state.step), self.state
+
+        def step(execution: Execution):
+            forward = execution.compiled(lambda pixels: losses(state.model, state.objective, picture(pixels), At(0), execution))
+
+            def once() -> None:
+                torch.manual_seed(0)
+                forward(batch.pixels)[0]["loss"].backward()
+                state.model.zero_grad()
+
+            return once
+
+        if "execution" in description:
+            chosen = Execution(**description["execution"] | {"device": torch.device(description["execution"]["device"])})
+            return chosen, description["speed"]
+        chosen, speed = running.choose(self.training, step, len(batch.rows))
+        self.run.describe(description | {"execution": chosen.describe(), "speed": round(speed, 1), "status": "running"})
+        return chosen, speed
+
+    def finish(self) -> None:
+        """Train to the end of the budget; on a non-finite step, once more from the last snapshot at half the rate."""
+        while not self.state.notes["finished"]:
+            try:
+                self.go_on()
+            except NonFinite as error:
+                self.roll_back(error)
+        self.mark("finished")
+
+    def go_on(self) -> None:
+        state, run = self.state, self.run
+        saved = time.monotonic()
+        interval = self.training.validation_interval
+        for step in train(state, self.batches, self.training, self.execution):
+            self.tally.add(step)
+            if step.number % LOG_EVERY == 0 or step.number == 1:
+                self.log("train", self.tally.flush(), step.fraction, learning_rate=step.learning_rate)
+            if state.images // interval > (state.images - self.batches.size) // interval:
+                self.validate(step.fraction)
+                saved = 0.0
+                if self.training.patience is not None and state.notes["stale"] >= self.training.patience:
+                    self.watcher.said(f"No better validation loss in {state.notes['stale']} validations: stopped early.")
+                    break
+            if self.caught:
+                self.save()
+                self.stop()
+            if time.monotonic() - saved >= self.snapshot_seconds:
+                self.save()
+                saved = time.monotonic()
+        self.validate(1.0)
+        run.save_weights(state.average, last=True, images=state.images)
+        state.notes["finished"] = True
+        self.save()
+
+    def validate(self, fraction: float) -> None:
+        """Measure the averaged weights; keep them where their loss is the best so far."""
+        state, rows = self.state, self.data.splits["validation"]
+        values = validate(state.average, state.objective, self.pixels_of("validation"), len(rows), self.training.seed)
+        self.log("validation", values, fraction)
+        best = state.notes["best"]
+        if best is None or values["loss"] < best:
+            state.notes |= {"best": values["loss"], "stale": 0}
+            self.run.save_weights(state.average, images=state.images, validation=values)
+        else:
+            state.notes["stale"] += 1
+
+    def pixels_of(self, split: str):
+        rows = self.data.splits[split]
+
+        def pixels(part: slice) -> Tensor:
+            return torch.from_numpy(self.data.take(rows[part])).to(self.execution.device)
+
+        return pixels
+
+    def log(self, split: str, values: dict[str, float], fraction: float, **more: float) -> None:
+        state = self.state
+        record = {
+            "split": split,
+            "step": state.step,
+            "images": state.images,
+            "seconds": round(state.seconds, 2),
+            **values,
+            **more,
+        }
+        self.run.append(record)
+        self.watcher.logged(record, fraction)
+
+    def save(self) -> None:
+        notes = {"log_size": self.run.log_size, "tally": self.tally.describe()}
+        self.state.notes |= notes
+        self.run.save_state(self.state.tensors(), self.state.position())
+
+    def stop(self) -> None:
+        number = self.caught[0]
+        self.mark("stopped")
+        code = 130 if number == signal.SIGINT else 75
+        raise Stopped(f"Stopped after {self.state.images:,} images, all saved. Go on: vaekit resume {self.run.path}", code)
+
+    def mark(self, status: str) -> None:
+        self.run.describe({**self.run.description, "status": status})
+
+    def roll_back(self, error: NonFinite) -> None:
+        files = [str(self.data.files[row]) for row in error.batch.rows]
+        about = {"step": error.step, "where": error.where, "files": files, "rate_scale": self.state.rate_scale}
+        kept = self.run.save_diverged({"pixels": error.batch.pixels}, about)
+        told = f"{error} The batch is in {kept}, its first files: {', '.join(files[:3])}."
+        snapshot = self.run.load_state()
+        if self.state.notes["retries"] or snapshot is None:
+            self.mark("diverged")
+            raise Diverged(
+                f"{told} It happened again at half the learning rate. Try a smaller --learning-rate or --precision fp32."
+            )
+        self.state.restore(*snapshot)
+        self.state.notes["retries"] += 1
+        self.state.rate_scale *= 0.5
+        self.run.rewind_log(self.state.notes["log_size"])
+        self.tally = Tally(**self.state.notes["tally"])
+        self.save()
+        self.watcher.said(f"{told} Rolled back to {self.state.images:,} images; trying once more at half the rate.")
+
+
+class Tally:
+    """Means of what steps computed since the last line of the log, summed on the device, and the speed since then."""
+
+    def __init__(self, count: int = 0, names: list[str] | None = None, sums: list[float] | None = None, images: int = 0):
+        self.count, self.names, self.images = count, names or [], images
+        self.sums = torch.tensor(sums or 0.0, dtype=torch.float64)
+        self.began, self.before = time.monotonic(), images
+
+    def add(self, step: Step) -> None:
+        self.names = list(step.tensors)
+        values = torch.stack(list(step.tensors.values()))
+        self.sums = self.sums.to(values.device) + values
+        self.count += 1
+        self.images = step.images
+
+    def flush(self) -> dict[str, float]:
+        """The means and images per second; starts again from nothing."""
+        means = dict(zip(self.names, (self.sums / self.count).tolist(), strict=True))
+        speed = (self.images - self.before) / max(time.monotonic() - self.began, 1e-9)
+        self.__init__(images=self.images)
+        return means | {"images_per_second": round(speed, 1)}
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "count": self.count,
+            "names": self.names,
+            "sums": self.sums.tolist() if self.count else None,
+            "images": self.images,
+        }
+
+
+@contextlib.contextmanager
+def signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of dying in the middle of a step; a second Ctrl-C interrupts at once."""
+    caught: list[int] = []
+
+    def catch(number: int, _frame: object) -> None:
+        if number in caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    try:
+        before = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: whoever owns it decides
+        yield caught
+        return
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,27 @@
+"""The latent space: functions of a model and codes. They draw nothing on paper."""
+
+from .attributes import AttributeVector, attribute_vectors, combine
+from .encode import Codes, codes, decode, encode, kl_per_latent, reconstruct
+from .paths import path
+from .project import CodeGaussian, Projection, fit_gaussian, neighbour_accuracy, project
+from .traverse import plane, traverse
+
+__all__ = [
+    "AttributeVector",
+    "CodeGaussian",
+    "Codes",
+    "Projection",
+    "attribute_vectors",
+    "codes",
+    "combine",
+    "decode",
+    "encode",
+    "fit_gaussian",
+    "kl_per_latent",
+    "neighbour_accuracy",
+    "path",
+    "plane",
+    "project",
+    "reconstruct",
+    "traverse",
+]

@@ -1,0 +1,91 @@
+"""From pictures to codes and back, in batches, deterministic unless asked otherwise.
+
+Shapes: N images, D latents; images are uint8 or float in [0, 1], (N, C, H, W).
+"""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import UsageError
+from ..model import VAE
+
+BATCH = 256
+Mode = Literal["mean", "sample", "distribution"]
+
+
+class Codes(NamedTuple):
+    """q(z | x) of every image: mu and log_var, (N, D). A plain autoencoder's log_var is minus infinity."""
+
+    mu: np.ndarray
+    log_var: np.ndarray
+
+
+def as_pictures(images: np.ndarray | Tensor) -> Tensor:
+    """uint8 or float images as float in [0, 1]. Raises UsageError on any other range or type."""
+    pictures = torch.as_tensor(np.ascontiguousarray(images) if isinstance(images, np.ndarray) else images)
+    if pictures.dim() != 4:
+        raise UsageError(f"Images have shape {tuple(pictures.shape)}; expected (N, C, H, W). Add the missing axis.")
+    if pictures.dtype == torch.uint8:
+        return pictures.float() / 255
+    if not pictures.is_floating_point():
+        raise UsageError(f"Images have type {pictures.dtype}; expected uint8, or float in [0, 1].")
+    if len(pictures) and not (pictures.min() >= 0 and pictures.max() <= 1):
+        low, high = pictures.min().item(), pictures.max().item()
+        raise UsageError(f"Images range from {low:g} to {high:g}; expected float in [0, 1]. Rescale them, or pass uint8.")
+    return pictures.float()
+
+
+@torch.no_grad()
+def codes(model: VAE, images: np.ndarray) -> Codes:
+    """mu and log_var of every image."""
+    if len(images) == 0:
+        return Codes(np.empty((0, model.latent), np.float32), np.empty((0, model.latent), np.float32))
+    mus, log_vars = [], []
+    device = next(model.parameters()).device
+    for start in range(0, len(images), BATCH):
+        q = model.encode(as_pictures(images[start : start + BATCH]).to(device))
+        mus.append(q.mean.cpu())
+        log_vars.append(q.variance.log().cpu())
+    return Codes(torch.cat(mus).numpy(), torch.cat(log_vars).numpy())
+
+
+def encode(model: VAE, images: np.ndarray, mode: Mode = "mean", seed: int = 0) -> np.ndarray | Codes:
+    """Codes of images: mu (N, D), a draw z = mu + exp(log_var / 2) * eps (N, D), or both parameters as Codes.
+
+    The same images give the same codes; a draw depends on `seed` alone.
+    """
+    found = codes(model, images)
+    if mode == "mean":
+        return found.mu
+    if mode == "distribution":
+        return found
+    if mode == "sample":
+        eps = np.random.default_rng(seed).standard_normal(found.mu.shape, np.float32)
+        return found.mu + np.exp(found.log_var / 2) * eps
+    raise UsageError(f"encode knows no mode {mode!r}; choose 'mean', 'sample' or 'distribution'.")
+
+
+@torch.no_grad()
+def decode(model: VAE, z: np.ndarray) -> np.ndarray:
+    """The mean pictures of codes (N, D): float32 (N, C, H, W) in [0, 1]."""
+    z = np.asarray(z, np.float32)
+    if z.ndim != 2 or z.shape[1] != model.latent or not np.isfinite(z).all():
+        raise UsageError(f"decode takes finite codes of shape (N, {model.latent}), got {z.shape}.")
+    device = next(model.parameters()).device
+    pieces = [torch.from_numpy(z[start : start + BATCH]).to(device) for start in range(0, len(z), BATCH)]
+    pictures = [model.decode(piece[None]).mean[0].cpu().numpy() for piece in pieces]
+    return np.concatenate(pictures) if pictures else np.empty((0, *model.image), np.float32)
+
+
+def reconstruct(model: VAE, images: np.ndarray) -> np.ndarray:
+    """Pictures through mu and back, (N, C, H, W) in [0, 1]; nothing is drawn."""
+    return decode(model, codes(model, images).mu)
+
+
+def kl_per_latent(found: Codes) -> np.ndarray:
+    """The mean KL(q(z_d | x) || N(0, 1)) of every latent over N images, in nats, (D,); zero information is 0."""
+    mu, log_var = found.mu.astype(np.float64), found.log_var.astype(np.float64)
+    return (-0.5 * (1 + log_var - mu**2 - np.exp(log_var))).mean(0)

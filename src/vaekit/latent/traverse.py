@@ -1,0 +1,28 @@
+"""Walks along single latents, and the decoded plane."""
+
+import numpy as np
+from scipy.stats import norm
+
+from ..model import VAE
+from .encode import decode
+
+
+def traverse(model: VAE, start: np.ndarray, latents: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Pictures with one latent of `start` (D,) set to each value: (R, S, C, H, W) for R latents and S values."""
+    z = np.repeat(np.asarray(start, np.float32)[None], len(latents) * len(values), 0).reshape(len(latents), len(values), -1)
+    for row, latent in enumerate(latents):
+        z[row, :, latent] = values
+    return decode(model, z.reshape(-1, z.shape[-1])).reshape(len(latents), len(values), *model.image)
+
+
+def plane(model: VAE, steps: int, start: np.ndarray, axes: tuple[int, int] = (0, 1)) -> tuple[np.ndarray, np.ndarray]:
+    """The decoded plane of two latents, top row the highest second latent: (steps, steps, C, H, W), and the values (steps,).
+
+    The values are quantiles of N(0, 1), so that every picture stands for an equal share of the prior (Kingma & Welling, 2014,
+    appendix A).
+    """
+    values = norm.ppf((np.arange(steps) + 0.5) / steps).astype(np.float32)
+    z = np.repeat(np.asarray(start, np.float32)[None], steps * steps, 0).reshape(steps, steps, -1)
+    z[..., axes[0]] = values[None, :]
+    z[..., axes[1]] = values[::-1, None]
+    return decode(model, z.reshape(steps * steps, -1)).reshape(steps, steps, *model.image), values

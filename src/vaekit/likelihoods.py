@@ -1,0 +1,174 @@
+"""Likelihoods: from the decoder's output to p(x | z). They own the output activation, because it is half of the contract.
+
+Shapes: K samples of z, B images; out, x and mean are (K, B, C, H, W), pixels in [0, 1]. Densities are per pixel value in [0, 1];
+log p(x | z) is summed over an image, in nats.
+"""
+
+import math
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, Distribution, Independent, Laplace
+
+from .distributions import ContinuousBernoulli, Density, Gaussian, full_precision
+from .errors import UsageError
+from .part import Part
+from .trace import Trace
+
+FINEST = 1 / (255 * math.sqrt(12))  # the standard deviation of rounding to 8 bits: no residual of a picture is smaller
+
+
+class Likelihood(Part):
+    """Maps the decoder's output (K, B, C, H, W) to p(x | z), batch (K, B), event (C, H, W)."""
+
+    def forward(self, out: Tensor) -> Distribution:
+        raise NotImplementedError
+
+    @property
+    def sigma(self) -> float | None:
+        """The standard deviation of a pixel under a Gaussian, None for any other density."""
+        return None
+
+
+class BernoulliPixels(Likelihood):
+    """Black or white pixels, -log p = binary cross-entropy. On grey pixels this is no density: see ContinuousBernoulliPixels."""
+
+    def forward(self, out):
+        return Independent(Bernoulli(logits=full_precision(out), validate_args=False), 3)
+
+
+class ContinuousBernoulliPixels(Likelihood):
+    """Grey pixels with the Bernoulli's shape and the normaliser that it lacks (Loaiza-Ganem & Cunningham, 2019).
+
+    https://arxiv.org/abs/1907.06845
+    """
+
+    def forward(self, out):
+        return ContinuousBernoulli(full_precision(out))
+
+
+class LaplacePixels(Likelihood):
+    """Laplace noise: absolute error, sharper edges than a Gaussian. `scale` is in pixel units, [0, 1]."""
+
+    scale: float = 0.1
+
+    def __post_init__(self):
+        positive("LaplacePixels scale", self.scale)
+
+    def forward(self, out):
+        mean = full_precision(out).sigmoid()
+        return Independent(Laplace(mean, mean.new_tensor(self.scale).expand_as(mean), validate_args=False), 3)
+
+
+class FixedGaussian(Likelihood):
+    """Gaussian noise of a given standard deviation, in pixel units.
+
+    scale = 1 / sqrt(2) is the plain sum of squared errors, up to a constant.
+    """
+
+    scale: float = 0.1
+
+    def __post_init__(self):
+        positive("FixedGaussian scale", self.scale)
+
+    def forward(self, out):
+        mean = full_precision(out).sigmoid()
+        return Gaussian(mean, mean.new_tensor(2 * math.log(self.scale)), 3)
+
+    @property
+    def sigma(self):
+        return self.scale
+
+
+class LearnedGaussian(Likelihood):
+    """Gaussian noise with one standard deviation for all pixels, learned by gradient (Rybkin et al., 2021, section 3).
+
+    https://arxiv.org/abs/2006.13202
+    """
+
+    initial: float = 0.5
+
+    def __post_init__(self):
+        positive("LearnedGaussian initial", self.initial)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(self.initial)))
+
+    def forward(self, out):
+        return Gaussian(full_precision(out).sigmoid(), 2 * self.log_scale.clamp_min(math.log(FINEST)), 3)
+
+    @property
+    def sigma(self):
+        return max(self.log_scale.exp().item(), FINEST)
+
+
+class OptimalGaussian(Likelihood):
+    """Gaussian noise with the standard deviation that maximises the likelihood (Rybkin et al., 2021, eq. 8).
+
+    While training it is the residual of the batch, in closed form. A density of one image must not depend on its batch-mates,
+    so in eval mode it is the running value, which `observe` keeps with a half-life of `half_life` images.
+    """
+
+    half_life: float = 20_000
+
+    variance: ClassVar[Tensor]  # a buffer, ()
+    images_seen: ClassVar[Tensor]  # a buffer, ()
+
+    def __post_init__(self):
+        positive("OptimalGaussian half_life", self.half_life)
+        self.register_buffer("variance", torch.tensor(0.25))
+        self.register_buffer("images_seen", torch.tensor(0.0))
+
+    def forward(self, out):
+        mean = full_precision(out).sigmoid()
+        if self.training:
+            return GaussianOfBatch(mean)
+        return Gaussian(mean, self.variance.log(), 3)
+
+    @torch.no_grad()
+    def observe(self, t: Trace) -> None:
+        """Move the running variance towards this batch's."""
+        images = t.x.shape[0]
+        keep = 0.5 ** (images / self.half_life)
+        # A mean over all images at first, an exponential one later: no bias towards the initial value.
+        keep = torch.minimum(self.images_seen / (self.images_seen + images), torch.full_like(self.images_seen, keep))
+        self.variance.lerp_(residual(t.px.mean, t.x), 1 - keep)
+        self.images_seen.add_(images)
+
+    @property
+    def sigma(self):
+        return self.variance.sqrt().item()
+
+
+class GaussianOfBatch(Density):
+    """N(mean, s^2) with s^2 the mean squared error of the batch it is asked about."""
+
+    def __init__(self, mean: Tensor):
+        self.loc = mean
+        super().__init__(mean, 3)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return Gaussian(self.loc, residual(self.loc, value).log(), 3).log_prob(value)
+
+
+def residual(mean: Tensor, x: Tensor) -> Tensor:
+    """The mean squared error over everything, no finer than 8-bit rounding. ()"""
+    return (x - mean).square().mean().clamp_min(FINEST**2)
+
+
+def positive(name: str, value: float) -> None:
+    if not value > 0 or not math.isfinite(value):
+        raise UsageError(f"{name} is {value}; it must be a positive number, in pixel units from 0 to 1. Try 0.1.")
+
+
+LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
+    "bernoulli": BernoulliPixels,
+    "continuous-bernoulli": ContinuousBernoulliPixels,
+    "gaussian": OptimalGaussian,
+    "learned-gaussian": LearnedGaussian,
+    "laplace": LaplacePixels,
+}

@@ -1,0 +1,216 @@
+"""The run folder: everything one training leaves behind. The only code that knows its file names.
+
+    run.json              description of data, model, objective and training; versions, commit, command, execution
+    log.jsonl             a line per logged step or validation
+    weights.safetensors   the averaged weights with the best validation loss: all that evaluation and latent tools need
+    weights-last.safetensors  the averaged weights at the end
+    resume/state.safetensors  the whole training state, one atomic file: tensors, and the position as metadata
+    metrics.json          values with unit, count and split
+    attributes.safetensors, attributes.json   attribute vectors
+    figures/, report.html, diverged/
+
+Nothing is pickled; nothing in a run folder can run code.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from .errors import DataError, UsageError, VaekitError
+from .files import read_json, write_atomic, write_json
+from .library import build
+from .model import VAE
+
+FORMAT = 1
+
+
+class Run:
+    """A folder with one training in it."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.report = self.path / "report.html"
+        self.figures = self.path / "figures"
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Run":
+        """A run that exists. Raises UsageError where there is none."""
+        run = cls(path)
+        if not run.exists:
+            near = sorted(p.parent.name for p in run.path.parent.glob("*/run.json")) if run.path.parent.is_dir() else []
+            hint = f"Runs beside it: {', '.join(near[:8])}." if near else "Train one first: vaekit train DATA."
+            raise UsageError(f"{run.path} is not a run folder: it has no run.json. {hint}")
+        return run
+
+    @property
+    def exists(self) -> bool:
+        return (self.path / "run.json").is_file()
+
+    # What is being run
+
+    def describe(self, description: dict[str, Any]) -> None:
+        """Write run.json, making the folder."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.path / "run.json", {"format": FORMAT, **description})
+
+    @property
+    def description(self) -> dict[str, Any]:
+        try:
+            description = read_json(self.path / "run.json")
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{self.path / 'run.json'} cannot be read: {error}. Restore it from a copy, or train again."
+            ) from error
+        if description.get("format") != FORMAT:
+            given = description.get("format")
+            raise DataError(
+                f"{self.path} has run format {given}; this vaekit reads format {FORMAT}. Install the version that wrote it."
+            )
+        return description
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for writing; the system lets go of it when the process ends, however it ends.
+
+        Raises VaekitError where another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / ".lock", "a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                file.seek(0)
+                owner = file.read().strip() or "unknown"
+                raise VaekitError(
+                    f"{self.path} is being written by process {owner}. Wait for it, or give another --out."
+                ) from error
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+    # The log
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add a line to the log."""
+        with open(self.path / "log.jsonl", "a") as file:
+            file.write(json.dumps(record) + "\n")
+
+    @property
+    def log_size(self) -> int:
+        path = self.path / "log.jsonl"
+        return path.stat().st_size if path.exists() else 0
+
+    def rewind_log(self, size: int) -> None:
+        """Forget what was logged after a snapshot was taken."""
+        if self.log_size > size:
+            os.truncate(self.path / "log.jsonl", size)
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The log, oldest first; a last line cut off by a crash is left out."""
+        path = self.path / "log.jsonl"
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    # The training state
+
+    def save_state(self, tensors: dict[str, Tensor], position: dict[str, Any]) -> None:
+        """Replace the snapshot that training resumes from."""
+        (self.path / "resume").mkdir(exist_ok=True)
+        save_tensors(self.path / "resume" / "state.safetensors", tensors, {"position": json.dumps(position)})
+
+    def load_state(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The last snapshot, or None before the first."""
+        path = self.path / "resume" / "state.safetensors"
+        if not path.exists():
+            return None
+        tensors, metadata = load_tensors(path)
+        return tensors, json.loads(metadata["position"])
+
+    # The model
+
+    def save_weights(self, model: VAE, last: bool = False, **notes: Any) -> None:
+        """Write the averaged weights: the best so far, or the last."""
+        name = "weights-last.safetensors" if last else "weights.safetensors"
+        save_tensors(self.path / name, model.state_dict(), {"notes": json.dumps(notes)})
+
+    def load_model(self, device: str | torch.device = "cpu", last: bool = False) -> VAE:
+        """The trained model in eval mode, without gradients. Raises UsageError before the first validation has been saved."""
+        path = self.path / ("weights-last.safetensors" if last else "weights.safetensors")
+        if not path.exists():
+            raise UsageError(
+                f"{self.path} has no {path.name} yet. Let it train to its first validation: vaekit resume {self.path}"
+            )
+        model: VAE = build(self.description["model"])
+        tensors, _ = load_tensors(path)
+        try:
+            model.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise DataError(f"{path} does not belong to {self.path / 'run.json'}: {error}") from error
+        return model.to(device).eval().requires_grad_(False)
+
+    # What was measured, and the vectors
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        path = self.path / "metrics.json"
+        return read_json(path) if path.exists() else {}
+
+    def add_metrics(self, values: dict[str, Any]) -> None:
+        """Add to metrics.json: name -> {value, unit, count, split, ...}."""
+        write_json(self.path / "metrics.json", self.metrics | values)
+
+    def save_attributes(self, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+        """Write the attribute vectors, name -> (D,), and what is known about each."""
+        save_tensors(self.path / "attributes.safetensors", tensors, {})
+        write_json(self.path / "attributes.json", about)
+
+    def load_attributes(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Raises UsageError before `save_attributes`."""
+        path = self.path / "attributes.safetensors"
+        if not path.exists():
+            raise UsageError(f"{self.path} has no attribute vectors yet. Compute them: vaekit attributes {self.path}")
+        return load_tensors(path)[0], read_json(self.path / "attributes.json")
+
+    def save_diverged(self, arrays: dict[str, Tensor], about: dict[str, Any]) -> Path:
+        """Keep the batch that a non-finite step came from."""
+        folder = self.path / "diverged"
+        folder.mkdir(exist_ok=True)
+        save_tensors(folder / f"step-{about['step']:07d}.safetensors", arrays, {})
+        write_json(folder / f"step-{about['step']:07d}.json", about)
+        return folder / f"step-{about['step']:07d}.json"
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomic(path, lambda file: file.write(save(plain, metadata=metadata)))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Raises DataError on a file that is damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        return load_file(path), metadata
+    except SafetensorError as error:
+        raise DataError(f"{path} is damaged ({error}). Restore it from a copy, or train again into another folder.") from error
+
+
+def next_path(root: Path, name: str) -> Path:
+    """`root/0007-name`, one above the highest number there."""
+    taken = [int(m.group(1)) for p in root.glob("*") if (m := re.match(r"(\d{4,})-", p.name))] if root.is_dir() else []
+    return root / f"{max(taken, default=0) + 1:04d}-{re.sub(r'[^A-Za-z0-9._-]+', '-', name).strip('-') or 'run'}"

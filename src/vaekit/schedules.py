@@ -1,0 +1,62 @@
+"""Numbers that change while training, as functions of the images seen. Each ends at `end`, and stays there."""
+
+import math
+
+from .errors import UsageError
+from .part import Part
+
+
+class Schedule(Part):
+    """A number at `images` seen; infinity asks for its final value."""
+
+    images: float
+    start: float = 0.0
+    end: float = 1.0
+
+    def __post_init__(self):
+        if not self.images > 0:
+            raise UsageError(f"A schedule over {self.images} images has no length; give the number of images it lasts, above 0.")
+
+    def forward(self, images: float) -> float:
+        return self.start + (self.end - self.start) * self.rise(min(images / self.images, 1.0))
+
+    def rise(self, fraction: float) -> float:
+        """From 0 at the beginning to 1 at the end."""
+        raise NotImplementedError
+
+
+class Linear(Schedule):
+    """A straight line (KL warm-up; Bowman et al., 2016). https://arxiv.org/abs/1511.06349"""
+
+    def rise(self, fraction):
+        return fraction
+
+
+class Cosine(Schedule):
+    """Half a period of a cosine: slow, fast, slow."""
+
+    def rise(self, fraction):
+        return (1 - math.cos(math.pi * fraction)) / 2
+
+
+class Cyclical(Schedule):
+    """`cycles` times a straight rise over `share` of the cycle and a plateau (Fu et al., 2019). https://arxiv.org/abs/1903.10145"""
+
+    cycles: int = 4
+    share: float = 0.5
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.cycles < 1 or not 0 < self.share <= 1:
+            given = f"{self.cycles} cycles with a rise over {self.share} of each"
+            raise UsageError(f"Cyclical got {given}; it needs at least 1 cycle and a share in (0, 1].")
+
+    def rise(self, fraction):
+        if fraction >= 1:
+            return 1.0
+        return min((fraction * self.cycles) % 1 / self.share, 1.0)
+
+
+def at(value: float | Schedule, images: float) -> float:
+    """A number, or a schedule's value at `images` seen."""
+    return value(images) if isinstance(value, Schedule) else value

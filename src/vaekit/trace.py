@@ -1,0 +1,70 @@
+"""What one forward pass computed. Objectives, metrics and figures read a trace, and nothing else.
+
+Shapes: K samples of z per image, B images, D latents; images are (C, H, W).
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.distributions import Distribution, kl_divergence
+
+from .distributions import Gaussian
+from .errors import UsageError
+
+
+@dataclass(frozen=True)
+class Group:
+    """One group of latents. A plain VAE has one; a hierarchical one has several, top first."""
+
+    q: Distribution  # q(z | x), batch (B,)
+    p: Distribution | None  # p(z), batch () or (B,); None: a plain autoencoder has no prior
+    z: Tensor  # (K, B, D), drawn from q
+    log_q: Tensor  # (K, B), log q(z | x)
+
+    @property
+    def prior(self) -> Distribution:
+        if self.p is None:
+            raise UsageError("This model has no prior, so it has no rate: give VAE a prior, or train with Reconstruction.")
+        return self.p
+
+    @property
+    def log_p(self) -> Tensor:
+        """log p(z), (K, B)."""
+        return self.prior.log_prob(self.z)
+
+    def kl(self) -> Tensor:
+        """KL(q || p) in nats, (B,): in closed form where one is known, else the K-sample estimate."""
+        try:
+            return kl_divergence(self.q, self.prior).expand(self.z.shape[1])
+        except NotImplementedError:
+            return (self.log_q - self.log_p).mean(0)
+
+    def kl_per_latent(self) -> Tensor:
+        """KL(q || p) of every latent in nats, (B, D); only where both are diagonal Gaussians."""
+        if not isinstance(self.q, Gaussian) or not isinstance(self.prior, Gaussian):
+            given = f"{type(self.q).__name__} and {type(self.prior).__name__}"
+            raise UsageError(
+                f"KL per latent needs a diagonal Gaussian posterior and prior; this model has {given}. Use the group's KL."
+            )
+        return self.q.kl_per_latent(self.prior)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One forward pass over B images."""
+
+    x: Tensor  # (B, C, H, W), in [0, 1]
+    groups: tuple[Group, ...]
+    px: Distribution  # p(x | z), batch (K, B)
+
+    @property
+    def log_px(self) -> Tensor:
+        """log p(x | z) in nats per image, (K, B)."""
+        return self.px.log_prob(self.x)
+
+
+@dataclass(frozen=True)
+class At:
+    """Where training is, for whatever depends on it."""
+
+    images: float  # images seen so far; infinity where every schedule has ended

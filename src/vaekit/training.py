@@ -1,0 +1,76 @@
+"""How to train: the settings, and the schedules that follow from them. Durations are in images seen."""
+
+import math
+
+from .errors import UsageError
+from .part import Part
+
+
+class Training(Part):
+    """AdamW with warm-up and cosine decay, gradient clipping, an average of the weights, and a budget.
+
+    The budget is `epochs`, `images` or `minutes`; the first one reached ends the run. A budget in minutes makes the rate follow
+    the clock, so only the others can be bit-exact.
+    """
+
+    epochs: float | None = None
+    images: int | None = None
+    minutes: float | None = None
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    warmup: int = 10_000  # images
+    clip: float = 1.0  # largest gradient norm, of nats per pixel value
+    half_life: int = 20_000  # images: of the average of the weights
+    flip: bool = False  # mirror half of the pictures
+    validate_every: int | None = None  # images; None: an epoch, at least 10,000 images
+    patience: int | None = None  # validations without a better loss before the run ends
+    precision: str = "auto"  # auto, fp32, bf16
+    compile: str = "auto"  # auto, on, off
+    threads: int | None = None
+    device: str = "auto"
+    deterministic: bool = False
+    seed: int = 0
+    epoch: int = 0  # images in an epoch; set from the data
+
+    def __post_init__(self):
+        budgets = {"epochs": self.epochs, "images": self.images, "minutes": self.minutes}
+        if not any(value is not None for value in budgets.values()):
+            raise UsageError("Training has no end. Give epochs, images or minutes.")
+        for name, value in {**budgets, "batch_size": self.batch_size, "learning_rate": self.learning_rate}.items():
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise UsageError(f"Training {name} is {value}; it must be a number above 0.")
+        for name, value, choices in (
+            ("precision", self.precision, ("auto", "fp32", "bf16")),
+            ("compile", self.compile, ("auto", "on", "off")),
+        ):
+            if value not in choices:
+                raise UsageError(f"Training {name} is {value!r}; choose one of {', '.join(choices)}.")
+        if self.deterministic and self.minutes is not None:
+            raise UsageError("A budget in minutes follows the clock and cannot be deterministic. Give epochs or images.")
+
+    def fraction(self, images: float, seconds: float) -> float:
+        """Of the budget that is spent; 1 ends the run."""
+        spent = [
+            images / (self.epochs * self.epoch) if self.epochs else 0,
+            images / self.images if self.images else 0,
+            seconds / (60 * self.minutes) if self.minutes else 0,
+        ]
+        return max(spent)
+
+    def rate_at(self, images: float, fraction: float) -> float:
+        """The learning rate: linear warm-up, then half a cosine down to a hundredth."""
+        warm = min((images + self.batch_size) / max(self.warmup, 1), 1.0)
+        return self.learning_rate * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * min(fraction, 1.0))) / 2)
+
+    def keep(self, batch: int, images: float) -> float:
+        """What the average keeps of itself over one batch; the half-life grows to its value over the first images.
+
+        Karras et al. (2022), appendix F.2, with their ramp-up ratio of 0.05. https://arxiv.org/abs/2206.00364
+        """
+        return 0.5 ** (batch / max(min(self.half_life, 0.05 * images), 1e-8))
+
+    @property
+    def validation_interval(self) -> int:
+        """Images between two validations."""
+        return self.validate_every or max(self.epoch, 10_000)
