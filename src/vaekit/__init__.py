@@ -1,1 +1,88 @@
+"""Train a variational autoencoder on your own pictures, measure it honestly, see, walk and edit its latent space.
+
+Every name is imported when it is first used: `import vaekit` loads neither torch nor numpy.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .data import Dataset, check_data, open_data, read_image
+    from .errors import CheckFailed, DataError, Diverged, Stopped, UsageError, VaekitError
+    from .fit import fit, start
+    from .latent import AttributeVector, Codes, attribute_vectors, combine, decode, encode, path, reconstruct
+    from .library import Part, build, describe
+    from .metrics import evaluate
+    from .model import VAE
+    from .recipes import Recipe, cook
+    from .report import write_report
+    from .run import Run
+    from .trace import Group, Trace
+    from .training import Training
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "VAE",
+    "AttributeVector",
+    "CheckFailed",
+    "Codes",
+    "DataError",
+    "Dataset",
+    "Diverged",
+    "Group",
+    "Part",
+    "Recipe",
+    "Run",
+    "Stopped",
+    "Trace",
+    "Training",
+    "UsageError",
+    "VaekitError",
+    "__version__",
+    "attribute_vectors",
+    "build",
+    "check_data",
+    "combine",
+    "cook",
+    "decode",
+    "describe",
+    "encode",
+    "evaluate",
+    "fit",
+    "open_data",
+    "path",
+    "read_image",
+    "reconstruct",
+    "start",
+    "write_report",
+]
+
+HOMES = {
+    "data": ("Dataset", "check_data", "open_data", "read_image"),
+    "errors": ("CheckFailed", "DataError", "Diverged", "Stopped", "UsageError", "VaekitError"),
+    "fit": ("fit", "start"),
+    "latent": ("AttributeVector", "Codes", "attribute_vectors", "combine", "decode", "encode", "path", "reconstruct"),
+    "library": ("Part", "build", "describe"),
+    "metrics": ("evaluate",),
+    "model": ("VAE",),
+    "recipes": ("Recipe", "cook"),
+    "report": ("write_report",),
+    "run": ("Run",),
+    "trace": ("Group", "Trace"),
+    "training": ("Training",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that a public name lives in, once, at its first use."""
+    for home, names in HOMES.items():
+        if name in names:
+            module = import_module(f".{home}", __name__)
+            globals().update({each: getattr(module, each) for each in names})
+            return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

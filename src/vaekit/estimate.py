@@ -21,6 +21,7 @@ class Estimate:
     parameters: int
     memory: int  # bytes at the peak of a step, images on the device included
     seconds: float  # for the whole budget
+    speed: float  # images per second, measured
 
 
 def estimate(model: VAE, objective: Objective, training: Training, batches: Batches, speed: float) -> Estimate:
@@ -31,7 +32,7 @@ def estimate(model: VAE, objective: Objective, training: Training, batches: Batc
     kept = 2 * kept_for_backward(model, objective) * batches.size  # and as much again for the gradients that flow back
     budgets = [n for n in (training.images, training.epochs and training.epochs * training.epoch) if n]
     seconds = min([n / speed for n in budgets] + ([60 * training.minutes] if training.minutes else []))
-    return Estimate(parameters, COPIES * held + kept + images, seconds)
+    return Estimate(parameters, COPIES * held + kept + images, seconds, speed)
 
 
 def kept_for_backward(model: VAE, objective: Objective) -> int:

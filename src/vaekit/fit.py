@@ -20,6 +20,7 @@ from . import execution as running
 from .batches import Batches
 from .data import Dataset
 from .errors import DataError, Diverged, Stopped, UsageError
+from .estimate import Estimate, estimate
 from .execution import Execution
 from .library import build, describe
 from .model import VAE
@@ -38,7 +39,7 @@ DISTRIBUTIONS = ("vaekit", "torch", "numpy", "pillow", "safetensors", "scikit-le
 class Watcher(Protocol):
     """Whoever wants to see a training go by: the progress bar, a logger, the studio."""
 
-    def started(self, run: Run, training: Training, state: State, execution: Execution, speed: float) -> None: ...
+    def started(self, run: Run, training: Training, state: State, execution: Execution, needs: Estimate) -> None: ...
 
     def logged(self, record: dict[str, Any], fraction: float) -> None: ...
 
@@ -48,40 +49,54 @@ class Watcher(Protocol):
 class Silent:
     """Watches nothing."""
 
-    def started(self, run: Run, training: Training, state: State, execution: Execution, speed: float) -> None: ...
+    def started(self, run: Run, training: Training, state: State, execution: Execution, needs: Estimate) -> None: ...
 
     def logged(self, record: dict[str, Any], fraction: float) -> None: ...
 
     def said(self, message: str) -> None: ...
 
 
-def start(run: Run, data: Dataset, recipe: Recipe, command: str = "") -> None:
-    """Describe the training in run.json, with all that is needed to do it again.
+def start(path: str | Path, data: Dataset, recipe: Recipe, command: str = "") -> Run:
+    """A run folder whose run.json has all that is needed to do the training, or to do it again.
 
     Raises UsageError where the folder already holds another training, DataError where there is nothing to train on.
     """
-    train_rows = data.splits["train"]
-    if len(train_rows) < 2 or not len(data.splits["validation"]):
-        counts = {name: len(rows) for name, rows in data.splits.items()}
+    run, planned = Run(path), plan(data, recipe)
+    if run.exists:
+        check_same(run, planned)
+    else:
+        run.describe(planned | provenance(command))
+    return run
+
+
+def plan(data: Dataset, recipe: Recipe) -> dict[str, Any]:
+    """What is to be trained, and how: the part of run.json that decides the result."""
+    rows = data.splits["train"]
+    if len(rows) < 2 or not len(data.splits["validation"]):
+        counts = {name: len(split) for name, split in data.splits.items()}
         raise DataError(f"{data.name} has {counts} pictures; training needs 2 or more, and 1 to validate. Add pictures.")
-    recipe.training.epoch = len(train_rows)
-    described = {
-        "data": data.description
-        | {"name": data.name, "digest": data.digest, "image": list(data.image), "train": len(train_rows)},
+    recipe.training.epoch = len(rows)
+    return {
+        "data": {"open": data.description, "name": data.name, "digest": data.digest, "image": list(data.image)},
         "model": describe(recipe.model),
         "objective": describe(recipe.objective),
         "training": describe(recipe.training),
     }
-    if run.exists:
-        check_same(run, described)
-        return
-    run.describe(described | provenance(command))
 
 
-def check_same(run: Run, described: dict[str, Any]) -> None:
+def find_unfinished(root: Path, planned: dict[str, Any]) -> Run | None:
+    """The newest run under `root` that began with the same plan and has not come to its end."""
+    for path in sorted(root.glob("*/run.json"), reverse=True):
+        description = Run(path.parent).description
+        if description["status"] != "finished" and all(description[key] == value for key, value in planned.items()):
+            return Run(path.parent)
+    return None
+
+
+def check_same(run: Run, planned: dict[str, Any]) -> None:
     """A run folder holds one training: the same command goes on with it, another one must not."""
     old = run.description
-    for key, value in described.items():
+    for key, value in planned.items():
         if old[key] != value:
             parts = (old[key], value)
             changed = sorted({name for part in parts for name in part if parts[0].get(name) != parts[1].get(name)})
@@ -151,7 +166,8 @@ class Fitting:
             self.state.notes |= {"best": None, "stale": 0, "retries": 0, "finished": False}
             self.tally = Tally()
             self.save()
-        watcher.started(run, self.training, self.state, self.execution, speed)
+        needs = estimate(self.state.model, self.state.objective, self.training, self.batches, speed)
+        watcher.started(run, self.training, self.state, self.execution, needs)
 
     def choose(self, description: dict[str, Any]) -> tuple[Execution, float]:
         """How to run a step: as the run began, so that it can go on with the same bits, else the fastest way."""

@@ -17,7 +17,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from .data import Dataset, open_data
 from .errors import DataError, UsageError, VaekitError
 from .files import read_json, write_atomic, write_json
 from .library import build
@@ -101,6 +102,17 @@ class Run:
             file.write(str(os.getpid()))
             file.flush()
             yield
+
+    def open_data(self, progress: Callable[[int, int], None] | None = None) -> Dataset:
+        """The images it was trained on, with their splits. Raises DataError where they are no longer the same."""
+        about = self.description["data"]
+        data = open_data(**about["open"], progress=progress)
+        if data.digest != about["digest"]:
+            raise DataError(
+                f"{self.path} was trained on data with digest {about['digest'][:12]}; {about['name']} now has {data.digest[:12]}. "
+                "Restore the pictures as they were, or train again."
+            )
+        return data
 
     # The log
 
@@ -179,10 +191,14 @@ class Run:
         save_tensors(self.path / "attributes.safetensors", tensors, {})
         write_json(self.path / "attributes.json", about)
 
+    @property
+    def has_attributes(self) -> bool:
+        return (self.path / "attributes.safetensors").exists()
+
     def load_attributes(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Raises UsageError before `save_attributes`."""
         path = self.path / "attributes.safetensors"
-        if not path.exists():
+        if not self.has_attributes:
             raise UsageError(f"{self.path} has no attribute vectors yet. Compute them: vaekit attributes {self.path}")
         return load_tensors(path)[0], read_json(self.path / "attributes.json")
 

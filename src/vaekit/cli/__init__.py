@@ -1,0 +1,79 @@
+"""The command line: every command is a call to the library, imported when it is used, so that --help never imports torch."""
+
+import sys
+
+from cyclopts import App, CycloptsError
+from rich.console import Console
+
+from .. import __version__
+from ..errors import VaekitError
+from .answer import Answer
+
+app = App(
+    name="vaekit",
+    help="Train a variational autoencoder on your pictures; see, walk and edit its latent space.",
+    version=__version__,
+    help_epilogue="--json prints results as JSON; --debug shows tracebacks. Exit codes: 0 ok, 1 error, 2 usage, 3 data, 4 diverged, "
+    "5 check failed, 75 stopped by SIGTERM, 130 interrupted.",
+)
+COMMANDS = (
+    ("demo", "story:demo", "The whole story on embedded data, in a few minutes; ends with a report."),
+    ("train", "training:train", "Train on a folder of pictures, an idx or npz file, or named data; the same command goes on."),
+    ("resume", "training:resume", "Go on with a stopped run, from its last snapshot."),
+    ("evaluate", "look:evaluate", "Measure a run on its test split."),
+    ("plot", "look:plot", "Draw every figure of a run, and its report."),
+    ("sample", "look:sample", "New pictures."),
+    ("reconstruct", "look:reconstruct", "Your pictures through the model and back."),
+    ("encode", "look:encode", "The codes of pictures, as npz or csv."),
+    ("attributes", "edit:attributes", "Compute a vector for every attribute."),
+    ("edit", "edit:edit", "Change attributes of a picture: z + alpha * vector."),
+    ("morph", "edit:morph", "From one picture to another."),
+    ("recipes", "training:recipes", "The recipes, and what one of them resolves to."),
+)
+for name, target, about in COMMANDS:
+    app.command(f"vaekit.cli.{target}", name=name, help=about)
+
+data = App(name="data", help="Look at data before training on them.")
+data.command("vaekit.cli.data:check", name="check", help="Open data as training would, and report what was left out and why.")
+app.command(data)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit with its code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    as_json, debug = (take(given, flag) for flag in ("--json", "--debug"))
+    errors = Console(stderr=True, highlight=False)
+    try:
+        answer = app(given, exit_on_error=False, print_error=False, error_console=errors, result_action="return_value")
+        if isinstance(answer, Answer):
+            answer.show(as_json)
+        code = 0
+    except CycloptsError as error:
+        code = tell(errors, "error", f"{str(error).strip()} See vaekit --help.", 2)
+    except VaekitError as error:
+        code = tell(errors, "error", str(error), error.code)
+    except KeyboardInterrupt:
+        code = tell(errors, "interrupted", "Run the same command again to go on.", 130)
+    except BrokenPipeError:  # `vaekit ... | head`: the reader has what it wanted
+        sys.stderr.close()
+        code = 0
+    except OSError as error:
+        code = tell(errors, "error", f"{error}. What was saved before is untouched; mend it and run the same command again.", 1)
+    except Exception as error:
+        if debug:
+            raise
+        code = tell(errors, "unexpected error", f"{type(error).__name__}: {error}. A defect of vaekit; --debug shows where.", 1)
+    sys.exit(code)
+
+
+def tell(console: Console, kind: str, message: str, code: int) -> int:
+    console.print(f"{kind}: ", style="bold red", end="")
+    console.print(message, markup=False, soft_wrap=True)
+    return code
+
+
+def take(arguments: list[str], flag: str) -> bool:
+    """Whether a flag that every command has is there; takes it out."""
+    found = flag in arguments
+    arguments[:] = [argument for argument in arguments if argument != flag]
+    return found

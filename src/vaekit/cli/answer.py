@@ -1,0 +1,35 @@
+"""What a command has to say: on stdout the result and nothing else, as text or as JSON."""
+
+import json
+import sys
+from typing import Any, NamedTuple
+
+
+class Answer(NamedTuple):
+    """The result as plain data, and as text for a person."""
+
+    data: dict[str, Any]
+    text: str
+
+    def show(self, as_json: bool) -> None:
+        sys.stdout.write((json.dumps(self.data, allow_nan=False) if as_json else self.text) + "\n")
+        sys.stdout.flush()
+
+
+def table(rows: list[tuple[str, ...]]) -> str:
+    """Rows in aligned columns."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def number(value: float) -> str:
+    """Four digits, thousands separated."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
+
+
+def metric_rows(metrics: dict[str, Any]) -> list[tuple[str, ...]]:
+    """name, value, unit and how it was measured."""
+    return [
+        (name, number(m["value"]), m["unit"], f"{m.get('split', '')} N={m['count']:,}" if "count" in m else m["how"])
+        for name, m in metrics.items()
+    ]

@@ -1,0 +1,52 @@
+"""data check."""
+
+from pathlib import Path
+
+from .answer import Answer
+from .reading import opened, parse_size
+
+
+def check(
+    data: str,
+    *,
+    attributes: Path | None = None,
+    group: str | None = None,
+    size: str | None = None,
+    crop: str | None = None,
+    channels: int | None = None,
+    cache: Path | None = None,
+    paths: bool = True,
+) -> Answer:
+    """Decode everything once, and report counts, splits, and every file and row that was left out, with the reason.
+
+    Parameters
+    ----------
+    data
+        What `vaekit train` takes.
+    attributes
+        A table beside the pictures.
+    group
+        A column whose equal values stay on one side of the split.
+    size
+        Pixels: 64, or height x width as 48x64.
+    crop
+        center, stretch or pad.
+    channels
+        1, 3 or 4.
+    cache
+        Where decoded pictures are kept.
+    paths
+        List every path, or counts only.
+    """
+    found = opened(data, attributes=attributes, group=group, size=parse_size(size), crop=crop, channels=channels, cache=cache)
+    report = found.quarantine.describe() if found.quarantine else {"counts": {}, "lost": 0, "findings": [], "ignored": {}}
+    lines = [found.summary()]
+    if paths:
+        lines += [
+            f"{finding['reason']}: {finding['path']}" + (f" ({finding['detail']})" if finding["detail"] else "")
+            for finding in report["findings"]
+        ]
+    splits = {name: len(rows) for name, rows in found.splits.items()}
+    return Answer(
+        {"pictures": len(found), "image": list(found.image), "splits": splits, "digest": found.digest, **report}, "\n".join(lines)
+    )

@@ -1,0 +1,254 @@
+"""evaluate, plot, sample, reconstruct, encode."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from cyclopts import Parameter
+from matplotlib.figure import Figure
+from PIL import Image
+
+from .. import draw
+from ..data import Dataset, read_image
+from ..errors import UsageError
+from ..files import write_atomic
+from ..latent import Codes, attribute_vectors, codes, decode, fit_gaussian
+from ..latent import encode as encode_images
+from ..latent import reconstruct as rebuild
+from ..library import build
+from ..metrics import evaluate as measure
+from ..report import write_report
+from ..run import Run
+from .answer import Answer, metric_rows, table
+from .progress import decoding, doing
+from .reading import opened
+
+
+def evaluate(run: Path, *, split: Literal["train", "validation", "test"] = "test", seed: int = 0) -> Answer:
+    """Measure the bound, the errors and the latents; writes metrics.json.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    split
+        train, validation or test.
+    seed
+        Of the draws of z.
+    """
+    found, data = reopened(run)
+    with doing("measuring"):
+        metrics = measure(found.load_model(), build(found.description["objective"]), data, split, seed)
+    if split == "test":
+        found.add_metrics(metrics)
+    return Answer(metrics, table(metric_rows(metrics)))
+
+
+def plot(run: Path, *, beside: Path | None = None, seed: int = 0) -> Answer:
+    """Draw every figure into RUN/figures and RUN/report.html.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    beside
+        Another run on the same data, a plain autoencoder for a VAE, to be drawn side by side.
+    seed
+        Of samples and of the choice of points.
+    """
+    found, data = reopened(run)
+    with doing("drawing"):
+        page = write_report(found, data, Run.open(beside) if beside else None, seed)
+    figures = sorted(str(path) for path in found.figures.glob("*.png"))
+    return Answer({"report": str(page), "figures": figures}, "\n".join([*figures, str(page)]))
+
+
+def finish(run: Run, data: Dataset) -> Path:
+    """What every training ends with: metrics, attribute vectors where there are attributes, the report."""
+    model = run.load_model()
+    with doing("measuring on the test split"):
+        run.add_metrics(measure(model, build(run.description["objective"]), data))
+    if data.attributes is not None:
+        with doing("computing attribute vectors"):
+            compute_attributes(run, data)
+    with doing("drawing the report"):
+        return write_report(run, data)
+
+
+def compute_attributes(run: Run, data: Dataset, seed: int = 0) -> dict:
+    """Attribute vectors on mu of the training split, saved with the run."""
+    rows = data.splits["train"]
+    if data.attributes is None:
+        raise UsageError(
+            f"{data.name} has no attributes. Train with a table beside the pictures: vaekit train DATA --attributes FILE"
+        )
+    mu = codes(run.load_model(), data.take(rows)).mu
+    vectors = attribute_vectors(mu, data.attributes[rows], data.attribute_names, seed)
+    about = {
+        "how": "mean(mu | has it) - mean(mu | has it not), on the training split",
+        "images": len(rows),
+        "seed": seed,
+        "attributes": {vector.name: vector.about() for vector in vectors},
+    }
+    run.save_attributes({vector.name: torch.from_numpy(vector.vector) for vector in vectors}, about)
+    return about
+
+
+def sample(
+    run: Path,
+    *,
+    n: Annotated[int, Parameter(name=["-n", "--n"])] = 64,
+    out: Path | None = None,
+    prior: Literal["normal", "fitted"] = "normal",
+    temperature: float = 1.0,
+    seed: int = 0,
+    grid: bool = True,
+) -> Answer:
+    """New pictures from the prior N(0, 1), or from one Gaussian fitted to the codes of the training split.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    n
+        How many.
+    out
+        A png for the grid; with --no-grid a folder for one png each. Default: RUN/figures.
+    prior
+        normal: N(0, 1). fitted: a full-covariance Gaussian fitted to the codes, which is not the prior.
+    temperature
+        Below 1: closer to the mean.
+    seed
+        The same seed gives the same pictures.
+    grid
+        All on one sheet, or one file each.
+    """
+    if n < 1:
+        raise UsageError(f"-n {n} asks for no picture; give 1 or more.")
+    found = Run.open(run)
+    model = found.load_model()
+    if prior == "fitted":
+        data = reopened(run)[1]
+        z = fit_gaussian(codes(model, data.take(data.splits["train"]))).sample(n, seed, temperature)
+    else:
+        if model.prior is None:
+            raise UsageError("A plain autoencoder has no prior to sample from. Use --prior fitted.")
+        z = temperature * np.random.default_rng(seed).standard_normal((n, model.latent), np.float32)
+    told = f"z from {'N(0, 1)' if prior == 'normal' else 'the Gaussian fitted to the codes'}, temperature {temperature:g}, seed {seed}"
+    pictures = decode(model, z.astype(np.float32))
+    name = f"samples-{prior}"
+    paths = (
+        write_sheet(found, draw.samples(pictures, told), name, out) if grid else write_each(pictures, out or found.figures / name)
+    )
+    return Answer({"files": paths, "how": told}, "\n".join(paths))
+
+
+def reconstruct(run: Path, images: list[Path], /, *, out: Path | None = None) -> Answer:
+    """Pictures above their reconstructions, with the error of each; nothing is drawn at random.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    images
+        Picture files; they are cropped and resized as the training pictures were.
+    out
+        The png. Default: RUN/figures/reconstructed.png.
+    """
+    found = Run.open(run)
+    originals = read(found, images)
+    pictures = rebuild(found.load_model(), originals)
+    errors = np.sqrt(np.square(originals / 255.0 - pictures).mean((1, 2, 3)))
+    paths = write_sheet(found, draw.reconstructions(originals, pictures, errors), "reconstructed", out)
+    listed = [(str(path), f"{error:.4f}") for path, error in zip(images, errors, strict=True)]
+    data = {"files": paths, "rmse": {path: float(error) for path, error in listed}}
+    return Answer(data, table([("image", "RMSE"), *listed]) + "\n" + "\n".join(paths))
+
+
+def encode(
+    run: Path,
+    data: str,
+    *,
+    out: Path,
+    mode: Literal["mean", "sample", "distribution"] = "mean",
+    seed: int = 0,
+) -> Answer:
+    """The codes of pictures: .npz with mu (or z, or mu and log_var) and file names, or .csv with a row for each picture.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    data
+        What `vaekit train` takes: a folder, files or a name.
+    out
+        A .npz or .csv file.
+    mode
+        mean: mu. sample: z drawn from q(z|x). distribution: mu and log_var.
+    seed
+        Of the draw.
+    """
+    if out.suffix not in (".npz", ".csv"):
+        raise UsageError(f"--out {out} ends in {out.suffix or 'nothing'}; give a name that ends in .npz or .csv.")
+    found = Run.open(run)
+    model = found.load_model()
+    channels, height, width = model.image
+    dataset = opened(data, size=(height, width), channels=channels, crop=found.description["data"]["open"].get("crop"))
+    coded = encode_images(model, dataset.take(np.arange(len(dataset))), mode, seed)
+    arrays = coded._asdict() if isinstance(coded, Codes) else {"mu" if mode == "mean" else "z": coded}
+    files = [str(name) for name in dataset.files]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix == ".npz":
+        write_atomic(out, lambda file: np.savez(file, files=np.array(files), **arrays))
+    else:
+        write_atomic(out, lambda file: file.write(as_csv(files, arrays).encode()))
+    shape = {name: list(array.shape) for name, array in arrays.items()}
+    return Answer({"file": str(out), "arrays": shape}, f"{out}  {', '.join(f'{name} {size}' for name, size in shape.items())}")
+
+
+def as_csv(files: Sequence[str], arrays: dict[str, np.ndarray]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["file", *(f"{name}{i + 1}" for name, array in arrays.items() for i in range(array.shape[1]))])
+    writer.writerows(
+        [file, *values.tolist()] for file, values in zip(files, np.concatenate(list(arrays.values()), 1), strict=True)
+    )
+    return text.getvalue()
+
+
+def reopened(path: Path) -> tuple[Run, Dataset]:
+    """A run and the data it was trained on."""
+    run = Run.open(path)
+    with decoding() as show:
+        return run, run.open_data(show)
+
+
+def read(run: Run, images: Sequence[Path]) -> np.ndarray:
+    """Picture files as the run's model takes them, uint8 (N, C, H, W)."""
+    about = run.description["data"]
+    return np.stack([read_image(path, about["image"], about["open"].get("crop", "center")) for path in images])
+
+
+def write_sheet(run: Run, figure: Figure, name: str, out: Path | None) -> list[str]:
+    path = out or run.figures / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    png = draw.save_png(figure, name)
+    write_atomic(path, lambda file: file.write(png))
+    return [str(path)]
+
+
+def write_each(pictures: np.ndarray, folder: Path) -> list[str]:
+    return [write_one(picture, folder / f"{number:05d}.png") for number, picture in enumerate(pictures)]
+
+
+def write_one(picture: np.ndarray, path: Path) -> str:
+    """A picture (C, H, W) in [0, 1] as a png of its own size."""
+    pixels = np.round(picture * 255).astype(np.uint8)
+    image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, lambda file: image.save(file, "PNG"))
+    return str(path)

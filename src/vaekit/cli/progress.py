@@ -1,0 +1,139 @@
+"""What a person sees on stderr while work goes on: a bar on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from ..estimate import estimate
+from ..execution import Execution
+from ..metrics.weights import weights_of
+from ..run import Run
+from ..train import State
+from ..training import Training
+
+console = Console(stderr=True, highlight=False)
+PLAIN_SECONDS = 10.0  # between two plain lines
+SHOWN = ("distortion", "rate", "elbo", "loss")
+
+
+class Terms(ProgressColumn):
+    """images/s and every term in nats."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields.get("terms", ""))
+
+
+class Bar:
+    """Watches a training (see fit.Watcher)."""
+
+    def __init__(self) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeRemainingColumn(),
+            Terms(),
+        )
+        self.progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self.task = self.progress.add_task("training", total=1.0)
+        self.spoke = 0.0
+
+    def __enter__(self) -> "Bar":
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def started(self, run: Run, training: Training, state: State, execution: Execution, needs: Any) -> None:
+        told = "compiled" if execution.compile else "not compiled"
+        console.print(
+            f"{run.path}: {needs.parameters / 1e6:.2f} M parameters, about {needs.memory / 2**20:,.0f} MB while training, "
+            f"about {duration(needs.seconds)} at {needs.speed:,.0f} images/s ({execution.device}, {execution.precision}, "
+            f"{execution.threads} thread{'s' * (execution.threads > 1)}, {told})",
+            soft_wrap=True,
+        )
+        console.print(weights_line(state), soft_wrap=True)
+        if state.step:
+            console.print(f"going on after {state.images:,} images seen")
+
+    def logged(self, record: dict[str, Any], fraction: float) -> None:
+        terms = "  ".join(f"{name} {record[name]:,.2f}" for name in SHOWN if name in record)
+        speed = f"{record['images_per_second']:,.0f} images/s  " if "images_per_second" in record else ""
+        if console.is_terminal:
+            if record["split"] == "train":
+                self.progress.update(self.task, completed=min(fraction, 1.0), terms=f"{speed}{terms} nats")
+            return
+        if record["split"] == "validation" or time.monotonic() - self.spoke >= PLAIN_SECONDS:
+            self.spoke = time.monotonic()
+            console.print(
+                f"{fraction:4.0%}  {record['images']:>10,} images  {record['split']:<10}  {speed}{terms} nats", soft_wrap=True
+            )
+
+    def said(self, message: str) -> None:
+        console.print(message, markup=False, soft_wrap=True)
+
+
+def weights_line(state: State) -> str:
+    """r_loss_factor, beta and sigma for this resolution, beside each other."""
+    image = "x".join(str(n) for n in (*state.model.image[1:], state.model.image[0]))
+    weights = weights_of(state.model.image, state.objective, state.model.likelihood)
+    if weights is None:
+        return f"loss weights at {image}: -log p(x|z) is no weighted squared error, so r_loss_factor and sigma do not apply"
+    if hasattr(state.model.likelihood, "observe") and not state.step:
+        return (
+            f"loss weights at {image}: sigma is the optimal one, found while training; r_loss_factor and beta follow at the end"
+        )
+    return (
+        f"loss weights at {image}: r_loss_factor {weights.r_loss_factor:,.0f} (x MSE) = beta {weights.beta:.4g} (beside a sum of squared "
+        f"errors) = sigma {weights.sigma:.4g}"
+    )
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+@contextmanager
+def decoding() -> Iterator[Callable[[int, int], None]]:
+    """A progress callback for an ingest: (pictures done, pictures in all)."""
+    columns = (
+        TextColumn("decoding"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.completed:,.0f} of {task.total:,.0f}"),
+        TimeRemainingColumn(),
+    )
+    progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    task = progress.add_task("decoding", total=1, visible=False)
+    spoke = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        nonlocal spoke
+        progress.update(task, completed=done, total=total, visible=True)
+        if not console.is_terminal and time.monotonic() - spoke >= PLAIN_SECONDS:
+            spoke = time.monotonic()
+            console.print(f"decoded {done:,} of {total:,} pictures")
+
+    with progress:
+        yield show
+
+
+@contextmanager
+def doing(what: str) -> Iterator[None]:
+    """A line while something without steps goes on."""
+    if not console.is_terminal:
+        console.print(what)
+        yield
+        return
+    with console.status(what):
+        yield
+
+
+__all__ = ["Bar", "console", "decoding", "doing", "duration", "estimate"]

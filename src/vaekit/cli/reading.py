@@ -1,0 +1,41 @@
+"""Reading what the command line names: data, sizes, weights of attributes."""
+
+from typing import Any
+
+from ..data import Dataset, open_data
+from ..errors import UsageError
+from .progress import decoding
+
+
+def opened(source: str, **options: Any) -> Dataset:
+    """The data set, with a progress bar while it is decoded; options that are None keep their defaults."""
+    with decoding() as show:
+        return open_data(source, **{name: value for name, value in options.items() if value is not None}, progress=show)
+
+
+def parse_size(text: str | None) -> int | tuple[int, int] | None:
+    """64, or 48x64 for height x width."""
+    if text is None:
+        return None
+    numbers = parse_numbers(text)
+    if len(numbers) not in (1, 2):
+        raise UsageError(f"--size {text!r} is no size. Give pixels such as 64, or height x width such as 48x64.")
+    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
+
+
+def parse_numbers(text: str) -> list[int]:
+    """ "3x64x64" as [3, 64, 64]; empty where it is something else."""
+    parts = text.lower().split("x")
+    return [int(part) for part in parts] if all(part.isdigit() for part in parts) else []
+
+
+def parse_weights(given: list[str]) -> dict[str, float]:
+    """ "Smiling=2" as {"Smiling": 2.0}."""
+    weights = {}
+    for text in given:
+        name, _, number = text.partition("=")
+        try:
+            weights[name] = float(number or 1)
+        except ValueError:
+            raise UsageError(f"--add {text!r} has no number behind the =. Write --add Smiling=2.") from None
+    return weights

@@ -1,0 +1,221 @@
+"""train, resume, recipes."""
+
+import inspect
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ..data import Dataset
+from ..errors import UsageError
+from ..fit import SNAPSHOT_SECONDS, find_unfinished, fit, plan, start
+from ..part import describe
+from ..recipes import RECIPES, cook
+from ..run import Run, next_path
+from .answer import Answer, metric_rows, table
+from .look import finish
+from .progress import Bar, console, decoding
+from .reading import opened, parse_numbers, parse_size
+
+Off = Parameter(negative=())
+
+
+def train(
+    data: str,
+    *,
+    recipe: str = "vae",
+    out: Path | None = None,
+    runs: Path = Path("runs"),
+    new: Annotated[bool, Off] = False,
+    attributes: Path | None = None,
+    group: str | None = None,
+    size: str | None = None,
+    crop: str | None = None,
+    channels: int | None = None,
+    cache: Path | None = None,
+    net: str | None = None,
+    latent: int | None = None,
+    likelihood: str | None = None,
+    beta: float | None = None,
+    sigma: float | None = None,
+    r_loss_factor: float | None = None,
+    error: str | None = None,
+    epochs: float | None = None,
+    images: int | None = None,
+    minutes: float | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    flip: bool | None = None,
+    validate_every: int | None = None,
+    patience: int | None = None,
+    precision: str | None = None,
+    compile: str | None = None,
+    threads: int | None = None,
+    device: str | None = None,
+    deterministic: Annotated[bool, Off] = False,
+    seed: int | None = None,
+    snapshot_seconds: float = SNAPSHOT_SECONDS,
+    report: bool = True,
+) -> Answer:
+    """Train on DATA, then measure, compute attribute vectors where there are attributes, and draw the report.
+
+    Stopped runs go on when the same command is given again: with --out the run in that folder, else the newest unfinished run
+    under --runs with the same data and settings.
+
+    Parameters
+    ----------
+    data
+        A folder of pictures (subfolders are labels), a CelebA-layout folder, idx, .npy or .npz files, or a name: digits, shapes,
+        drawn-faces, mnist, fashion-mnist, kmnist, celeba.
+    recipe
+        See `vaekit recipes`.
+    out
+        The run folder. Default: a new numbered one under --runs.
+    runs
+        Where numbered run folders are made.
+    new
+        Begin anew where an unfinished run of the same command would go on.
+    attributes
+        A table beside the pictures: csv, tsv or txt, first column file names.
+    group
+        A column of the table: pictures with the same value stay on one side of the split.
+    size
+        Pixels: 64, or height x width as 48x64.
+    crop
+        center, stretch or pad.
+    channels
+        1, 3 or 4.
+    cache
+        Where decoded pictures are kept.
+    net
+        mlp, conv or resnet.
+    latent
+        Number of latents.
+    likelihood
+        bernoulli, continuous-bernoulli, gaussian (optimal sigma), learned-gaussian, laplace.
+    beta
+        Weight of the KL in -log p(x|z) + beta * KL.
+    sigma
+        Standard deviation of a Gaussian decoder, in pixel values from 0 to 1.
+    r_loss_factor
+        Weight of the mean squared error in r_loss_factor * MSE + KL.
+    error
+        mse or rmse, for the recipe `book`.
+    epochs
+        Budget in passes over the training split.
+    images
+        Budget in images seen.
+    minutes
+        Budget in minutes.
+    batch_size
+        Images a step.
+    learning_rate
+        The highest, after warm-up.
+    flip
+        Mirror half of the pictures.
+    validate_every
+        Images between two validations.
+    patience
+        Stop after so many validations without a better loss.
+    precision
+        auto, fp32 or bf16.
+    compile
+        auto, on or off.
+    threads
+        Processor threads. Default: as many as help.
+    device
+        auto, cpu, cuda, mps.
+    deterministic
+        Bit-exact: fp32, nothing chosen by the clock.
+    seed
+        Of weights, batches and noise.
+    snapshot_seconds
+        Seconds between two snapshots to resume from.
+    report
+        Measure and draw at the end.
+    """
+    dataset = opened(data, attributes=attributes, group=group, size=parse_size(size), crop=crop, channels=channels, cache=cache)
+    console.print(dataset.summary(), markup=False, soft_wrap=True)
+    options = {
+        "net": net,
+        "latent": latent,
+        "likelihood": likelihood,
+        "beta": beta,
+        "sigma": sigma,
+        "r_loss_factor": r_loss_factor,
+        "error": error,
+        "epochs": epochs,
+        "images": images,
+        "minutes": minutes,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "flip": flip,
+        "validate_every": validate_every,
+        "patience": patience,
+        "precision": precision,
+        "compile": compile,
+        "threads": threads,
+        "device": device,
+        "deterministic": deterministic or None,
+        "seed": seed,
+    }
+    cooked = cook(recipe, dataset.image, {name: value for name, value in options.items() if value is not None})
+    planned = plan(dataset, cooked)
+    unfinished = None if out or new else find_unfinished(runs, planned)
+    path = out or (unfinished.path if unfinished else next_path(runs, f"{dataset.name}-{recipe}"))
+    run = start(path, dataset, cooked, command=shlex.join(["vaekit", *sys.argv[1:]]))
+    return carry_out(run, dataset, snapshot_seconds, report)
+
+
+def resume(run: Path, *, snapshot_seconds: float = SNAPSHOT_SECONDS, report: bool = True) -> Answer:
+    """Go on with a stopped or killed run, from its last snapshot, with the settings it began with.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    snapshot_seconds
+        Seconds between two snapshots.
+    report
+        Measure and draw at the end.
+    """
+    found = Run.open(run)
+    with decoding() as show:
+        dataset = found.open_data(show)
+    return carry_out(found, dataset, snapshot_seconds, report)
+
+
+def carry_out(run: Run, dataset: Dataset, snapshot_seconds: float, report: bool) -> Answer:
+    """Train to the end and tell what came out."""
+    with Bar() as bar:
+        fit(run, dataset, bar, snapshot_seconds)
+    if not report:
+        return Answer({"run": str(run.path)}, str(run.path))
+    page = finish(run, dataset)
+    metrics = run.metrics
+    told = table(metric_rows(metrics))
+    return Answer({"run": str(run.path), "report": str(page), "metrics": metrics}, f"{told}\nrun     {run.path}\nreport  {page}")
+
+
+def recipes(name: str | None = None, *, image: str = "3x64x64") -> Answer:
+    """List the recipes, or show what one of them resolves to for an image shape.
+
+    Parameters
+    ----------
+    name
+        A recipe.
+    image
+        Channels x height x width.
+    """
+    if name is None:
+        rows = [(known, (inspect.getdoc(function) or "").splitlines()[0]) for known, function in RECIPES.items()]
+        return Answer({"recipes": dict(rows)}, table(rows))
+    numbers = parse_numbers(image)
+    if len(numbers) != 3:
+        raise UsageError(f"--image {image!r} is no image shape. Give channels x height x width, such as 3x64x64.")
+    cooked = cook(name, (numbers[0], numbers[1], numbers[2]), {})
+    described = {"model": describe(cooked.model), "objective": describe(cooked.objective), "training": describe(cooked.training)}
+    return Answer(described, json.dumps(described, indent=1))

@@ -1,0 +1,219 @@
+"""Pictures that are arrays already: idx and idx.gz (the MNIST format), .npy and .npz."""
+
+import gzip
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+from .splits import TEST, TRAIN
+
+CHANNELS = (1, 3, 4)
+IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+IMAGE_KEYS = ("images", "x", "data", "pixels", "imgs", "image", "arr_0")
+LABEL_KEYS = ("labels", "y", "label", "targets", "target")
+ATTRIBUTE_KEYS = ("attributes", "attrs", "factors", "latents_values")
+MOST_LABELS = 100_000
+CHUNK = 4096  # pictures converted at once
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Pictures (N, C, H, W) uint8 and what came with them; `official` (N,) says which side of an official split each is on."""
+
+    pixels: np.ndarray
+    labels: np.ndarray | None = None
+    label_names: tuple[str, ...] = ()
+    attributes: np.ndarray | None = None
+    attribute_names: tuple[str, ...] = ()
+    official: np.ndarray | None = None
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """The array of an idx file, plain or gzipped (http://yann.lecun.com/exdb/mnist). Raises DataError."""
+    try:
+        data = path.read_bytes()
+        if data[:2] == b"\x1f\x8b":
+            data = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read: {error}. Expected a whole idx or idx.gz file. Fetch it again.") from None
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in IDX_TYPES or len(data) < 4 + 4 * data[3]:
+        start = data[:4].hex() or "nothing"
+        raise DataError(f"{path} is no idx file: it begins with {start}. Expected 0000, a type, a rank. Check the path.")
+    dtype, rank = np.dtype(IDX_TYPES[data[2]]), data[3]
+    shape = struct.unpack(f">{rank}I", data[4 : 4 + 4 * rank])
+    body = len(data) - 4 - 4 * rank
+    if body != (wanted := int(np.prod(shape, dtype=object)) * dtype.itemsize):
+        raise DataError(f"{path} has {body:,} bytes of values. Expected {wanted:,}, for its header says {shape}. Fetch it again.")
+    array = np.frombuffer(data, dtype, offset=4 + 4 * rank).reshape(shape)
+    return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def idx_files(folder: Path) -> dict[str, Path]:
+    """{"train-images": path, ...} of the idx files in a folder; empty where it holds none."""
+    found = {}
+    for path in sorted(folder.iterdir(), reverse=True):  # a plain file wins over its .gz
+        plain = path.name.lower().removesuffix(".gz").replace(".", "-")
+        for part in ("train", "t10k", "test"):
+            for kind in ("images", "labels"):
+                if plain.startswith(f"{part}-{kind}-idx"):
+                    found[f"{'test' if part == 't10k' else part}-{kind}"] = path
+    return found
+
+
+def idx_folder(folder: Path) -> Arrays:
+    """train-images-idx3-ubyte(.gz), train-labels-, t10k-images-, t10k-labels-...; labels and the test set may be missing."""
+    files = idx_files(folder)
+    parts = [part for part in ("train", "test") if f"{part}-images" in files]
+    if not parts:
+        raise DataError(f"{folder} has idx labels but no idx images. Expected train-images-idx3-ubyte or its .gz. Add that file.")
+    pictures = [to_pixels(read_idx(files[f"{part}-images"]), str(files[f"{part}-images"])) for part in parts]
+    if len({its.shape[1:] for its in pictures}) > 1:
+        shapes = " and ".join(str(its.shape[1:]) for its in pictures)
+        raise DataError(f"{folder} has pictures of shapes {shapes}. Expected one shape for both. Name one file alone.")
+    labels, names = None, ()
+    if all(f"{part}-labels" in files for part in parts):
+        several = [read_idx(files[f"{part}-labels"]) for part in parts]
+        for part, its, of in zip(parts, several, pictures, strict=True):
+            check_count(its, len(of), str(files[f"{part}-labels"]))
+        labels, names = to_labels(np.concatenate(several), str(folder))
+    official = np.repeat([TRAIN, TEST], [len(its) for its in pictures]) if len(parts) == 2 else None
+    return Arrays(np.concatenate(pictures) if len(pictures) > 1 else pictures[0], labels, names, official=official)
+
+
+def idx_file(path: Path) -> Arrays:
+    """One idx file of pictures."""
+    return Arrays(to_pixels(read_idx(path), str(path)))
+
+
+def npy_file(path: Path) -> Arrays:
+    """One .npy file of pictures, memory-mapped where its bytes can stay as they are."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} cannot be read: {error}. Expected numbers, no objects. Save them with numpy.save.") from None
+    return Arrays(to_pixels(array, str(path)))
+
+
+def npz_file(path: Path) -> Arrays:
+    """images (or x, data, pixels, imgs), labels (or y, targets), attributes, attribute_names; or x_train, y_train, x_test, ..."""
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+            arrays = {key: stored[key] for key in stored.files}
+    except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read: {error}. Expected numbers, no objects. Save them with numpy.savez.") from None
+    official = None
+    if "x_train" in arrays:
+        parts = [part for part in ("train", "test") if f"x_{part}" in arrays]
+        official = np.repeat([TRAIN, TEST][: len(parts)], [len(arrays[f"x_{part}"]) for part in parts])
+        for kind in ("x", "y"):
+            if all(f"{kind}_{part}" in arrays for part in parts):
+                arrays[kind] = np.concatenate([arrays[f"{kind}_{part}"] for part in parts])
+    images = pick(arrays, IMAGE_KEYS)
+    if images is None:
+        told = ", ".join(arrays) or "none"
+        raise DataError(f"{path} has the arrays {told}. Expected one of {', '.join(IMAGE_KEYS)}. Rename the pictures.")
+    pixels = to_pixels(images, str(path))
+    labels, label_names = None, ()
+    if (given := pick(arrays, LABEL_KEYS)) is not None:
+        check_count(given, len(pixels), f"the labels of {path}")
+        labels, label_names = to_labels(given, str(path))
+        if "label_names" in arrays:
+            label_names = tuple(str(name) for name in arrays["label_names"])
+            if labels.max() >= len(label_names):
+                told = f"label {labels.max()} but {len(label_names)} label_names"
+                raise DataError(f"{path} has {told}. Expected a name for each label. Add the missing ones.")
+    attributes, attribute_names = None, ()
+    if (given := pick(arrays, ATTRIBUTE_KEYS)) is not None:
+        check_count(given, len(pixels), f"the attributes of {path}")
+        attributes, attribute_names = to_attributes(given, arrays.get("attribute_names"), str(path))
+    return Arrays(pixels, labels, label_names, attributes, attribute_names, official)
+
+
+def pick(arrays: Mapping[str, np.ndarray], keys: tuple[str, ...]) -> np.ndarray | None:
+    lower = {key.lower(): array for key, array in arrays.items()}
+    return next((lower[key] for key in keys if key in lower), None)
+
+
+def check_count(array: np.ndarray, count: int, what: str) -> None:
+    if array.ndim == 0 or len(array) != count:
+        told = f"shape {array.shape}, there are {count} pictures"
+        raise DataError(f"{what} have {told}. Expected one row per picture. Save matching arrays.")
+
+
+def to_pixels(array: np.ndarray, what: str) -> np.ndarray:
+    """(N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1, 3 or 4, to uint8 (N, C, H, W).
+
+    uint8 stays (0/1 masks become 0/255, like bool); floats must be in [0, 1]. Raises DataError.
+    """
+    return to_bytes(to_layout(array, what), what)
+
+
+def to_layout(array: np.ndarray, what: str) -> np.ndarray:
+    if array.ndim == 3 and array.size:
+        return array[:, None]
+    last = array.ndim == 4 and array.shape[3] in CHANNELS
+    second = array.ndim == 4 and array.shape[1] in CHANNELS
+    if array.size and last and second and array.shape[1] != array.shape[3]:
+        second = array.shape[2] == array.shape[3]  # (N, 3, 4, 4) against (N, 3, 3, 4): square pictures decide
+        last = array.shape[1] == array.shape[2]
+    if not array.size or last == second:
+        told = "(N, H, W), (N, H, W, C) or (N, C, H, W) with N at least 1 and C = 1, 3 or 4"
+        raise DataError(f"{what} holds an array of shape {array.shape}. Expected pictures as {told}. Reshape and save it again.")
+    return array if second else array.transpose(0, 3, 1, 2)
+
+
+def to_bytes(array: np.ndarray, what: str) -> np.ndarray:
+    kind = array.dtype.kind
+    if not (array.dtype == np.uint8 or kind in "bf"):
+        raise DataError(
+            f"{what} holds {array.dtype} values. Expected uint8, bool, or float in [0, 1]. Convert and save it again."
+        )
+    low, high = float(array.min()), float(array.max())
+    if kind == "f" and not (low >= 0 and high <= 1):  # also where either is nan
+        raise DataError(
+            f"{what} holds {array.dtype} values from {low:g} to {high:g}. Expected float in [0, 1]. "
+            "Rescale, (x + 1) / 2 for [-1, 1] or x / 255 for 0 to 255, and save it again."
+        )
+    if kind != "f" and high > 1:
+        return np.ascontiguousarray(array) if not array.flags.c_contiguous else array
+    out = np.empty(array.shape, np.uint8)
+    for start in range(0, len(array), CHUNK):
+        part = array[start : start + CHUNK]
+        out[start : start + CHUNK] = np.rint(part.astype(np.float32) * 255)
+    return out
+
+
+def to_labels(array: np.ndarray, what: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(N,) whole numbers or texts to int64 labels, -1 unknown, and their names."""
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim == 1 and array.dtype.kind in "US":
+        names, labels = np.unique(array.astype(str), return_inverse=True)
+        return labels.astype(np.int64), tuple(str(name) for name in names)
+    whole = array.ndim == 1 and (array.dtype.kind in "iub" or (array.dtype.kind == "f" and bool((array == np.rint(array)).all())))
+    if not whole or array.min() < -1 or array.max() >= MOST_LABELS:
+        told = f"shape {array.shape}, {array.dtype}"
+        raise DataError(f"{what} has labels of {told}. Expected (N,) whole numbers from 0 (-1: unknown) or texts. Convert them.")
+    labels = array.astype(np.int64)
+    return labels, tuple(str(label) for label in range(max(int(labels.max()) + 1, 0)))
+
+
+def to_attributes(array: np.ndarray, names: Any, what: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(N, A) numbers to float32; -1/1 columns become 0/1."""
+    if array.ndim == 1:
+        array = array[:, None]
+    names = tuple(str(name) for name in names) if names is not None else tuple(f"attribute_{j}" for j in range(array.shape[-1]))
+    if array.ndim != 2 or array.dtype.kind not in "iubf" or len(names) != array.shape[1]:
+        told = f"shape {array.shape}, {array.dtype}, and {len(names)} names"
+        raise DataError(f"{what} has attributes of {told}. Expected (N, A) numbers and A names. Convert and save them again.")
+    values = array.astype(np.float32)
+    signs = np.isin(values, (-1, 1)).all(axis=0)
+    values[:, signs] = values[:, signs] > 0
+    return values, names

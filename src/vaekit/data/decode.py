@@ -1,0 +1,187 @@
+"""One picture: from the bytes of a file to uint8 (C, H, W), by a recipe. H, W are the recipe's; Pillow writes sizes as (W, H)."""
+
+import io
+import warnings
+from dataclasses import dataclass
+from typing import IO
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from . import quarantine as q
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM")
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".pgm", ".ppm", ".pbm", ".pnm")
+)
+UNSUPPORTED_SUFFIXES = frozenset(
+    (".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".svg", ".psd", ".xcf", ".ico", ".tga", ".exr", ".hdr", ".eps", ".dng")
+) | {".raw", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2"}
+PIXEL_LIMIT = 100_000_000  # a picture with more pixels is taken for a decompression bomb
+ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap height and width
+GREY_MODES = ("1", "L", "LA", "La", "I", "F")
+DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+
+
+class Broken(Exception):
+    """A picture that cannot be used: one of the quarantine's reasons, and the decoder's words."""
+
+    def __init__(self, reason: str, detail: str = ""):
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What every picture becomes.
+
+    `crop` is "center" (the largest centred window of the target's shape, then resized), "stretch" (resized, shape ignored) or
+    "pad" (resized to fit, the rest black, or transparent with 4 channels). With 1 or 3 channels transparency lies on white.
+    """
+
+    height: int
+    width: int
+    channels: int
+    crop: str = "center"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.channels, self.height, self.width
+
+    @property
+    def mode(self) -> str:
+        return {1: "L", 3: "RGB", 4: "RGBA"}[self.channels]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself before it is decoded."""
+
+    height: int
+    width: int
+    grey: bool
+
+
+def decode(data: bytes, recipe: Recipe) -> np.ndarray:
+    """The picture in `data` as uint8 (C, H, W). Raises Broken with the reason where it cannot be used."""
+    if not data:
+        raise Broken(q.EMPTY)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of odd metadata; what harms the pixels it raises
+        image = opened(data)
+        try:
+            if image.format == "PNG":
+                opened(data).verify()  # a wrong checksum; the decoder alone would answer with black
+            turned = orientation(image)
+            draft(image, recipe, swapped=turned >= 5)
+            image.load()
+            if turned != 1:
+                image = ImageOps.exif_transpose(image)
+            return pixels(fitted(in_mode(image, recipe.mode), recipe))
+        except Broken:
+            raise
+        except Exception as error:  # noqa: BLE001 (on bad bytes a decoder may raise anything)
+            raise Broken(*verdict(error)) from None
+
+
+def header(data: IO[bytes] | bytes) -> Header:
+    """Size as it will be shown, and whether it is grey, from the first bytes of a file. Raises Broken."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = opened(data)
+        try:
+            height, width = image.height, image.width
+            if image.format in ("JPEG", "MPO", "TIFF", "WEBP") and orientation(image) >= 5:
+                height, width = width, height
+            return Header(height, width, is_grey(image))
+        except Exception as error:  # noqa: BLE001
+            raise Broken(*verdict(error)) from None
+
+
+def opened(data: IO[bytes] | bytes) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=FORMATS)
+    except UnidentifiedImageError:
+        raise Broken(q.NOT_IMAGE, "the bytes are of no format that vaekit reads") from None
+    except Image.DecompressionBombError as error:
+        raise Broken(q.BOMB, str(error)) from None
+    except Exception as error:  # noqa: BLE001
+        raise Broken(*verdict(error)) from None
+    if image.width * image.height > PIXEL_LIMIT:
+        raise Broken(q.BOMB, f"{image.width} x {image.height} pixels, the limit is {PIXEL_LIMIT:,}")
+    return image
+
+
+def verdict(error: Exception) -> tuple[str, str]:
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, Image.DecompressionBombError | MemoryError):
+        return q.BOMB, text
+    if text.startswith("conversion from"):
+        return q.UNSUPPORTED, text
+    cut = isinstance(error, EOFError) or any(word in text.lower() for word in ("truncated", "unexpected end", "not enough"))
+    return (q.TRUNCATED if cut else q.CORRUPT), text
+
+
+def orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(ORIENTATION, 1)
+    except Exception:  # noqa: BLE001 (a broken EXIF block does not make the pixels wrong)
+        return 1
+
+
+def draft(image: Image.Image, recipe: Recipe, swapped: bool) -> None:
+    """Let the JPEG decoder shrink by 2, 4 or 8 as long as the picture stays as large as it is needed."""
+    if image.format not in ("JPEG", "MPO"):
+        return
+    height, width = (recipe.width, recipe.height) if swapped else (recipe.height, recipe.width)
+    ratios = image.width / width, image.height / height
+    scale = {"center": min(ratios), "pad": max(ratios)}.get(recipe.crop)
+    wanted = (width, height) if scale is None else (int(image.width / scale), int(image.height / scale))
+    image.draft("L" if recipe.channels == 1 and image.mode == "RGB" else None, wanted)
+
+
+def is_grey(image: Image.Image) -> bool:
+    if image.mode in ("P", "PA"):
+        palette = np.array(image.getpalette("RGB") or [0, 0, 0]).reshape(-1, 3)
+        return bool((palette == palette[:, :1]).all())
+    return image.mode in GREY_MODES or image.mode.startswith("I;")
+
+
+def in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """The picture as 8-bit grey, RGB or RGBA; 16-bit grey is scaled, transparency lies on white unless it is wanted."""
+    if image.mode in DEEP_MODES:
+        deep = np.asarray(image).astype(np.int64)
+        if deep.min() < 0 or deep.max() > 65535:
+            raise Broken(q.UNSUPPORTED, "32-bit pixels outside 0 to 65535 have no defined range")
+        image = Image.fromarray(((deep + 128) // 257).astype(np.uint8))
+    elif image.mode == "F":
+        raise Broken(q.UNSUPPORTED, "float pixels have no defined range; store 8 or 16 bits")
+    if mode == "RGBA":
+        return image.convert("RGBA")
+    if image.has_transparency_data:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    return image if image.mode == mode else image.convert("RGB").convert(mode)
+
+
+def fitted(image: Image.Image, recipe: Recipe) -> Image.Image:
+    """Cropped and resized with the Lanczos filter, in one pass."""
+    target = recipe.width, recipe.height
+    if image.size == target:
+        return image
+    if recipe.crop == "stretch":
+        return image.resize(target, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    if recipe.crop == "pad":
+        return ImageOps.pad(image, target, Image.Resampling.LANCZOS, color=0)
+    scale = min(image.width / recipe.width, image.height / recipe.height)
+    width, height = recipe.width * scale, recipe.height * scale
+    left, top = (image.width - width) / 2, (image.height - height) / 2
+    box = (left, top, min(left + width, image.width), min(top + height, image.height))
+    if scale == 1:  # whole pixels: an unscaled window stays unblurred
+        left, top = int(left), int(top)
+        return image.crop((left, top, left + recipe.width, top + recipe.height))
+    return image.resize(target, Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+
+
+def pixels(image: Image.Image) -> np.ndarray:
+    array = np.asarray(image)  # (H, W) or (H, W, C)
+    return np.ascontiguousarray(array[None] if array.ndim == 2 else array.transpose(2, 0, 1))

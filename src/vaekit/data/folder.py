@@ -1,0 +1,85 @@
+"""Open a folder of pictures: scan, survey, ingest, index. All but the scan come from the cache the next time."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..files import read_json, write_json
+from . import celeba
+from .cache import key_of, writing
+from .dataset import Dataset
+from .decode import Recipe
+from .index import FRACTIONS, Wish, index_of, tables_of
+from .ingest import Work, complete, ingest
+from .pool import pool_for
+from .scan import Scan, scan
+
+KEPT_SIDE = 128  # pixels: pictures up to this size keep it when none is asked for
+DEFAULT_SIZE = 64
+SURVEY_CHUNK = 512
+
+
+def open_folder(root: Path, wish: Wish, cache: Path, *, name: str, source: str, work: Work) -> Dataset:
+    """A folder of pictures, or one in CelebA's layout, as a Dataset called `name`. Raises DataError, VaekitError."""
+    wish = replace(wish, splits=wish.splits or FRACTIONS)
+    faces = celeba.pictures(root)
+    found = scan(root, faces or "")
+    tables = tables_of(root, faces is not None, wish)
+    listing = key_of(str(root), found.names, found.stamps)
+    recipe = recipe_of(root, found, wish, cache / "surveys" / f"{listing}.json", work)
+    target = cache / "pixels" / key_of(listing, asdict(recipe))
+    if not complete(target):
+        ingest(root, found.names, recipe, target, work)
+    entry = read_json(target / "entry.json")
+    index = index_of(found, entry, tables, wish, target)
+    wish = replace(wish, size=(recipe.height, recipe.width), channels=recipe.channels)
+    return Dataset(
+        name=name,
+        pixels=np.memmap(target / "pixels.u8", np.uint8, "r", shape=tuple(entry["shape"])),
+        description={"source": source, **json.loads(json.dumps(asdict(wish)))},
+        **index,
+    )
+
+
+def recipe_of(root: Path, found: Scan, wish: Wish, kept: Path, work: Work) -> Recipe:
+    """The wish, completed by what the files' headers say.
+
+    Size: that of nine in ten pictures where it is at most 128 x 128, else 64 x 64. Channels: 1 where all are grey, else 3.
+    """
+    size, channels = wish.size, wish.channels
+    if size is None or channels is None:
+        seen = survey(root, found, kept, work)
+        channels = channels or (3 if seen["coloured"] else 1)
+        size = size or common_size(seen["sizes"])
+    return Recipe(size[0], size[1], channels, wish.crop)
+
+
+def survey(root: Path, found: Scan, kept: Path, work: Work) -> dict[str, Any]:
+    """Sizes [[height, width, count], ...], most common first, and the number of coloured pictures; kept in the file `kept`."""
+    if kept.exists():
+        return read_json(kept)
+    counts: dict[tuple[int, int], int] = {}
+    coloured = 0
+    chunks = [found.names[i : i + SURVEY_CHUNK] for i in range(0, len(found.names), SURVEY_CHUNK)]
+    with pool_for(len(found.names), work.workers) as pool:
+        for answer, _ in pool.survey(str(root), chunks):
+            coloured += answer["coloured"]
+            for height, width, count in answer["sizes"]:
+                counts[height, width] = counts.get((height, width), 0) + count
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    seen = {"sizes": [[h, w, count] for (h, w), count in ranked], "coloured": coloured}
+    with writing(kept.parent):
+        write_json(kept, seen)
+    return seen
+
+
+def common_size(sizes: Sequence[Sequence[int]]) -> tuple[int, int]:
+    if sizes:
+        height, width, count = sizes[0]
+        if max(height, width) <= KEPT_SIDE and count >= 0.9 * sum(its for _, _, its in sizes):
+            return height, width
+    return DEFAULT_SIZE, DEFAULT_SIZE

@@ -1,0 +1,160 @@
+"""Decode many files into one file of pixels: in order, in bounded memory, and so that a killed ingest goes on where it was.
+
+Pixels are only ever appended, chunk by chunk, in the order of the names. After each chunk the journal gets one line with the row
+count and the running hash of all pixels so far. Going on means: follow the journal as long as the pixels agree with it, cut both
+files there, and continue. Nothing depends on the order in which the disk writes.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+from ..files import read_json, sync_folder, write_json
+from . import quarantine as q
+from .cache import locked, writing
+from .decode import Recipe
+from .pool import pool_for
+from .quarantine import Finding, Quarantine, printable
+
+CHUNK_BYTES = 4 << 20  # decoded bytes in one chunk, at most
+Progress = Callable[[int, int], None]  # files done, files in all
+
+
+@dataclass(frozen=True)
+class Work:
+    """How an ingest works, which its result does not depend on."""
+
+    progress: Progress | None = None
+    workers: int | None = None  # processes; None: one per core; 0: this process
+
+
+@dataclass
+class State:
+    """How far an ingest is: whole chunks done, rows written, what was left out."""
+
+    chunks: int = 0
+    rows: int = 0
+    hash: Any = field(default_factory=sha256)
+    seen: dict[str, str] = field(default_factory=dict)  # hash of a file's bytes -> the first name that has it
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(self, names: Sequence[str], results: Sequence[Any]) -> list[int]:
+        """Take one chunk's results; the answer is which of its decoded pictures stay."""
+        keep, decoded = [], 0
+        for name, result in zip(names, results, strict=True):
+            if isinstance(result, list):
+                self.findings.append(Finding(name, *result))
+                continue
+            if result in self.seen:
+                self.findings.append(Finding(name, q.DUPLICATE, f"same bytes as {printable(self.seen[result])}"))
+            else:
+                self.seen[result] = name
+                keep.append(decoded)
+            decoded += 1
+        self.chunks += 1
+        self.rows += len(keep)
+        return keep
+
+
+def ingest(root: Path, names: Sequence[str], recipe: Recipe, target: Path, work: Work) -> None:
+    """Make the folder `target` with pixels.u8 and entry.json, or return at once where it stands.
+
+    Raises DataError where no file can be decoded, VaekitError where the cache cannot be written.
+    """
+    if complete(target):
+        return
+    partial = target.with_name(f"{target.name}.partial")
+    with writing(target.parent), locked(target.with_name(f"{target.name}.lock")):
+        if complete(target):  # another process made it while this one waited
+            return
+        if target.exists():
+            shutil.rmtree(target)
+        partial.mkdir(exist_ok=True)
+        pixels = partial / "pixels.u8"
+        there = pixels.stat().st_size if pixels.exists() else 0
+        with writing(target.parent, int(np.prod(recipe.shape)) * len(names) - there):
+            state = write_pixels(root, names, recipe, partial, work)
+        if not state.rows:
+            shutil.rmtree(partial)
+            raise DataError(
+                f"None of the {len(names)} pictures in {root} can be decoded. Expected at least one good one. "
+                f"What was found:\n{Quarantine(tuple(state.findings)).summary()}"
+            )
+        entry = {
+            "shape": [state.rows, *recipe.shape],
+            "hash": state.hash.hexdigest(),
+            "recipe": asdict(recipe),
+            "findings": [finding._asdict() for finding in state.findings],
+        }
+        write_json(partial / "entry.json", entry)
+        (partial / "journal.jsonl").unlink()
+        partial.replace(target)
+        sync_folder(target.parent)
+
+
+def write_pixels(root: Path, names: Sequence[str], recipe: Recipe, folder: Path, work: Work) -> State:
+    pixels, journal = folder / "pixels.u8", folder / "journal.jsonl"
+    chunks = cut(names, recipe)
+    picture = int(np.prod(recipe.shape))
+    with open(pixels, "ab") as out, open(journal, "ab") as log:
+        state = recover(pixels, journal, chunks, picture)
+        out.truncate(state.rows * picture)
+        done = sum(map(len, chunks[: state.chunks]))
+        left = chunks[state.chunks :]
+        with pool_for(len(names) - done, work.workers) as pool:
+            for part, (head, body) in zip(left, pool.decode(str(root), left, asdict(recipe)), strict=True):
+                keep = state.add(part, head["results"])
+                decoded = np.frombuffer(body, np.uint8).reshape(-1, picture)
+                kept = body if len(keep) == len(decoded) else decoded[keep].tobytes()
+                state.hash.update(kept)
+                out.write(kept)
+                out.flush()
+                line = {"results": head["results"], "rows": state.rows, "hash": state.hash.hexdigest()}
+                log.write(json.dumps(line).encode() + b"\n")
+                log.flush()
+                done += len(part)
+                if work.progress:
+                    work.progress(done, len(names))
+        os.fsync(out.fileno())
+    return state
+
+
+def cut(names: Sequence[str], recipe: Recipe) -> list[Sequence[str]]:
+    size = int(np.clip(CHUNK_BYTES // int(np.prod(recipe.shape)), 1, 64))
+    return [names[i : i + size] for i in range(0, len(names), size)]
+
+
+def recover(pixels: Path, journal: Path, chunks: Sequence[Sequence[str]], picture: int) -> State:
+    """The state after the last chunk whose journal line and pixels agree; the journal is cut behind it."""
+    state, good = State(), 0
+    with open(pixels, "rb") as data, open(journal, "rb+") as log:
+        for names, line in zip(chunks, log, strict=False):
+            if not line.endswith(b"\n"):
+                break  # the process died while it wrote
+            entry = json.loads(line)
+            running = state.hash.copy()
+            running.update(data.read((entry["rows"] - state.rows) * picture))
+            if running.hexdigest() != entry["hash"]:
+                break  # the machine died before the pixels reached the disk
+            state.add(names, entry["results"])
+            state.hash = running
+            good += len(line)
+        log.truncate(good)
+    return state
+
+
+def complete(target: Path) -> bool:
+    """Whether an ingest ended here and nobody touched it since."""
+    if not (target / "entry.json").exists():
+        return False
+    shape = read_json(target / "entry.json")["shape"]
+    pixels = target / "pixels.u8"
+    return pixels.exists() and pixels.stat().st_size == int(np.prod(shape))

@@ -1,0 +1,76 @@
+"""What an ingest left out, or found odd, and why."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+UNREADABLE, EMPTY, NOT_IMAGE, TRUNCATED = "unreadable", "empty file", "not an image", "truncated"
+CORRUPT, BOMB, UNSUPPORTED = "corrupt", "decompression bomb", "unsupported format"
+CRASH, DUPLICATE = "crashed the decoder", "duplicate"
+ROW_ALONE, IMAGE_ALONE, ROW_TWICE = "row without image", "image without row", "row repeated"
+ROW_BROKEN, COLUMN = "row malformed", "column left out"
+# pictures that are not in the data:
+LOST = (UNREADABLE, EMPTY, NOT_IMAGE, TRUNCATED, CORRUPT, BOMB, UNSUPPORTED, CRASH, DUPLICATE)
+
+
+class Finding(NamedTuple):
+    """A file, row or column, one of the reasons above, and what the decoder or the parser said."""
+
+    path: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Quarantine:
+    """The report of one ingest: pictures left out (`LOST`), table rows and columns not used, files that were never pictures.
+
+    An "image without row" stays in the data with unknown attributes; every other picture named here is left out.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    ignored: Mapping[str, int] = field(default_factory=dict)  # suffix -> files that are no pictures (tables, hidden files, ...)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Findings per reason, most first."""
+        return dict(Counter(finding.reason for finding in self.findings).most_common())
+
+    @property
+    def lost(self) -> tuple[Finding, ...]:
+        """The pictures that are not in the data."""
+        return tuple(finding for finding in self.findings if finding.reason in LOST)
+
+    def paths(self, reason: str) -> tuple[str, ...]:
+        """The paths with one reason, in order."""
+        return tuple(finding.path for finding in self.findings if finding.reason == reason)
+
+    def __len__(self) -> int:
+        return len(self.findings)
+
+    def __bool__(self) -> bool:
+        return bool(self.findings)
+
+    def describe(self) -> dict[str, Any]:
+        """Plain JSON: counts, findings and ignored files."""
+        findings = [finding._asdict() for finding in self.findings]
+        return {"counts": self.counts, "lost": len(self.lost), "findings": findings, "ignored": dict(self.ignored)}
+
+    def summary(self, per_reason: int = 3) -> str:
+        """A few lines: each reason with its count and first paths."""
+        lines = []
+        for reason, count in self.counts.items():
+            some = [f for f in self.findings if f.reason == reason][:per_reason]
+            more = ", ..." if count > per_reason else ""
+            lines.append(f"{count} x {reason}: " + ", ".join(printable(f.path) for f in some) + more)
+        if self.ignored:
+            kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(self.ignored.items()))
+            lines.append(f"{sum(self.ignored.values())} other files ignored ({kinds})")
+        return "\n".join(lines)
+
+
+def printable(name: str) -> str:
+    """A file name that any terminal can show on one line: control characters and undecodable bytes are escaped."""
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

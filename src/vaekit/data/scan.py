@@ -1,0 +1,117 @@
+"""Find the pictures of a folder by name, without opening one."""
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from ..errors import DataError
+from . import quarantine as q
+from .decode import SUFFIXES, UNSUPPORTED_SUFFIXES
+from .quarantine import Finding
+from .splits import TEST, TRAIN, UNKNOWN, VALIDATION
+
+OFFICIAL = {
+    "train": TRAIN,
+    "training": TRAIN,
+    "val": VALIDATION,
+    "valid": VALIDATION,
+    "validation": VALIDATION,
+    "test": TEST,
+    "testing": TEST,
+}
+
+
+@dataclass
+class Scan:
+    """The pictures under a folder, sorted by name, with what tells one state of them from another."""
+
+    names: list[str] = field(default_factory=list)  # relative to the folder, with "/"
+    stamps: list[tuple[int, int]] = field(default_factory=list)  # bytes, modification time in ns
+    findings: list[Finding] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)
+
+
+def scan(root: Path, under: str = "") -> Scan:
+    """All pictures under `root` (or its subfolder `under`); every real folder is entered once, so links cannot loop.
+
+    Raises DataError where there is none.
+    """
+    found = Scan()
+    entered: set[tuple[int, int]] = set()
+    status = root.stat()
+    entered.add((status.st_dev, status.st_ino))
+    pictures = sorted(walk(root, under, entered, found))
+    found.names = [name for name, _ in pictures]
+    found.stamps = [its for _, its in pictures]
+    found.findings.sort()
+    if not found.names:
+        others = f" ({', '.join(f'{count} {kind}' for kind, count in sorted(found.ignored.items()))})" if found.ignored else ""
+        odd = "\n" + q.Quarantine(tuple(found.findings)).summary() if found.findings else ""
+        raise DataError(
+            f"There is no picture in {root / under}{others}. Expected jpg, png, webp, bmp, gif or tiff files there "
+            f"or in subfolders. Name the folder that holds the pictures.{odd}"
+        )
+    return found
+
+
+def walk(root: Path, folder: str, entered: set[tuple[int, int]], found: Scan) -> Iterator[tuple[str, tuple[int, int]]]:
+    try:
+        with os.scandir(root / folder) as listing:
+            entries = sorted(
+                listing, key=lambda entry: (entry.is_symlink(), entry.name)
+            )  # what a link names twice is met by its own name
+    except OSError as error:
+        found.findings.append(Finding(folder or str(root), q.UNREADABLE, f"folder: {error.strerror or error}"))
+        return
+    for entry in entries:
+        name = f"{folder}/{entry.name}" if folder else entry.name
+        stem, dot, ending = entry.name.rpartition(".")  # faster than a Path, for each of many files
+        suffix = (dot + ending).lower() if stem else ""
+        if entry.name.startswith(".") or entry.name == "__MACOSX":
+            found.ignored["hidden"] += 1
+            continue
+        try:
+            status = entry.stat()
+        except OSError as error:
+            if suffix in SUFFIXES:
+                found.findings.append(Finding(name, q.UNREADABLE, error.strerror or str(error)))
+            else:
+                found.ignored[suffix or "without suffix"] += 1
+            continue
+        if stat.S_ISDIR(status.st_mode):
+            if (status.st_dev, status.st_ino) not in entered:
+                entered.add((status.st_dev, status.st_ino))
+                yield from walk(root, name, entered, found)
+        elif suffix in SUFFIXES and stat.S_ISREG(status.st_mode):
+            yield name, (status.st_size, status.st_mtime_ns)
+        elif suffix in SUFFIXES:
+            found.findings.append(Finding(name, q.NOT_IMAGE, "not a regular file"))
+        elif suffix in UNSUPPORTED_SUFFIXES:
+            found.findings.append(Finding(name, q.UNSUPPORTED, f"{suffix} is not read; convert it to jpg or png"))
+        else:
+            found.ignored[suffix or "without suffix"] += 1
+
+
+def labels_of(names: list[str]) -> tuple[np.ndarray | None, tuple[str, ...], np.ndarray | None]:
+    """Labels (N,) from the first-level folders, their names, and the official side of each picture where the folders are splits.
+
+    All pictures must be in subfolders, and there must be two labels or more. First-level folders called train, val and test
+    (train and another at least) are splits; the labels are then one level below.
+    """
+    parts = [PurePosixPath(name).parts for name in names]
+    official, level = None, 0
+    tops = {part[0].lower() for part in parts if len(part) > 1}
+    sides = {OFFICIAL.get(top, UNKNOWN) for top in tops}
+    if all(len(part) > 1 for part in parts) and UNKNOWN not in sides and TRAIN in sides and len(sides) > 1:
+        official, level = np.array([OFFICIAL[part[0].lower()] for part in parts]), 1
+    folders = {part[level] for part in parts if len(part) > level + 1}
+    if len(folders) < 2 or any(len(part) <= level + 1 for part in parts):
+        return None, (), official
+    kinds = sorted(folders)
+    places = {kind: place for place, kind in enumerate(kinds)}
+    return np.array([places[part[level]] for part in parts], np.int64), tuple(kinds), official

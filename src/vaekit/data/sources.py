@@ -1,0 +1,186 @@
+"""The door of the data: a path or a name becomes a `Dataset`."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+
+from ..errors import DataError, UsageError
+from . import arrays, celeba, named
+from .arrays import CHANNELS, Arrays
+from .cache import cache_folder
+from .dataset import Dataset, digest_of, pixel_hash
+from .decode import Broken, Recipe, decode, fitted, in_mode
+from .decode import pixels as to_array
+from .folder import open_folder
+from .index import FRACTIONS, Wish
+from .ingest import Progress, Work
+from .quarantine import Quarantine
+from .splits import check_fractions, split
+
+NAMES = ("digits", "shapes", "drawn-faces", "mnist", "fashion-mnist", "kmnist", "celeba")
+T = TypeVar("T")
+CROPS = ("center", "stretch", "pad")
+CARVED = (11 / 12, 1 / 12, 0.0)  # of an official training set: 55,000 and 5,000 of MNIST's 60,000
+
+
+def open_data(
+    source: str | os.PathLike[str],
+    *,
+    size: int | Sequence[int] | None = None,
+    crop: str = "center",
+    channels: int | None = None,
+    attributes: str | os.PathLike[str] | None = None,
+    group: str | None = None,
+    seed: int = 0,
+    splits: Sequence[float] | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+    workers: int | None = None,
+) -> Dataset:
+    """Open a folder of pictures, a CelebA-layout folder, idx, .npy or .npz files, or one of `NAMES`.
+
+    size: pixels, one number or (height, width). None: arrays keep theirs; a folder keeps the size that nine in ten of its
+    pictures have, up to 128 pixels, and takes 64 x 64 otherwise. crop: "center" cuts the largest centred window of that shape,
+    "stretch" ignores the shape, "pad" adds black. channels: 1, 3 or 4; None: 1 where all is grey, else 3, transparency on white.
+    attributes: a csv, tsv or txt table, first column file names. group: its column whose equal values stay on one side of the
+    split (CelebA: "identity", taken by itself where the table is there). splits: train, validation and test fractions, by
+    default .8/.1/.1, and 1/12 of an official training set for validation; official test sets stay test sets. seed: of the split.
+    cache: where decoded pictures are kept (default $VAEKIT_CACHE, $XDG_CACHE_HOME/vaekit or ~/.cache/vaekit). progress(done,
+    total) is called while files are decoded, in `workers` processes (default: one per core; 0: this one).
+
+    Raises DataError for pictures or tables that cannot be used, UsageError for wrong arguments, VaekitError for a cache that
+    cannot be written. Single bad files raise nothing: they are named in `Dataset.quarantine`.
+    """
+    wish = Wish(
+        checked_size(size),
+        checked_choice("crop", crop, CROPS),
+        channels if channels is None else checked_choice("channels", channels, CHANNELS),
+        None if attributes is None else str(Path(attributes).expanduser().absolute()),
+        group,
+        seed,
+        None if splits is None else check_fractions(splits),
+    )
+    source, folder = os.fspath(source), cache_folder(cache)
+    if source in NAMES and source != "celeba":
+        return from_arrays(source, source, named_arrays(source, wish, folder), wish)
+    path = celeba_copy(folder) if source == "celeba" else Path(source).expanduser().absolute()
+    name = source if source == "celeba" else slug(path)
+    described = source if source == "celeba" else str(path)
+    if path.is_dir() and not arrays.idx_files(path):
+        return open_folder(path.resolve(), wish, folder, name=name, source=described, work=Work(progress, workers))
+    return from_arrays(name, described, file_arrays(path), wish)
+
+
+def check_data(source: str | os.PathLike[str], **options) -> Quarantine:
+    """Open the data as `open_data` does and report what was left out and why; empty for arrays and generated data."""
+    return open_data(source, **options).quarantine or Quarantine()
+
+
+def read_image(path: str | os.PathLike[str], shape: Sequence[int], crop: str = "center") -> np.ndarray:
+    """One picture file as uint8 of `shape` (C, H, W), treated as `open_data` treats those of a folder. Raises DataError."""
+    channels, height, width = shape
+    try:
+        return decode(Path(path).expanduser().read_bytes(), Recipe(height, width, channels, crop))
+    except OSError as error:
+        told = error.strerror or error
+        raise DataError(f"The picture {path} cannot be read: {told}. Expected a picture file. Check the path.") from None
+    except Broken as broken:
+        told = f"{broken.reason}{f' ({broken.detail})' if broken.detail else ''}"
+        raise DataError(
+            f"{path} is no good picture: {told}. Expected a jpg, png, webp, bmp, gif or tiff. Give another."
+        ) from None
+
+
+def named_arrays(name: str, wish: Wish, cache: Path) -> Arrays:
+    if name in named.DOWNLOADS:
+        return named.downloaded(name, cache)
+    if name == "drawn-faces":
+        side = wish.size[0] if wish.size is not None and wish.size[0] == wish.size[1] else 64
+        return named.drawn_faces(cache, side)
+    return named.digits() if name == "digits" else named.shapes()
+
+
+def file_arrays(path: Path) -> Arrays:
+    if not path.exists():
+        names = ", ".join(NAMES)
+        raise DataError(f"There is no {path}. Expected a folder, an idx, .npy or .npz file, or one of: {names}. Check the path.")
+    if path.is_dir():
+        return arrays.idx_folder(path)
+    plain = path.name.lower().removesuffix(".gz")
+    if path.suffix.lower() == ".npy":
+        return arrays.npy_file(path)
+    if path.suffix.lower() == ".npz":
+        return arrays.npz_file(path)
+    if re.search(r"(-|\.)idx\d|-ubyte$|\.idx$", plain):
+        return arrays.idx_file(path)
+    raise DataError(f"{path} is one file of another kind. Expected a folder, or an idx, .npy or .npz file. Name the folder.")
+
+
+def from_arrays(name: str, source: str, found: Arrays, wish: Wish) -> Dataset:
+    """Arrays as a Dataset, resized where another size or channel count is asked for."""
+    for option in ("attributes", "group"):
+        if (given := getattr(wish, option)) is not None:
+            raise UsageError(f"{option}={given!r} was given for {name}, which is an array. Expected a folder. Leave it out.")
+    pixels = reshaped(found.pixels, wish)
+    fractions = wish.splits or (FRACTIONS if found.official is None else CARVED)
+    files = tuple(f"{i:06d}" for i in range(len(pixels)))
+    splits = split(files, fractions, wish.seed, found.official, exact=True)
+    labels, attributes = (found.labels, found.label_names), (found.attributes, found.attribute_names)
+    digest = digest_of(pixel_hash(pixels), pixels.shape, splits, labels, attributes)
+    wish = replace(wish, size=(pixels.shape[2], pixels.shape[3]), channels=pixels.shape[1], splits=tuple(fractions))
+    options = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(wish).items()}
+    return Dataset(name, pixels, files, *labels, *attributes, splits, digest, {"source": source, **options}, None)
+
+
+def reshaped(pixels: np.ndarray, wish: Wish) -> np.ndarray:
+    _, channels, height, width = pixels.shape
+    height, width = wish.size or (height, width)
+    recipe = Recipe(height, width, wish.channels or channels, wish.crop)
+    if recipe.shape == pixels.shape[1:]:
+        return pixels
+    out = np.empty((len(pixels), *recipe.shape), np.uint8)
+    for i, picture in enumerate(pixels):
+        image = Image.fromarray(picture[0] if channels == 1 else np.ascontiguousarray(picture.transpose(1, 2, 0)))
+        out[i] = to_array(fitted(in_mode(image, recipe.mode), recipe))
+    return out
+
+
+def celeba_copy(cache: Path) -> Path:
+    path = named.own_copy("celeba", "CelebA")
+    if path is None and (cache / "downloads" / "celeba").is_dir():
+        path = cache / "downloads" / "celeba"
+    if path is None or celeba.pictures(path) is None:
+        home = path or os.environ.get("VAEKIT_DATA")
+        told = f"{home} holds none" if home else "VAEKIT_DATA is not set"
+        raise DataError(f"celeba was asked for, but there is no copy on this machine ({told}).\n{celeba.INSTRUCTIONS}")
+    return path
+
+
+def checked_size(size: int | Sequence[int] | None) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    pair = (size, size) if isinstance(size, int) else tuple(size)
+    if len(pair) != 2 or not all(isinstance(side, int) and 1 <= side <= 8192 for side in pair):
+        raise UsageError(
+            f"size={size!r} was given. Expected one number or (height, width), 1 to 8192 pixels. Write for example 64."
+        )
+    return pair
+
+
+def checked_choice(name: str, given: T, choices: tuple[T, ...]) -> T:
+    if given not in choices:
+        raise UsageError(f"{name}={given!r} was given. Expected one of {', '.join(map(repr, choices))}. Choose one of these.")
+    return given
+
+
+def slug(path: Path) -> str:
+    stem = path.name.lower()
+    if path.is_file():
+        stem = re.sub(r"([-.]idx\d.*)?(\.(npy|npz|gz|idx))*$", "", stem)
+    return re.sub(r"[^a-z0-9]+", "-", stem).strip("-") or "data"

@@ -1,0 +1,301 @@
+"""Every picture that the subject is known for, of one run: (name, figure, caption, words for who cannot see it)."""
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from .. import draw
+from ..data import Dataset
+from ..latent import (
+    CodeGaussian,
+    Codes,
+    Projection,
+    codes,
+    combine,
+    decode,
+    fit_gaussian,
+    kl_per_latent,
+    neighbour_accuracy,
+    plane,
+    project,
+    reconstruct,
+    traverse,
+)
+from ..latent.attributes import presence
+from ..metrics.evaluate import ACTIVE, MOST_FITTED, NEIGHBOURS
+from ..run import Run
+
+MOST_POINTS = 10_000  # in a scatter
+SHOWN = 24  # pictures in a row of reconstructions
+SAMPLES = 64
+ALPHAS = np.array([-2, -1, 0, 1, 2, 3], np.float32)
+FAVOURITES = ("Smiling", "Eyeglasses", "Blond_Hair", "Male", "Wearing_Hat", "Beard", "Mouth_Open", "Mouth_Slightly_Open")
+MOST_STRIPS = 6
+
+
+class Picture(NamedTuple):
+    """A figure with its words."""
+
+    name: str
+    figure: Figure
+    caption: str
+    alt: str
+
+
+class Sight:
+    """What the figures of a run look at, each thing computed once and only when a figure asks."""
+
+    def __init__(self, run: Run, data: Dataset, seed: int = 0):
+        self.run, self.data, self.seed = run, data, seed
+        self.model = run.load_model()
+        self.split = "test" if len(data.splits["test"]) else "validation"
+        self.rows = data.splits[self.split]
+        self.rng = np.random.default_rng(seed)
+
+    @property
+    def has_prior(self) -> bool:
+        return self.model.prior is not None
+
+    @cached_property
+    def points(self) -> np.ndarray:
+        """Rows of held-out images in the scatters."""
+        return np.sort(np.random.default_rng(self.seed).permutation(self.rows)[:MOST_POINTS])
+
+    @cached_property
+    def codes(self) -> Codes:
+        return codes(self.model, self.data.take(self.points))
+
+    @cached_property
+    def train_codes(self) -> Codes:
+        return codes(self.model, self.data.take(self.data.splits["train"][:MOST_FITTED]))
+
+    @cached_property
+    def projection(self) -> Projection:
+        return project(self.codes.mu)
+
+    @cached_property
+    def gaussian(self) -> CodeGaussian:
+        return fit_gaussian(self.train_codes)
+
+    @cached_property
+    def kl(self) -> np.ndarray:
+        return kl_per_latent(self.codes)
+
+    @cached_property
+    def labels(self) -> np.ndarray | None:
+        return None if self.data.labels is None else self.data.labels[self.points]
+
+    @property
+    def held_out(self) -> str:
+        return f"{len(self.rows):,} {self.split} images that training never saw"
+
+
+def reconstructions(sight: Sight) -> Iterator[Picture]:
+    images = sight.data.take(sight.rows[:SHOWN])
+    rebuilt = reconstruct(sight.model, images)
+    errors = np.sqrt(np.square(images / 255.0 - rebuilt).mean((1, 2, 3)))
+    yield Picture(
+        "reconstructions",
+        draw.reconstructions(images, rebuilt, errors, subtitle="z = mu, nothing drawn"),
+        f"The first {len(images)} of {sight.held_out}. RMSE in pixel values from 0 to 1.",
+        "Pairs of held-out pictures and their reconstructions.",
+    )
+
+
+def samples(sight: Sight) -> Iterator[Picture]:
+    if sight.has_prior:
+        z = np.random.default_rng(sight.seed).standard_normal((SAMPLES, sight.model.latent), np.float32)
+        yield Picture(
+            "samples",
+            draw.samples(decode(sight.model, z), "z drawn from the prior N(0, 1)", title="New pictures from N(0, 1)"),
+            f"{SAMPLES} pictures that nobody took: z drawn from N(0, 1), seed {sight.seed}, not chosen.",
+            "A grid of new pictures decoded from draws of the prior.",
+        )
+    z = sight.gaussian.sample(SAMPLES, sight.seed)
+    yield Picture(
+        "samples-fitted",
+        draw.samples(
+            decode(sight.model, z),
+            "z drawn from one Gaussian fitted to the training codes",
+            title="New pictures from the fitted Gaussian",
+        ),
+        f"{SAMPLES} pictures, not chosen: z drawn from a full-covariance Gaussian fitted to the codes of "
+        f"{len(sight.train_codes.mu):,} training images, seed {sight.seed}. This is not the prior: it shows what the decoder can do "
+        "where the codes really are.",
+        "A grid of new pictures decoded from draws of a Gaussian fitted to the codes.",
+    )
+
+
+def latent_space(sight: Sight) -> Iterator[Picture]:
+    plane_, kind = sight.projection, "mu" if sight.model.latent <= 2 else "mu, projected on its first two principal components"
+    accuracy = None
+    if sight.labels is not None:
+        learn = sight.data.splits["train"][:MOST_FITTED]
+        accuracy = neighbour_accuracy(
+            sight.train_codes.mu,
+            sight.data.labels[learn],
+            sight.codes.mu,
+            sight.labels,
+            NEIGHBOURS,  # pyright: ignore[reportOptionalSubscript]
+        )
+    for name, colour in colours(sight):
+        shown = draw.latent_scatter(
+            plane_.points,
+            axis_names=plane_.axes,
+            sigma_circles=sight.has_prior and sight.model.latent <= 2,
+            knn_accuracy=accuracy,
+            k=NEIGHBOURS,
+            **colour,
+        )
+        yield Picture(
+            f"latent-{name}",
+            shown,
+            f"{len(sight.points):,} {sight.split} images as {kind}, coloured by {name}."
+            + (
+                f" {NEIGHBOURS} nearest neighbours on mu (all {sight.model.latent} latents) name the label."
+                if accuracy is not None
+                else ""
+            ),
+            f"Scatter of codes coloured by {name}.",
+        )
+    if sight.has_prior and sight.model.latent <= 2:
+        name, colour = next(iter(colours(sight)))
+        yield Picture(
+            "unit-square",
+            draw.unit_square(plane_.points, axis_names=plane_.axes, **colour),
+            "The same codes through the distribution function of N(0, 1): an even square would mean that the codes follow the prior.",
+            f"Codes in the unit square, coloured by {name}.",
+        )
+
+
+def colours(sight: Sight) -> Iterator[tuple[str, dict]]:
+    """What to colour codes by: labels, else the attributes that move the plane most, else nothing."""
+    if sight.labels is not None:
+        yield "label", {"labels": sight.labels, "label_names": sight.data.label_names}
+    attributes = sight.data.attributes
+    if attributes is not None and len(sight.data.attribute_names):
+        here = attributes[sight.points]
+        strengths = [separation(sight.projection.points, presence(here[:, i])) for i in range(here.shape[1])]
+        for i in np.argsort(strengths)[::-1][: 4 if sight.labels is None else 2]:
+            name = sight.data.attribute_names[i]
+            yield name, {"values": here[:, i], "value_name": name}
+    if sight.labels is None and attributes is None:
+        yield "nothing", {}
+
+
+def separation(points: np.ndarray, has: np.ndarray) -> float:
+    """The distance between the two groups' means on the plane, in standard deviations."""
+    if not ((has == 1).any() and (has == 0).any()):
+        return -1.0
+    gap = points[has == 1].mean(0) - points[has == 0].mean(0)
+    return float(np.linalg.norm(gap / (points.std(0) + 1e-12)))
+
+
+def decoded_plane(sight: Sight) -> Iterator[Picture]:
+    if sight.model.latent != 2 or not sight.has_prior:
+        return
+    steps = 20
+    images, values = plane(sight.model, steps, np.zeros(2, np.float32))
+    yield Picture(
+        "manifold",
+        draw.manifold(images, values, values[::-1]),
+        f"The decoder's picture at {steps} x {steps} places, spaced so that each stands for an equal share of the prior.",
+        "The plane of two latents, decoded on a grid.",
+    )
+
+
+def latents(sight: Sight) -> Iterator[Picture]:
+    if not sight.has_prior:
+        return
+    yield Picture(
+        "latent-histograms",
+        draw.latent_histograms(sight.codes.mu, sight.kl),
+        f"mu of {len(sight.points):,} {sight.split} images, latent by latent, beside the standard normal; "
+        f"{int((sight.kl > ACTIVE).sum())} of {sight.model.latent} latents carry more than {ACTIVE} nats.",
+        "Histograms of the most informative latents against the standard normal.",
+    )
+    rows = np.argsort(-sight.kl)[:10]
+    values = np.linspace(-3, 3, 9, dtype=np.float32)
+    start = sight.train_codes.mu.mean(0)
+    yield Picture(
+        "traversals",
+        draw.traversals(traverse(sight.model, start, rows, values), rows, sight.kl[rows], values),
+        "One latent at a time from -3 to 3 prior sigmas, the others at the mean code; most informative first.",
+        "Rows of pictures in which one latent changes.",
+    )
+
+
+def curves(sight: Sight) -> Iterator[Picture]:
+    yield Picture(
+        "curves",
+        draw.training_curves(sight.run.records, path=sight.has_prior),
+        "Distortion, rate and ELBO are measured without weights, whatever was optimised; validation with the averaged weights.",
+        "Training and validation curves.",
+    )
+
+
+def edits(sight: Sight) -> Iterator[Picture]:
+    """Strips for the attributes that have a vector: image by alpha, as in the book."""
+    vectors = {name: tensor.numpy() for name, tensor in sight.run.load_attributes()[0].items()}
+    names = sorted(
+        vectors, key=lambda n: (FAVOURITES.index(n) if n in FAVOURITES else len(FAVOURITES), -np.linalg.norm(vectors[n]))
+    )
+    for name in names[:MOST_STRIPS]:
+        has = presence(sight.data.attributes[sight.rows][:, sight.data.attribute_names.index(name)])  # pyright: ignore[reportOptionalSubscript]
+        without = sight.rows[has == 0][:5]
+        if not len(without):
+            continue
+        originals = sight.data.take(without)
+        yield Picture(
+            f"edit-{name}",
+            draw.edit_strip(
+                edited(sight, originals, {name: 1.0}, ALPHAS),
+                ALPHAS,
+                [str(sight.data.files[row]) for row in without],
+                originals,
+                title=f"Adding {name}",
+                subtitle="z = mu + alpha * (mean of mu with it - mean of mu without it)",
+            ),
+            f"{len(without)} {sight.split} images without {name}, moved along its vector.",
+            f"Pictures by strength of {name}.",
+        )
+
+
+def edited(sight: Sight, images: np.ndarray, weights: dict[str, float], alphas: np.ndarray) -> np.ndarray:
+    """(R, S, C, H, W): every image at every alpha."""
+    vectors = {name: tensor.numpy() for name, tensor in sight.run.load_attributes()[0].items()}
+    direction = combine(vectors, weights)
+    z = codes(sight.model, images).mu[:, None] + alphas[None, :, None] * direction
+    return decode(sight.model, z.reshape(-1, z.shape[-1])).reshape(len(images), len(alphas), *sight.model.image)
+
+
+def beside(sight: Sight, other: Sight) -> Iterator[Picture]:
+    """The plain autoencoder beside the VAE, on the same images."""
+    plain, vae = (sight, other) if not sight.has_prior else (other, sight)
+    both_flat = plain.model.latent == vae.model.latent == 2
+    grids = None
+    if both_flat:
+        spread = np.abs(plain.codes.mu).max(0)
+        steps = np.linspace(-1, 1, 16, dtype=np.float32)
+        corners = np.stack(np.meshgrid(steps * spread[0], steps[::-1] * spread[1]), -1).reshape(-1, 2)
+        pictures = decode(plain.model, corners).reshape(16, 16, *plain.model.image)
+        grids = (pictures, plane(vae.model, 16, np.zeros(2, np.float32))[0])
+    yield Picture(
+        "autoencoder-beside-vae",
+        draw.autoencoder_beside_vae(plain.projection.points, vae.projection.points, vae.labels, vae.data.label_names, grids),
+        f"The same {len(vae.points):,} {vae.split} images, once as codes of a plain autoencoder, once as mu of a VAE.",
+        "Codes of an autoencoder with gaps between them, beside the codes of a VAE.",
+    )
+
+
+CHAPTERS: tuple[tuple[str, str, Callable[[Sight], Iterator[Picture]]], ...] = (
+    ("Reconstructions", "What survives the way through the latent space and back.", reconstructions),
+    ("New pictures", "What the model makes of draws.", samples),
+    ("The latent space", "Where the encoder puts held-out images.", latent_space),
+    ("The decoded plane", "What the decoder shows everywhere.", decoded_plane),
+    ("Latent by latent", "Which latents carry information, and what each one does.", latents),
+    ("Training", "How it went.", curves),
+)

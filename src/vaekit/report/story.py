@@ -1,0 +1,131 @@
+"""From a run folder to its pictures and its page."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ..data import Dataset
+from ..draw import save_png
+from ..files import write_atomic, write_text
+from ..run import Run
+from . import figures
+from .figures import Picture, Sight
+from .page import Details, Fact, FigureOnPage, Section, Table, write_page
+
+HEADLINES = (
+    ("elbo", "ELBO"),
+    ("distortion", "Distortion"),
+    ("rate", "Rate"),
+    ("rmse", "RMSE of reconstructions"),
+    ("neighbour_accuracy", "5-nearest-neighbour accuracy"),
+    ("active_latents", "Active latents"),
+)
+
+
+def write_report(run: Run, data: Dataset, beside: Run | None = None, seed: int = 0) -> Path:
+    """Draw every figure into the run's figures/ and write report.html, one file that opens from disk. Returns its path.
+
+    `beside` is another run on the same data, a plain autoencoder for a VAE or the other way round, drawn side by side.
+    Raises UsageError before the run has weights.
+    """
+    sight = Sight(run, data, seed)
+    run.figures.mkdir(exist_ok=True)
+    sections = [
+        Section(title, lead, figures=drawn) for title, lead, pictures in figures.CHAPTERS if (drawn := keep(run, pictures(sight)))
+    ]
+    if run.has_attributes:
+        sections.insert(3, attribute_section(run, sight))
+    if beside:
+        comparison = keep(run, figures.beside(sight, Sight(beside, data, seed)))
+        sections.insert(3, Section("Why variational", "What a prior does to the plane of codes.", figures=comparison))
+    page = write_page(
+        f"{data.name}: {'variational autoencoder' if sight.has_prior else 'autoencoder'} with {sight.model.latent} latents",
+        subtitle(run, data),
+        facts(run.metrics),
+        [*sections, numbers(run)],
+        command=run.description["command"],
+        versions=run.description["versions"],
+        description={key: run.description[key] for key in ("data", "model", "objective", "training", "execution", "machine")},
+        notes=notes(run),
+    )
+    write_text(run.report, page)
+    return run.report
+
+
+def keep(run: Run, pictures: Iterable[Picture]) -> list[FigureOnPage]:
+    """Write each picture into figures/, and make it ready for the page."""
+    kept = []
+    for picture in pictures:
+        png = save_png(picture.figure, picture.name)
+        write_atomic(run.figures / f"{picture.name}.png", lambda file, png=png: file.write(png))
+        kept.append(FigureOnPage(picture.name, png, picture.caption, picture.alt))
+    return kept
+
+
+def subtitle(run: Run, data: Dataset) -> str:
+    channels, height, width = data.image
+    images = max((record["images"] for record in run.records), default=0)
+    return (
+        f"{len(data):,} pictures of {height} x {width} pixels and {channels} channel{'s' if channels > 1 else ''}; "
+        f"trained for {images:,} images seen. {run.path.name}, {run.description['created'][:10]}."
+    )
+
+
+def facts(metrics: dict[str, Any]) -> list[Fact]:
+    """The headline numbers that this run has."""
+    found = []
+    for name, title in HEADLINES:
+        if name in metrics:
+            metric = metrics[name]
+            found.append(
+                Fact(title, metric["value"], metric["unit"], f"{metric['split']}, N = {metric['count']:,}; {metric['how']}")
+            )
+    return found
+
+
+def notes(run: Run) -> list[str]:
+    status = run.description["status"]
+    return (
+        []
+        if status == "finished"
+        else [f"This training is not finished (status: {status}). The pictures show its best weights so far."]
+    )
+
+
+def attribute_section(run: Run, sight: Sight) -> Section:
+    about = run.load_attributes()[1]["attributes"]
+    rows = [
+        (name, a["count_with"], a["count_without"], a["norm"], f"{a['interval'][0]:.2f} to {a['interval'][1]:.2f}")
+        for name, a in sorted(about.items(), key=lambda item: -item[1]["norm"])
+    ]
+    return Section(
+        "Adding an attribute",
+        "z + alpha * vector, with the vector from the mean code without the attribute to the mean code with it.",
+        figures=keep(run, figures.edits(sight)),
+        details=[
+            Details(
+                "All attribute vectors",
+                "Computed on mu of the training split. The norm is in units of the latents; the interval is a 95 % bootstrap over images.",
+                Table(("attribute", "with", "without", "norm", "interval"), rows),
+            )
+        ],
+    )
+
+
+def numbers(run: Run) -> Section:
+    metrics = run.metrics
+    rows = [
+        (name.replace("_", " "), metric["value"], metric["unit"], metric.get("split", ""), metric.get("count", ""), metric["how"])
+        for name, metric in metrics.items()
+    ]
+    weights = {
+        name: metrics[f"weight_{name}"]["value"] for name in ("r_loss_factor", "beta", "sigma") if f"weight_{name}" in metrics
+    }
+    lead = ""
+    if weights and "residual" in metrics:
+        lead = (
+            f"The loss weighs pixels as r_loss_factor {weights['r_loss_factor']:,.0f} (MSE form), as beta {weights['beta']:.3g} beside a sum "
+            f"of squared errors, or as a Gaussian decoder of sigma {weights['sigma']:.3f}: three ways to say the same. The measured residual "
+            f"is {metrics['residual']['value']:.3f}; a sigma far above it blurs, one far below it over-weighs pixels."
+        )
+    return Section("All numbers", lead, table=Table(("metric", "value", "unit", "split", "N", "how"), rows))
