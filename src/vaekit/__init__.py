@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .data import Dataset, check_data, open_data, read_image
     from .errors import CheckFailed, DataError, Diverged, Stopped, UsageError, VaekitError
-    from .fit import fit, start
+    from .fitting import fit, start
     from .latent import AttributeVector, Codes, attribute_vectors, combine, decode, encode, path, reconstruct
     from .library import Part, build, describe
     from .metrics import evaluate
@@ -61,7 +61,7 @@ __all__ = [
 HOMES = {
     "data": ("Dataset", "check_data", "open_data", "read_image"),
     "errors": ("CheckFailed", "DataError", "Diverged", "Stopped", "UsageError", "VaekitError"),
-    "fit": ("fit", "start"),
+    "fitting": ("fit", "start"),
     "latent": ("AttributeVector", "Codes", "attribute_vectors", "combine", "decode", "encode", "path", "reconstruct"),
     "library": ("Part", "build", "describe"),
     "metrics": ("evaluate",),

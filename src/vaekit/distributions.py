@@ -116,8 +116,9 @@ class ContinuousBernoulli(Density):
     @property
     def mean(self) -> Tensor:
         small = self.logits.abs() < 1e-2
-        safe = self.logits.where(~small, 1.0)
-        return torch.where(small, 0.5 + self.logits / 12, 1 / -torch.expm1(-safe) - 1 / safe)
+        safe = self.logits.where(~small, 1.0).abs()
+        of_size = 1 / -torch.expm1(-safe) - 1 / safe  # of |l|: exp(-l) would overflow, and its gradient be NaN, below l = -88
+        return torch.where(small, 0.5 + self.logits / 12, torch.where(self.logits < 0, 1 - of_size, of_size))
 
     def sample(self, sample_shape=()) -> Tensor:
         """By the inverse of the distribution function, log(1 + u * (exp(l) - 1)) / l."""

@@ -95,11 +95,13 @@ class LearnedGaussian(Likelihood):
         self.log_scale = nn.Parameter(torch.tensor(math.log(self.initial)))
 
     def forward(self, out):
-        return Gaussian(full_precision(out).sigmoid(), 2 * self.log_scale.clamp_min(math.log(FINEST)), 3)
+        # Rounding adds its variance: a clamp would give no gradient below it, and the scale could never come back.
+        log_var = torch.logaddexp(2 * self.log_scale, self.log_scale.new_tensor(2 * math.log(FINEST)))
+        return Gaussian(full_precision(out).sigmoid(), log_var, 3)
 
     @property
     def sigma(self):
-        return max(self.log_scale.exp().item(), FINEST)
+        return math.hypot(self.log_scale.exp().item(), FINEST)
 
 
 class OptimalGaussian(Likelihood):

@@ -35,8 +35,10 @@ class Part(nn.Module):
         dataclasses.dataclass(eq=False, repr=False, kw_only=True)(cls)
         for name in {field.name for field in fields_of(cls)} & vars(cls).keys():
             delattr(cls, name)  # a default left on the class would hide the module of the same name
-        if Part.kinds.setdefault(cls.__name__, cls).__module__ != cls.__module__:
-            raise TypeError(f"Two parts are named {cls.__name__}: {Part.kinds[cls.__name__].__module__} and {cls.__module__}.")
+        other = Part.kinds.get(cls.__name__, cls).__module__
+        if other != cls.__module__:
+            raise TypeError(f"Two parts are named {cls.__name__}: {other} and {cls.__module__}. Give one another name.")
+        Part.kinds[cls.__name__] = cls  # the newest: a notebook's cell may run twice
 
 
 def fields_of(part: Part | type[Part]) -> tuple[dataclasses.Field, ...]:
@@ -61,9 +63,10 @@ def build(description: typing.Any) -> typing.Any:
         return tuple(build(item) for item in description)
     if not isinstance(description, dict):
         return description
-    kind = Part.kinds.get(description.get("part", ""))
+    named = description.get("part")
+    kind = Part.kinds.get(named) if isinstance(named, str) else None
     if kind is None:
-        raise UsageError(f"No part is named {description.get('part')!r}. {known(description.get('part'), Part.kinds)}")
+        raise UsageError(f"No part is named {named!r}. {known(named, Part.kinds)}")
     given = {name: value for name, value in description.items() if name != "part"}
     fields = {field.name: field for field in fields_of(kind)}
     for name in given.keys() - fields.keys():

@@ -109,8 +109,8 @@ class Run:
         data = open_data(**about["open"], progress=progress)
         if data.digest != about["digest"]:
             raise DataError(
-                f"{self.path} was trained on data with digest {about['digest'][:12]}; {about['name']} now has {data.digest[:12]}. "
-                "Restore the pictures as they were, or train again."
+                f"{self.path} was trained on data with digest {about['digest'][:12]}; {about['name']} now has "
+                f"{data.digest[:12]}. Restore the pictures as they were, or train again."
             )
         return data
 

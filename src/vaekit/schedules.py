@@ -14,7 +14,7 @@ class Schedule(Part):
     end: float = 1.0
 
     def __post_init__(self):
-        if not self.images > 0:
+        if not 0 < self.images < math.inf:
             raise UsageError(f"A schedule over {self.images} images has no length; give the number of images it lasts, above 0.")
 
     def forward(self, images: float) -> float:

@@ -119,8 +119,10 @@ def train(state: State, batches: Batches, training: Training, execution: Executi
     model = state.model
     forward = execution.compiled(lambda pixels, at: losses(model, state.objective, picture(pixels, training.flip), at, execution))
     observers: list[Any] = [part for part in model.modules() if hasattr(part, "observe")]
+    trained: list[Tensor] = [*model.parameters(), *state.objective.parameters()]
     live: list[Tensor] = list(model.parameters())
     averaged: list[Tensor] = list(state.average.parameters())
+    training.epoch = training.epoch or len(batches.rows)
     began, before = time.monotonic(), state.seconds
     model.train()
     for batch in batches.since(state.step):
@@ -131,7 +133,7 @@ def train(state: State, batches: Batches, training: Training, execution: Executi
         terms, trace = forward(batch.pixels, At(state.images))
         state.optimizer.zero_grad(set_to_none=True)
         (terms["loss"] / batch.pixels[0].numel()).backward()  # nats per pixel value: gradients of one size at any resolution
-        norm = nn.utils.clip_grad_norm_(model.parameters(), training.clip)
+        norm = nn.utils.clip_grad_norm_(trained, training.clip)
         if not torch.isfinite(norm + terms["loss"].detach()):
             raise NonFinite(state.step, explain(state, batch, training, execution), batch)
         learning_rate = state.rate_scale * training.rate_at(state.images, fraction)
@@ -192,8 +194,9 @@ def validate(model: VAE, objective: Objective, pixels: Callable[[slice], Tensor]
     In fp32 with one z per image from a fixed seed. `pixels(slice)` gives uint8 images on the device. The global generator is
     left as it was.
     """
-    totals: dict[str, Tensor] = {}
-    with torch.random.fork_rng(devices=[]):
+    totals: dict[str, float] = {}
+    device = next(model.parameters()).device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         for start in range(0, count, VALIDATION_BATCH):
             torch.manual_seed(mix(seed, 1, start))
             x = picture(pixels(slice(start, min(start + VALIDATION_BATCH, count))))
@@ -201,8 +204,8 @@ def validate(model: VAE, objective: Objective, pixels: Callable[[slice], Tensor]
             loss = torch.stack([term.mean() for term in objective(t, At(math.inf)).values()]).sum()
             errors = {"mse": (t.px.mean[0] - x).square().mean()}
             for name, value in {**bound(t), **errors, "loss": loss}.items():
-                totals[name] = totals.get(name, 0) + value.double() * len(x)
-    return {name: (total / count).item() for name, total in totals.items()}
+                totals[name] = totals.get(name, 0.0) + value.item() * len(x)
+    return {name: total / count for name, total in totals.items()}
 
 
 VALIDATION_BATCH = 256

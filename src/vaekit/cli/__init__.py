@@ -13,11 +13,11 @@ app = App(
     name="vaekit",
     help="Train a variational autoencoder on your pictures; see, walk and edit its latent space.",
     version=__version__,
-    help_epilogue="--json prints results as JSON; --debug shows tracebacks. Exit codes: 0 ok, 1 error, 2 usage, 3 data, 4 diverged, "
-    "5 check failed, 75 stopped by SIGTERM, 130 interrupted.",
+    help_epilogue="--json prints results as JSON; --debug shows tracebacks. Exit codes: 0 ok, 1 error, 2 usage, 3 data, "
+    "4 diverged, 5 check failed, 75 stopped by SIGTERM, 130 interrupted.",
 )
 COMMANDS = (
-    ("demo", "story:demo", "The whole story on embedded data, in a few minutes; ends with a report."),
+    ("demo", "demo:demo", "The whole story on embedded data, in a few minutes; ends with a report."),
     ("train", "training:train", "Train on a folder of pictures, an idx or npz file, or named data; the same command goes on."),
     ("resume", "training:resume", "Go on with a stopped run, from its last snapshot."),
     ("evaluate", "look:evaluate", "Measure a run on its test split."),

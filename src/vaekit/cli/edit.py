@@ -8,10 +8,11 @@ from cyclopts import Parameter
 
 from .. import draw
 from ..errors import UsageError
+from ..finish import compute_attributes
 from ..latent import codes, combine, decode, path
 from ..run import Run
 from .answer import Answer, table
-from .look import compute_attributes, read, reopened, write_one, write_sheet
+from .look import read, reopened, write_one, write_sheet
 from .progress import doing
 from .reading import parse_weights
 

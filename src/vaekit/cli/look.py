@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-import torch
 from cyclopts import Parameter
 from matplotlib.figure import Figure
 from PIL import Image
@@ -16,11 +15,10 @@ from .. import draw
 from ..data import Dataset, read_image
 from ..errors import UsageError
 from ..files import write_atomic
-from ..latent import Codes, attribute_vectors, codes, decode, fit_gaussian
+from ..finish import measure
+from ..latent import Codes, codes, decode, fit_gaussian
 from ..latent import encode as encode_images
 from ..latent import reconstruct as rebuild
-from ..library import build
-from ..metrics import evaluate as measure
 from ..report import write_report
 from ..run import Run
 from .answer import Answer, metric_rows, table
@@ -42,9 +40,7 @@ def evaluate(run: Path, *, split: Literal["train", "validation", "test"] = "test
     """
     found, data = reopened(run)
     with doing("measuring"):
-        metrics = measure(found.load_model(), build(found.description["objective"]), data, split, seed)
-    if split == "test":
-        found.add_metrics(metrics)
+        metrics = measure(found, data, split, seed)
     return Answer(metrics, table(metric_rows(metrics)))
 
 
@@ -65,37 +61,6 @@ def plot(run: Path, *, beside: Path | None = None, seed: int = 0) -> Answer:
         page = write_report(found, data, Run.open(beside) if beside else None, seed)
     figures = sorted(str(path) for path in found.figures.glob("*.png"))
     return Answer({"report": str(page), "figures": figures}, "\n".join([*figures, str(page)]))
-
-
-def finish(run: Run, data: Dataset) -> Path:
-    """What every training ends with: metrics, attribute vectors where there are attributes, the report."""
-    model = run.load_model()
-    with doing("measuring on the test split"):
-        run.add_metrics(measure(model, build(run.description["objective"]), data))
-    if data.attributes is not None:
-        with doing("computing attribute vectors"):
-            compute_attributes(run, data)
-    with doing("drawing the report"):
-        return write_report(run, data)
-
-
-def compute_attributes(run: Run, data: Dataset, seed: int = 0) -> dict:
-    """Attribute vectors on mu of the training split, saved with the run."""
-    rows = data.splits["train"]
-    if data.attributes is None:
-        raise UsageError(
-            f"{data.name} has no attributes. Train with a table beside the pictures: vaekit train DATA --attributes FILE"
-        )
-    mu = codes(run.load_model(), data.take(rows)).mu
-    vectors = attribute_vectors(mu, data.attributes[rows], data.attribute_names, seed)
-    about = {
-        "how": "mean(mu | has it) - mean(mu | has it not), on the training split",
-        "images": len(rows),
-        "seed": seed,
-        "attributes": {vector.name: vector.about() for vector in vectors},
-    }
-    run.save_attributes({vector.name: torch.from_numpy(vector.vector) for vector in vectors}, about)
-    return about
 
 
 def sample(
@@ -138,7 +103,8 @@ def sample(
         if model.prior is None:
             raise UsageError("A plain autoencoder has no prior to sample from. Use --prior fitted.")
         z = temperature * np.random.default_rng(seed).standard_normal((n, model.latent), np.float32)
-    told = f"z from {'N(0, 1)' if prior == 'normal' else 'the Gaussian fitted to the codes'}, temperature {temperature:g}, seed {seed}"
+    source = "N(0, 1)" if prior == "normal" else "the Gaussian fitted to the codes"
+    told = f"z from {source}, temperature {temperature:g}, seed {seed}"
     pictures = decode(model, z.astype(np.float32))
     name = f"samples-{prior}"
     paths = (
@@ -203,7 +169,7 @@ def encode(
     files = [str(name) for name in dataset.files]
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".npz":
-        write_atomic(out, lambda file: np.savez(file, files=np.array(files), **arrays))
+        write_atomic(out, lambda file: np.savez(file, allow_pickle=False, files=np.array(files), **arrays))
     else:
         write_atomic(out, lambda file: file.write(as_csv(files, arrays).encode()))
     shape = {name: list(array.shape) for name, array in arrays.items()}
@@ -213,7 +179,7 @@ def encode(
 def as_csv(files: Sequence[str], arrays: dict[str, np.ndarray]) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(["file", *(f"{name}{i + 1}" for name, array in arrays.items() for i in range(array.shape[1]))])
+    writer.writerow(["file", *(f"{name}{i}" for name, array in arrays.items() for i in range(array.shape[1]))])
     writer.writerows(
         [file, *values.tolist()] for file, values in zip(files, np.concatenate(list(arrays.values()), 1), strict=True)
     )

@@ -29,7 +29,7 @@ class Terms(ProgressColumn):
 
 
 class Bar:
-    """Watches a training (see fit.Watcher)."""
+    """Watches a training (see fitting.Watcher)."""
 
     def __init__(self) -> None:
         columns = (
@@ -90,8 +90,8 @@ def weights_line(state: State) -> str:
             f"loss weights at {image}: sigma is the optimal one, found while training; r_loss_factor and beta follow at the end"
         )
     return (
-        f"loss weights at {image}: r_loss_factor {weights.r_loss_factor:,.0f} (x MSE) = beta {weights.beta:.4g} (beside a sum of squared "
-        f"errors) = sigma {weights.sigma:.4g}"
+        f"loss weights at {image}: r_loss_factor {weights.r_loss_factor:,.0f} (x MSE) = beta {weights.beta:.4g} "
+        f"(beside a sum of squared errors) = sigma {weights.sigma:.4g}"
     )
 
 

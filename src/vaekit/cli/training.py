@@ -11,13 +11,13 @@ from cyclopts import Parameter
 
 from ..data import Dataset
 from ..errors import UsageError
-from ..fit import SNAPSHOT_SECONDS, find_unfinished, fit, plan, start
+from ..finish import finish
+from ..fitting import SNAPSHOT_SECONDS, find_unfinished, fit, plan, start
 from ..part import describe
 from ..recipes import RECIPES, cook
 from ..run import Run, next_path
 from .answer import Answer, metric_rows, table
-from .look import finish
-from .progress import Bar, console, decoding
+from .progress import Bar, console, decoding, doing
 from .reading import opened, parse_numbers, parse_size
 
 Off = Parameter(negative=())
@@ -194,7 +194,8 @@ def carry_out(run: Run, dataset: Dataset, snapshot_seconds: float, report: bool)
         fit(run, dataset, bar, snapshot_seconds)
     if not report:
         return Answer({"run": str(run.path)}, str(run.path))
-    page = finish(run, dataset)
+    with doing("measuring and drawing the report"):
+        page = finish(run, dataset)
     metrics = run.metrics
     told = table(metric_rows(metrics))
     return Answer({"run": str(run.path), "report": str(page), "metrics": metrics}, f"{told}\nrun     {run.path}\nreport  {page}")

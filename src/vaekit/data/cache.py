@@ -20,7 +20,7 @@ from typing import Any
 
 from ..errors import VaekitError
 
-CODE = 1  # raise it when a recipe gives other pixels than before: every key changes
+CODE = 2  # raise it when a recipe gives other pixels than before: every key changes
 
 
 def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:

@@ -14,8 +14,8 @@ from .cache import key_of, writing
 from .dataset import Dataset
 from .decode import Recipe
 from .index import FRACTIONS, Wish, index_of, tables_of
-from .ingest import Work, complete, ingest
-from .pool import pool_for
+from .ingest import Progress, ingest
+from .pool import Pool, pool_for
 from .scan import Scan, scan
 
 KEPT_SIDE = 128  # pixels: pictures up to this size keep it when none is asked for
@@ -23,17 +23,19 @@ DEFAULT_SIZE = 64
 SURVEY_CHUNK = 512
 
 
-def open_folder(root: Path, wish: Wish, cache: Path, *, name: str, source: str, work: Work) -> Dataset:
+def open_folder(
+    root: Path, wish: Wish, cache: Path, *, name: str, source: str, progress: Progress | None, workers: int | None
+) -> Dataset:
     """A folder of pictures, or one in CelebA's layout, as a Dataset called `name`. Raises DataError, VaekitError."""
     wish = replace(wish, splits=wish.splits or FRACTIONS)
     faces = celeba.pictures(root)
     found = scan(root, faces or "")
     tables = tables_of(root, faces is not None, wish)
     listing = key_of(str(root), found.names, found.stamps)
-    recipe = recipe_of(root, found, wish, cache / "surveys" / f"{listing}.json", work)
-    target = cache / "pixels" / key_of(listing, asdict(recipe))
-    if not complete(target):
-        ingest(root, found.names, recipe, target, work)
+    with pool_for(len(found.names), workers) as pool:  # starts its processes when there is something to do
+        recipe = recipe_of(root, found, wish, cache / "surveys" / f"{listing}.json", pool)
+        target = cache / "pixels" / key_of(listing, asdict(recipe))
+        ingest(root, found.names, recipe, target, pool=pool, progress=progress)
     entry = read_json(target / "entry.json")
     index = index_of(found, entry, tables, wish, target)
     wish = replace(wish, size=(recipe.height, recipe.width), channels=recipe.channels)
@@ -45,31 +47,30 @@ def open_folder(root: Path, wish: Wish, cache: Path, *, name: str, source: str, 
     )
 
 
-def recipe_of(root: Path, found: Scan, wish: Wish, kept: Path, work: Work) -> Recipe:
+def recipe_of(root: Path, found: Scan, wish: Wish, kept: Path, pool: Pool) -> Recipe:
     """The wish, completed by what the files' headers say.
 
     Size: that of nine in ten pictures where it is at most 128 x 128, else 64 x 64. Channels: 1 where all are grey, else 3.
     """
     size, channels = wish.size, wish.channels
     if size is None or channels is None:
-        seen = survey(root, found, kept, work)
+        seen = survey(root, found, kept, pool)
         channels = channels or (3 if seen["coloured"] else 1)
         size = size or common_size(seen["sizes"])
     return Recipe(size[0], size[1], channels, wish.crop)
 
 
-def survey(root: Path, found: Scan, kept: Path, work: Work) -> dict[str, Any]:
+def survey(root: Path, found: Scan, kept: Path, pool: Pool) -> dict[str, Any]:
     """Sizes [[height, width, count], ...], most common first, and the number of coloured pictures; kept in the file `kept`."""
     if kept.exists():
         return read_json(kept)
     counts: dict[tuple[int, int], int] = {}
     coloured = 0
     chunks = [found.names[i : i + SURVEY_CHUNK] for i in range(0, len(found.names), SURVEY_CHUNK)]
-    with pool_for(len(found.names), work.workers) as pool:
-        for answer, _ in pool.survey(str(root), chunks):
-            coloured += answer["coloured"]
-            for height, width, count in answer["sizes"]:
-                counts[height, width] = counts.get((height, width), 0) + count
+    for answer, _ in pool.survey(str(root), chunks):
+        coloured += answer["coloured"]
+        for height, width, count in answer["sizes"]:
+            counts[height, width] = counts.get((height, width), 0) + count
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     seen = {"sizes": [[h, w, count] for (h, w), count in ranked], "coloured": coloured}
     with writing(kept.parent):

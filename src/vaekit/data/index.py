@@ -1,7 +1,6 @@
 """What is known of the pictures of a folder beside their pixels: labels, attributes, groups, official sides, splits."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

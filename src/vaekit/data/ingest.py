@@ -21,19 +21,11 @@ from ..files import read_json, sync_folder, write_json
 from . import quarantine as q
 from .cache import locked, writing
 from .decode import Recipe
-from .pool import pool_for
+from .pool import Pool
 from .quarantine import Finding, Quarantine, printable
 
 CHUNK_BYTES = 4 << 20  # decoded bytes in one chunk, at most
 Progress = Callable[[int, int], None]  # files done, files in all
-
-
-@dataclass(frozen=True)
-class Work:
-    """How an ingest works, which its result does not depend on."""
-
-    progress: Progress | None = None
-    workers: int | None = None  # processes; None: one per core; 0: this process
 
 
 @dataclass
@@ -64,7 +56,7 @@ class State:
         return keep
 
 
-def ingest(root: Path, names: Sequence[str], recipe: Recipe, target: Path, work: Work) -> None:
+def ingest(root: Path, names: Sequence[str], recipe: Recipe, target: Path, *, pool: Pool, progress: Progress | None) -> None:
     """Make the folder `target` with pixels.u8 and entry.json, or return at once where it stands.
 
     Raises DataError where no file can be decoded, VaekitError where the cache cannot be written.
@@ -81,7 +73,7 @@ def ingest(root: Path, names: Sequence[str], recipe: Recipe, target: Path, work:
         pixels = partial / "pixels.u8"
         there = pixels.stat().st_size if pixels.exists() else 0
         with writing(target.parent, int(np.prod(recipe.shape)) * len(names) - there):
-            state = write_pixels(root, names, recipe, partial, work)
+            state = write_pixels(root, names, recipe, partial, pool=pool, progress=progress)
         if not state.rows:
             shutil.rmtree(partial)
             raise DataError(
@@ -100,7 +92,9 @@ def ingest(root: Path, names: Sequence[str], recipe: Recipe, target: Path, work:
         sync_folder(target.parent)
 
 
-def write_pixels(root: Path, names: Sequence[str], recipe: Recipe, folder: Path, work: Work) -> State:
+def write_pixels(
+    root: Path, names: Sequence[str], recipe: Recipe, folder: Path, *, pool: Pool, progress: Progress | None
+) -> State:
     pixels, journal = folder / "pixels.u8", folder / "journal.jsonl"
     chunks = cut(names, recipe)
     picture = int(np.prod(recipe.shape))
@@ -109,20 +103,19 @@ def write_pixels(root: Path, names: Sequence[str], recipe: Recipe, folder: Path,
         out.truncate(state.rows * picture)
         done = sum(map(len, chunks[: state.chunks]))
         left = chunks[state.chunks :]
-        with pool_for(len(names) - done, work.workers) as pool:
-            for part, (head, body) in zip(left, pool.decode(str(root), left, asdict(recipe)), strict=True):
-                keep = state.add(part, head["results"])
-                decoded = np.frombuffer(body, np.uint8).reshape(-1, picture)
-                kept = body if len(keep) == len(decoded) else decoded[keep].tobytes()
-                state.hash.update(kept)
-                out.write(kept)
-                out.flush()
-                line = {"results": head["results"], "rows": state.rows, "hash": state.hash.hexdigest()}
-                log.write(json.dumps(line).encode() + b"\n")
-                log.flush()
-                done += len(part)
-                if work.progress:
-                    work.progress(done, len(names))
+        for part, (head, body) in zip(left, pool.decode(str(root), left, asdict(recipe)), strict=True):
+            keep = state.add(part, head["results"])
+            decoded = np.frombuffer(body, np.uint8).reshape(-1, picture)
+            kept = body if len(keep) == len(decoded) else decoded[keep].tobytes()
+            state.hash.update(kept)
+            out.write(kept)
+            out.flush()
+            line = {"results": head["results"], "rows": state.rows, "hash": state.hash.hexdigest()}
+            log.write(json.dumps(line).encode() + b"\n")
+            log.flush()
+            done += len(part)
+            if progress:
+                progress(done, len(names))
         os.fsync(out.fileno())
     return state
 

@@ -19,7 +19,7 @@ from .decode import Broken, Recipe, decode, fitted, in_mode
 from .decode import pixels as to_array
 from .folder import open_folder
 from .index import FRACTIONS, Wish
-from .ingest import Progress, Work
+from .ingest import Progress
 from .quarantine import Quarantine
 from .splits import check_fractions, split
 
@@ -73,7 +73,7 @@ def open_data(
     name = source if source == "celeba" else slug(path)
     described = source if source == "celeba" else str(path)
     if path.is_dir() and not arrays.idx_files(path):
-        return open_folder(path.resolve(), wish, folder, name=name, source=described, work=Work(progress, workers))
+        return open_folder(path.resolve(), wish, folder, name=name, source=described, progress=progress, workers=workers)
     return from_arrays(name, described, file_arrays(path), wish)
 
 

@@ -1,10 +1,11 @@
 """Tables of attributes beside pictures: csv, tsv, plain text and CelebA's own form; rows find their pictures by file name."""
 
 import csv
+import posixpath
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -102,12 +103,12 @@ def match(table: Table, files: Sequence[str]) -> tuple[np.ndarray, list[Finding]
     A row may give the path inside the folder or the file name alone, with or without its extension; a name that fits several
     pictures fits none. Raises DataError where no row fits.
     """
-    paths = [PurePosixPath(file) for file in files]
+    names = [posixpath.basename(file) for file in files]
     ways = [
-        unambiguous([str(path) for path in paths]),
-        unambiguous([str(path.with_suffix("")) for path in paths]),
-        unambiguous([path.name for path in paths]),
-        unambiguous([path.stem for path in paths]),
+        unambiguous(files),
+        unambiguous([posixpath.splitext(file)[0] for file in files]),
+        unambiguous(names),
+        unambiguous([posixpath.splitext(name)[0] for name in names]),
     ]
     rows = np.full(len(files), -1)
     findings = list(table.findings)
@@ -151,17 +152,17 @@ def numbers(table: Table, rows: np.ndarray, skip: Sequence[str] = ()) -> tuple[n
     for name in table.columns:
         if name in skip:
             continue
-        texts = [None if cell is None or cell.lower() in UNKNOWN else cell for cell in table.column(name, rows)]
-        kinds = {text for text in texts if text is not None}
+        cells = table.column(name, rows)
+        kinds = known(cells)
         values = meanings(kinds)
         if not kinds:
             findings.append(Finding(f"{table.path.name}:{name}", q.COLUMN, "no picture has a value"))
         elif values is not None:
-            columns.append(np.array([np.nan if text is None else values[text] for text in texts], np.float32))
+            columns.append(np.array([values.get(cell, np.nan) for cell in cells], np.float32))
             names.append(name)
         elif len(kinds) <= MOST_TEXTS:
             for kind in sorted(kinds):
-                columns.append(np.array([np.nan if text is None else text == kind for text in texts], np.float32))
+                columns.append(np.array([cell == kind if cell in kinds else np.nan for cell in cells], np.float32))
                 names.append(f"{name}={kind}")
         else:
             told = f"{len(kinds)} different texts, at most {MOST_TEXTS} make attributes"
@@ -170,10 +171,15 @@ def numbers(table: Table, rows: np.ndarray, skip: Sequence[str] = ()) -> tuple[n
     return stacked, tuple(names), findings
 
 
-def meanings(kinds: set[str]) -> dict[str, float] | None:
+def known(cells: Sequence[str | None]) -> set[str]:
+    """The different texts of a column that say something."""
+    return {cell for cell in set(cells) if cell is not None and cell.lower() not in UNKNOWN}
+
+
+def meanings(kinds: set[str]) -> dict[str | None, float] | None:
     """What each text of a column means as a number; None where one means none."""
     try:
-        values = {kind: WORDS[kind.lower()] if kind.lower() in WORDS else float(kind) for kind in kinds}
+        values: dict[str | None, float] = {kind: WORDS[kind.lower()] if kind.lower() in WORDS else float(kind) for kind in kinds}
     except ValueError:
         return None
     if not np.isfinite(list(values.values())).all():
@@ -187,10 +193,10 @@ def label_column(table: Table, rows: np.ndarray) -> tuple[str, np.ndarray, tuple
     """The column called label, class, target or category, as (name, labels (N,) int64, label names)."""
     for name in table.columns:
         if name.lower() in LABEL_COLUMNS:
-            texts = [None if text is None or text.lower() in UNKNOWN else text for text in table.column(name, rows)]
-            kinds = sorted({text for text in texts if text is not None}, key=natural)
-            places = {kind: place for place, kind in enumerate(kinds)}
-            return name, np.array([-1 if text is None else places[text] for text in texts], np.int64), tuple(kinds)
+            cells = table.column(name, rows)
+            kinds = sorted(known(cells), key=natural)
+            places: dict[str | None, int] = {kind: place for place, kind in enumerate(kinds)}
+            return name, np.array([places.get(cell, -1) for cell in cells], np.int64), tuple(kinds)
     return None
 
 

@@ -24,7 +24,7 @@ def project(mu: np.ndarray) -> Projection:
     if latents <= 2 or len(mu) < 2:
         points = np.zeros((len(mu), 2), np.float32)
         points[:, : min(latents, 2)] = mu[:, :2]
-        return Projection(points, ("z1", "z2" if latents > 1 else ""), 1.0 if latents <= 2 else float("nan"))
+        return Projection(points, ("z0", "z1" if latents > 1 else ""), 1.0 if latents <= 2 else float("nan"))
     pca = PCA(2, svd_solver="full").fit(mu)
     shares = pca.explained_variance_ratio_
     names = tuple(f"principal component {i + 1} ({share:.0%} of variance)" for i, share in enumerate(shares))

@@ -5,7 +5,7 @@ from math import prod
 from torch import Tensor, nn
 
 from ..part import Part
-from .pyramid import Climb, check_image, groups, stairs
+from .pyramid import Climb, check_image, check_sizes, groups, stairs
 
 
 def widths(width: int, widest: int, steps: int) -> list[int]:
@@ -28,6 +28,7 @@ class ConvEncoder(Part):
 
     def __post_init__(self):
         channels, height, width = check_image(self.image)
+        check_sizes(features=self.features, width=self.width, widest=self.widest)
         steps = stairs(height, width)
         sizes = [channels, *widths(self.width, self.widest, len(steps))]
         self.body = nn.Sequential()
@@ -50,6 +51,7 @@ class ConvDecoder(Part):
 
     def __post_init__(self):
         channels, height, width = check_image(self.image)
+        check_sizes(latent=self.latent, width=self.width, widest=self.widest)
         steps = stairs(height, width)
         sizes = [channels, *widths(self.width, self.widest, len(steps))]
         end = steps[-1].small if steps else (height, width)

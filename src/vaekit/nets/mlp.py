@@ -6,7 +6,7 @@ from math import prod
 from torch import Tensor, nn
 
 from ..part import Part
-from .pyramid import check_image
+from .pyramid import check_image, check_sizes
 
 
 def layers(inputs: int, width: int, depth: int) -> nn.Sequential:
@@ -22,6 +22,7 @@ class MLPEncoder(Part):
     depth: int = 2
 
     def __post_init__(self):
+        check_sizes(features=self.features, depth=self.depth)
         self.body = layers(prod(check_image(self.image)), self.features, self.depth)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -37,6 +38,7 @@ class MLPDecoder(Part):
     depth: int = 2
 
     def __post_init__(self):
+        check_sizes(latent=self.latent, width=self.width, depth=self.depth)
         self.body = layers(self.latent, self.width, self.depth)
         self.last = nn.Linear(self.width, prod(check_image(self.image)))
 

@@ -38,6 +38,13 @@ def check_image(image: tuple[int, int, int]) -> tuple[int, int, int]:
     return image
 
 
+def check_sizes(**sizes: int) -> None:
+    """Raises UsageError unless each is 1 or more."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise UsageError(f"A net was given {name}={size}; it must be 1 or more.")
+
+
 def groups(channels: int) -> int:
     """How many groups GroupNorm gets: at most 8, at least 4 channels in each where the width allows it."""
     return max(g for g in (1, 2, 4, 8) if channels % g == 0 and (g == 1 or channels // g >= 4))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..part import Part
 from .conv import norm, widths
-from .pyramid import Climb, check_image, stairs
+from .pyramid import Climb, check_image, check_sizes, stairs
 
 
 class Block(nn.Module):
@@ -41,6 +41,7 @@ class ResNetEncoder(Part):
 
     def __post_init__(self):
         channels, height, width = check_image(self.image)
+        check_sizes(features=self.features, width=self.width, widest=self.widest)
         steps = stairs(height, width)
         sizes = widths(self.width, self.widest, len(steps) + 1)
         self.first = nn.Conv2d(channels, sizes[0], 3, padding=1)
@@ -66,6 +67,7 @@ class ResNetDecoder(Part):
 
     def __post_init__(self):
         channels, height, width = check_image(self.image)
+        check_sizes(latent=self.latent, width=self.width, widest=self.widest)
         steps = stairs(height, width)
         sizes = widths(self.width, self.widest, len(steps) + 1)
         end = steps[-1].small if steps else (height, width)

@@ -25,7 +25,7 @@ class Classic(Objective):
     def __post_init__(self):
         if self.error not in ERRORS:
             raise UsageError(f"Classic knows no error {self.error!r}; choose 'rmse' or 'mse'.")
-        if not self.r_loss_factor > 0:
+        if not 0 < self.r_loss_factor < math.inf:
             raise UsageError(f"Classic r_loss_factor is {self.r_loss_factor}; it must be above 0, 500 to 10000 is usual.")
 
     def forward(self, t, at):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -53,7 +54,6 @@ class Sight:
         self.model = run.load_model()
         self.split = "test" if len(data.splits["test"]) else "validation"
         self.rows = data.splits[self.split]
-        self.rng = np.random.default_rng(seed)
 
     @property
     def has_prior(self) -> bool:
@@ -83,6 +83,12 @@ class Sight:
     @cached_property
     def kl(self) -> np.ndarray:
         return kl_per_latent(self.codes)
+
+    @cached_property
+    def draws(self) -> np.ndarray:
+        """One z for every image: together they follow the aggregate posterior, which is what the prior should look like."""
+        eps = np.random.default_rng(self.seed).standard_normal(self.codes.mu.shape, np.float32)
+        return self.codes.mu + np.exp(self.codes.log_var / 2) * eps
 
     @cached_property
     def labels(self) -> np.ndarray | None:
@@ -123,23 +129,23 @@ def samples(sight: Sight) -> Iterator[Picture]:
             title="New pictures from the fitted Gaussian",
         ),
         f"{SAMPLES} pictures, not chosen: z drawn from a full-covariance Gaussian fitted to the codes of "
-        f"{len(sight.train_codes.mu):,} training images, seed {sight.seed}. This is not the prior: it shows what the decoder can do "
-        "where the codes really are.",
+        f"{len(sight.train_codes.mu):,} training images, seed {sight.seed}. This is not the prior: "
+        "it shows what the decoder can do where the codes really are.",
         "A grid of new pictures decoded from draws of a Gaussian fitted to the codes.",
     )
 
 
 def latent_space(sight: Sight) -> Iterator[Picture]:
     plane_, kind = sight.projection, "mu" if sight.model.latent <= 2 else "mu, projected on its first two principal components"
-    accuracy = None
-    if sight.labels is not None:
+    accuracy, labels = None, sight.data.labels
+    if labels is not None and sight.labels is not None:
         learn = sight.data.splits["train"][:MOST_FITTED]
         accuracy = neighbour_accuracy(
             sight.train_codes.mu,
-            sight.data.labels[learn],
+            labels[learn],
             sight.codes.mu,
             sight.labels,
-            NEIGHBOURS,  # pyright: ignore[reportOptionalSubscript]
+            NEIGHBOURS,
         )
     for name, colour in colours(sight):
         shown = draw.latent_scatter(
@@ -166,7 +172,7 @@ def latent_space(sight: Sight) -> Iterator[Picture]:
         yield Picture(
             "unit-square",
             draw.unit_square(plane_.points, axis_names=plane_.axes, **colour),
-            "The same codes through the distribution function of N(0, 1): an even square would mean that the codes follow the prior.",
+            "The same codes through the distribution function of N(0, 1): an even square is the prior itself.",
             f"Codes in the unit square, coloured by {name}.",
         )
 
@@ -212,8 +218,8 @@ def latents(sight: Sight) -> Iterator[Picture]:
         return
     yield Picture(
         "latent-histograms",
-        draw.latent_histograms(sight.codes.mu, sight.kl),
-        f"mu of {len(sight.points):,} {sight.split} images, latent by latent, beside the standard normal; "
+        draw.latent_histograms(sight.draws, sight.kl),
+        f"A draw from q(z|x) for {len(sight.points):,} {sight.split} images, latent by latent, beside the standard normal; "
         f"{int((sight.kl > ACTIVE).sum())} of {sight.model.latent} latents carry more than {ACTIVE} nats.",
         "Histograms of the most informative latents against the standard normal.",
     )
@@ -254,7 +260,7 @@ def edits(sight: Sight) -> Iterator[Picture]:
             draw.edit_strip(
                 edited(sight, originals, {name: 1.0}, ALPHAS),
                 ALPHAS,
-                [str(sight.data.files[row]) for row in without],
+                [Path(sight.data.files[row]).name for row in without],
                 originals,
                 title=f"Adding {name}",
                 subtitle="z = mu + alpha * (mean of mu with it - mean of mu without it)",

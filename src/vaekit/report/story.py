@@ -105,7 +105,7 @@ def attribute_section(run: Run, sight: Sight) -> Section:
         details=[
             Details(
                 "All attribute vectors",
-                "Computed on mu of the training split. The norm is in units of the latents; the interval is a 95 % bootstrap over images.",
+                "Computed on mu of the training split. Norms are in units of z; intervals are 95 %, by bootstrap over images.",
                 Table(("attribute", "with", "without", "norm", "interval"), rows),
             )
         ],
@@ -124,8 +124,9 @@ def numbers(run: Run) -> Section:
     lead = ""
     if weights and "residual" in metrics:
         lead = (
-            f"The loss weighs pixels as r_loss_factor {weights['r_loss_factor']:,.0f} (MSE form), as beta {weights['beta']:.3g} beside a sum "
-            f"of squared errors, or as a Gaussian decoder of sigma {weights['sigma']:.3f}: three ways to say the same. The measured residual "
-            f"is {metrics['residual']['value']:.3f}; a sigma far above it blurs, one far below it over-weighs pixels."
+            f"The loss weighs pixels as r_loss_factor {weights['r_loss_factor']:,.0f} (MSE form), as beta {weights['beta']:.3g} "
+            f"beside a sum of squared errors, or as a Gaussian decoder of sigma {weights['sigma']:.3f}: one thing said in three "
+            f"ways. The measured residual is {metrics['residual']['value']:.3f}; a sigma far above it blurs, one far below it "
+            "over-weighs pixels."
         )
     return Section("All numbers", lead, table=Table(("metric", "value", "unit", "split", "N", "how"), rows))

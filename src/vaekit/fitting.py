@@ -5,6 +5,7 @@ start(run, data, recipe) writes run.json;  fit(run, data) trains from there, or 
 
 import contextlib
 import importlib.metadata
+import math
 import platform
 import signal
 import subprocess
@@ -163,7 +164,7 @@ class Fitting:
             run.rewind_log(self.state.notes["log_size"])
             self.tally = Tally(**self.state.notes["tally"])
         else:
-            self.state.notes |= {"best": None, "stale": 0, "retries": 0, "finished": False}
+            self.state.notes |= {"best": None, "stale": 0, "validated": 0, "retries": 0, "finished": False}
             self.tally = Tally()
             self.save()
         needs = estimate(self.state.model, self.state.objective, self.training, self.batches, speed)
@@ -192,6 +193,8 @@ class Fitting:
 
     def finish(self) -> None:
         """Train to the end of the budget; on a non-finite step, once more from the last snapshot at half the rate."""
+        if not self.state.notes["finished"]:
+            self.mark("running")
         while not self.state.notes["finished"]:
             try:
                 self.go_on()
@@ -209,7 +212,7 @@ class Fitting:
                 self.log("train", self.tally.flush(), step.fraction, learning_rate=step.learning_rate)
             if state.images // interval > (state.images - self.batches.size) // interval:
                 self.validate(step.fraction)
-                saved = 0.0
+                saved = -math.inf
                 if self.training.patience is not None and state.notes["stale"] >= self.training.patience:
                     self.watcher.said(f"No better validation loss in {state.notes['stale']} validations: stopped early.")
                     break
@@ -219,7 +222,8 @@ class Fitting:
             if time.monotonic() - saved >= self.snapshot_seconds:
                 self.save()
                 saved = time.monotonic()
-        self.validate(1.0)
+        if state.notes["validated"] != state.step:
+            self.validate(1.0)
         run.save_weights(state.average, last=True, images=state.images)
         state.notes["finished"] = True
         self.save()
@@ -229,6 +233,7 @@ class Fitting:
         state, rows = self.state, self.data.splits["validation"]
         values = validate(state.average, state.objective, self.pixels_of("validation"), len(rows), self.training.seed)
         self.log("validation", values, fraction)
+        state.notes["validated"] = state.step
         best = state.notes["best"]
         if best is None or values["loss"] < best:
             state.notes |= {"best": values["loss"], "stale": 0}
@@ -296,7 +301,7 @@ class Tally:
 
     def __init__(self, count: int = 0, names: list[str] | None = None, sums: list[float] | None = None, images: int = 0):
         self.count, self.names, self.images = count, names or [], images
-        self.sums = torch.tensor(sums or 0.0, dtype=torch.float64)
+        self.sums = torch.tensor(sums or 0.0)  # fp32, as the steps are: a resumed log has the same digits
         self.began, self.before = time.monotonic(), images
 
     def add(self, step: Step) -> None:

@@ -1,0 +1,181 @@
+"""Ingest of a CelebA-layout folder with 40 broken files among its pictures, beside Pillow's own rate on the same machine.
+
+    python benchmarks/ingest.py ../shared/data/celeba [--size 64] [--out benchmarks]
+
+It copies the folder to a temporary place, breaks it, and writes ingest_<hardware>_<date>.md and .json. No picture is written.
+"""
+
+import argparse
+import json
+import multiprocessing
+import platform
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import psutil
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from pictures import break_folder
+from vaekit.data import open_data
+from vaekit.data.pool import cores
+
+
+def pillow_rate(files: list[Path], size: int) -> tuple[float, float]:
+    """Images a second on one core, by the clock and by CPU time: read, decode with draft, crop the square, resize, as array."""
+    start, used = time.perf_counter(), time.process_time()
+    for file in files:
+        with Image.open(file) as image:
+            scale = min(image.size) / size
+            image.draft(None, (int(image.width / scale), int(image.height / scale)))
+            side = min(image.size)
+            left, top = (image.width - side) / 2, (image.height - side) / 2
+            box = (left, top, left + side, top + side)
+            np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.LANCZOS, box=box))
+    return len(files) / (time.perf_counter() - start), len(files) / (time.process_time() - used)
+
+
+def pillow_on_all(files: list[Path], size: int) -> tuple[float, float]:
+    """The same with one process per core at once: the sum by the clock, the mean by CPU time."""
+    with multiprocessing.get_context("spawn").Pool(cores()) as pool:
+        rates = pool.starmap(pillow_rate, [(files, size)] * cores(), chunksize=1)
+    return sum(clock for clock, _ in rates), sum(cpu for _, cpu in rates) / len(rates)
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process and of its finished children."""
+    return sum(
+        sum((use.ru_utime, use.ru_stime)) for use in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
+
+
+class Memory:
+    """Resident bytes of this process and of its children, sampled 20 times a second."""
+
+    def __enter__(self) -> "Memory":
+        self.samples: list[tuple[float, int, int]] = []
+        self.stopped = threading.Event()
+        self.thread = threading.Thread(target=self.watch)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopped.set()
+        self.thread.join()
+
+    def watch(self) -> None:
+        me, start = psutil.Process(), time.perf_counter()
+        while not self.stopped.wait(0.05):
+            children = 0
+            for child in me.children():
+                try:
+                    children += child.memory_info().rss
+                except psutil.NoSuchProcess:
+                    continue
+            self.samples.append((time.perf_counter() - start, me.memory_info().rss, children))
+
+    def quarters(self) -> list[float]:
+        """The peak of this process and its children in each quarter of the time, in MB."""
+        totals = np.array([own + children for _, own, children in self.samples])
+        return [round(float(part.max()) / 1e6, 1) for part in np.array_split(totals, 4)]
+
+
+def hardware() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    name = next(
+        (line.split(":")[1] for line in lines if line.startswith("model name")), platform.processor() or platform.machine()
+    )
+    name = re.sub(r"\(r\)|\(tm\)|cpu|processor|@.*", " ", name.lower())
+    return re.sub(r"[^a-z0-9]+", "-", f"{cores()}x {name}").strip("-")
+
+
+def measure(source: Path, size: int) -> dict:
+    with tempfile.TemporaryDirectory() as place:
+        folder, cache = Path(place) / "celeba", Path(place) / "cache"
+        shutil.copytree(source, folder)
+        subprocess.run(["chmod", "-R", "u+w", folder], check=True)
+        pictures = folder / "img_align_celeba"
+        good = sorted(file.name for file in pictures.iterdir())
+        broken = break_folder(pictures, good[0])
+        sample = [pictures / name for name in good[:: max(1, len(good) // 2000)]]
+        alone = pillow_rate(sample, size)
+        before = pillow_on_all(sample, size)
+        start, used = time.perf_counter(), cpu_seconds()
+        with Memory() as memory:
+            data = open_data(folder, size=size, cache=cache)
+        seconds, used = time.perf_counter() - start, cpu_seconds() - used
+        after = pillow_on_all(sample, size)
+        again = []
+        for _ in range(7):
+            start = time.perf_counter()
+            second = open_data(folder, size=size, cache=cache)
+            again.append(time.perf_counter() - start)
+        assert data.quarantine is not None
+        assert second.digest == data.digest
+        named = {Path(finding.path).name for finding in data.quarantine.lost}
+        return {
+            "files": len(good) + len(broken),
+            "good files": len(good),
+            "pictures in": len(data),
+            "broken files": len(broken),
+            "broken files named": len(named & set(broken)),
+            "good files left out": len(named - set(broken)),
+            "ingest seconds": round(seconds, 2),
+            "ingest images/s": round(len(good) / seconds),
+            "ingest images per CPU second, all processes": round(len(good) / used),
+            "Pillow images/s on one core alone": round(alone[0]),
+            "Pillow images/s on all cores at once, before and after": [round(before[0]), round(after[0])],
+            "Pillow images per CPU second, before and after": [round(before[1]), round(after[1])],
+            "ingest as a share of Pillow on all cores, by the clock": round(len(good) / seconds * 2 / (before[0] + after[0]), 2),
+            "ingest as a share of Pillow, by CPU time": round(len(good) / used * 2 / (before[1] + after[1]), 2),
+            "second open seconds, median of 7": round(median(again), 4),
+            "second open seconds, all": [round(its, 4) for its in again],
+            "peak MB per quarter of the ingest, with its processes": memory.quarters(),
+            "peak MB of this process alone": round(max(own for _, own, _ in memory.samples) / 1e6, 1),
+            "reasons": data.quarantine.counts,
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    options = parser.parse_args()
+    load = psutil.getloadavg()[0]
+    figures = measure(options.source, options.size)
+    packages = {name: version(name) for name in ("vaekit", "pillow", "numpy")}
+    report = {
+        "command": f"python benchmarks/ingest.py CELEBA --size {options.size}",
+        "hardware": hardware(),
+        "cores": cores(),
+        "load before": round(load, 2),
+        "date": date.today().isoformat(),
+        "versions": {"python": platform.python_version(), **packages},
+        "figures": figures,
+    }
+    stem = options.out / f"ingest_{report['hardware']}_{report['date']}"
+    stem.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
+    rows = "\n".join(f"| {name} | {value} |" for name, value in figures.items())
+    about = "\n".join(f"- {key}: {value}" for key, value in report.items() if key != "figures")
+    stem.with_suffix(".md").write_text(
+        f"# Ingest of {figures['files']:,} files, {figures['broken files']} of them broken\n\n{about}\n\n"
+        f"| figure | value |\n|---|---|\n{rows}\n\n"
+        "Pillow's rate is a plain loop over every fourth file: read, decode with `draft`, crop, resize, as array.\n"
+    )
+    print(stem.with_suffix(".md").read_text())
+
+
+if __name__ == "__main__":
+    main()

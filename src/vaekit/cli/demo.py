@@ -1,0 +1,24 @@
+"""demo."""
+
+from pathlib import Path
+
+from ..demo import demo as tell
+from .answer import Answer
+from .progress import Bar
+
+
+def demo(*, out: Path = Path("demo"), seed: int = 0, share: float = 1.0) -> Answer:
+    """Train three small models on data that come with vaekit, and write one page about what they found.
+
+    Parameters
+    ----------
+    out
+        A folder for the three runs and report.html; a demo that was stopped goes on there.
+    seed
+        Of everything.
+    share
+        Of the usual training time.
+    """
+    with Bar() as bar:
+        page = tell(out, bar, seed, share)
+    return Answer({"report": str(page)}, str(page))

@@ -1,0 +1,21 @@
+"""Fixtures for all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: workers side by side must not fight for the cores
+
+settings.register_profile("vaekit", deadline=None, derandomize=True)  # no timed assertions, and a red run is red again
+settings.load_profile("vaekit")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data: $VAEKIT_DATA, or ../shared/data beside the checkout; skips where neither is."""
+    home = Path(os.environ.get("VAEKIT_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    if not home.is_dir():
+        pytest.skip("the real data sets are not here (VAEKIT_DATA, or ../shared/data)")
+    return home

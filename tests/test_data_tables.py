@@ -1,0 +1,172 @@
+import numpy as np
+import pytest
+
+from pictures import encoded, folder_of
+from vaekit.data import open_data
+from vaekit.errors import DataError, UsageError
+
+
+@pytest.fixture
+def open_with(tmp_path):
+    """Open a folder of six pictures with a table of the given text."""
+    folder = folder_of(tmp_path / "x", 6)
+
+    def opening(text, name="table.csv", **options):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        return open_data(folder, attributes=tmp_path / name, cache=tmp_path / "cache", **options)
+
+    return opening
+
+
+def test_numbers_words_signs_and_unknown(open_with):
+    data = open_with(
+        "file,age,smile,glasses,tall\n000.png,31.5,yes,-1,1\n001.png,,No,1,0\n002,8,TRUE,-1,1\n003.png,nan,false,1,\n"
+        "004.png,2,yes,1,1\n./005.png,3,no,-1,0\n"
+    )
+    assert data.attribute_names == ("age", "smile", "glasses", "tall")
+    np.testing.assert_array_equal(data.attributes[:, 0], np.array([31.5, np.nan, 8, np.nan, 2, 3], np.float32))
+    np.testing.assert_array_equal(data.attributes[:, 1], [1, 0, 1, 0, 1, 0])
+    np.testing.assert_array_equal(data.attributes[:, 2], [0, 1, 0, 1, 1, 0])
+    assert np.isnan(data.attributes[3, 3])
+    assert not data.quarantine
+
+
+@pytest.mark.parametrize(
+    ("separator", "name"), [(",", "t.csv"), (";", "t.csv"), ("\t", "t.tsv"), (" ", "t.txt"), ("\t", "t.txt")]
+)
+def test_separators(open_with, separator, name):
+    rows = [["name", "a", "b"], *([f"{i:03d}.png", str(i), str(i % 2)] for i in range(6))]
+    data = open_with("\r\n".join(separator.join(row) for row in rows), name)
+    assert data.attribute_names == ("a", "b")
+    np.testing.assert_array_equal(data.attributes[:, 0], range(6))
+
+
+def test_rows_and_images_that_do_not_meet_are_named(open_with):
+    data = open_with("file,a\n000.png,1\n000.png,0\nnobody.png,1\n002.png,1\n003.png,1,7\n")
+    assert data.quarantine.paths("row repeated") == ("000.png",)
+    assert data.quarantine.paths("row without image") == ("nobody.png",)
+    assert data.quarantine.paths("row malformed") == ("table.csv:6",)
+    assert data.quarantine.paths("image without row") == ("001.png", "003.png", "004.png", "005.png")
+    assert len(data) == 6
+    np.testing.assert_array_equal(data.attributes[:, 0], [1, np.nan, 1, np.nan, np.nan, np.nan])
+
+
+def test_texts_become_kinds_or_are_left_out_by_name(open_with):
+    rows = [f"{i:03d}.png,{'red' if i % 2 else 'blue'},note {i}" for i in range(6)]
+    data = open_with("file,hair,note\n" + "\n".join(rows))
+    assert data.attribute_names[:2] == ("hair=blue", "hair=red")
+    np.testing.assert_array_equal(data.attributes[:, 1], [0, 1, 0, 1, 0, 1])
+
+
+def test_many_texts_are_left_out(tmp_path):
+    folder = folder_of(tmp_path / "x", 40, height=8, width=8)
+    (tmp_path / "t.csv").write_text("file,a,note\n" + "\n".join(f"{i:03d}.png,1,note {i}" for i in range(40)))
+    data = open_data(folder, attributes=tmp_path / "t.csv", cache=tmp_path / "cache")
+    assert data.attribute_names == ("a",)
+    assert data.quarantine.paths("column left out") == ("t.csv:note",)
+
+
+def test_label_column(open_with):
+    data = open_with("file,label,a\n" + "\n".join(f"{i:03d}.png,{10 if i % 2 else 2},{i}" for i in range(5)))
+    assert data.label_names == ("2", "10")
+    np.testing.assert_array_equal(data.labels, [0, 1, 0, 1, 0, -1])
+    assert data.attribute_names == ("a",)
+
+
+def test_groups_stay_together(tmp_path):
+    folder = folder_of(tmp_path / "x", 60, height=8, width=8)
+    (tmp_path / "t.csv").write_text("file,who,a\n" + "\n".join(f"{i:03d}.png,p{i // 4},1" for i in range(60)))
+    data = open_data(folder, attributes=tmp_path / "t.csv", group="who", cache=tmp_path / "cache")
+    sides = {side: {i // 4 for i in indices} for side, indices in data.splits.items()}
+    assert not sides["train"] & sides["validation"]
+    assert not sides["train"] & sides["test"]
+    assert data.attribute_names == ("a",)
+    with pytest.raises(DataError, match=r"'nobody'.*who, a"):
+        open_data(folder, attributes=tmp_path / "t.csv", group="nobody", cache=tmp_path / "cache")
+    with pytest.raises(DataError, match="no attribute table"):
+        open_data(folder, group="who", cache=tmp_path / "cache")
+
+
+def test_tables_that_cannot_be_used(open_with, tmp_path):
+    for text, words in (
+        ("file,a\nx.png,1\n", "No row"),
+        ("", "0 rows"),
+        ("file,a\n", "0 rows"),
+        ("file\n000.png\n", "0 columns"),
+    ):
+        with pytest.raises(DataError, match=words):
+            open_with(text)
+    with pytest.raises(DataError, match="no attribute table"):
+        open_data(tmp_path / "x", attributes=tmp_path / "missing.csv", cache=tmp_path / "cache")
+    (tmp_path / "latin.csv").write_bytes(b"file,a\n\xe9,1\n")
+    with pytest.raises(DataError, match="UTF-8"):
+        open_data(tmp_path / "x", attributes=tmp_path / "latin.csv", cache=tmp_path / "cache")
+    with pytest.raises(UsageError, match="array"):
+        open_data("digits", attributes=tmp_path / "latin.csv")
+
+
+def test_a_changed_table_is_read_again(open_with):
+    before = open_with("file,a\n000.png,1\n")
+    after = open_with("file,a\n000.png,0\n001.png,1\n")
+    assert (before.attributes[0, 0], after.attributes[0, 0]) == (1, 0)
+    assert before.digest != after.digest
+
+
+@pytest.fixture
+def faces(tmp_path):
+    """A small folder in CelebA's layout: ten pictures, twelve rows, a first line that is wrong."""
+    root = tmp_path / "celeba"
+    (root / "img_align_celeba").mkdir(parents=True)
+    for i in range(10):
+        (root / "img_align_celeba" / f"{i + 1:06d}.jpg").write_bytes(encoded(i, "JPEG"))
+    return root
+
+
+def test_celeba_original_form(faces, tmp_path):
+    rows = [f"{i + 1:06d}.jpg  {1 if i % 2 else -1} {-1 if i % 3 else 1}" for i in range(12)]
+    (faces / "list_attr_celeba.txt").write_text("202599\nSmiling Male \n" + "\n".join(rows) + "\n")
+    data = open_data(faces, cache=tmp_path / "cache")
+    assert data.attribute_names == ("Smiling", "Male")
+    np.testing.assert_array_equal(data.attributes[:, 0], [0, 1] * 5)
+    assert data.files[0] == "img_align_celeba/000001.jpg"
+    assert data.quarantine.counts == {"row without image": 2}
+    assert data.labels is None
+
+
+def test_celeba_csv_partition_and_identity(faces, tmp_path):
+    rows = [f"{i + 1:06d}.jpg,{i % 2}" for i in range(10)]
+    (faces / "list_attr_celeba.csv").write_text("image_id,Smiling\n" + "\n".join(rows))
+    (faces / "identity_CelebA.txt").write_text("\n".join(f"{i + 1:06d}.jpg {i // 2}" for i in range(10)))
+    data = open_data(faces, cache=tmp_path / "cache")
+    side = {int(i): name for name, indices in data.splits.items() for i in indices}
+    assert all(side[2 * i] == side[2 * i + 1] for i in range(5))
+    (faces / "list_eval_partition.csv").write_text(
+        "image_id,partition\n" + "\n".join(f"{i + 1:06d}.jpg,{max(0, i - 7)}" for i in range(10))
+    )
+    data = open_data(faces, cache=tmp_path / "cache")
+    assert {name: indices.tolist() for name, indices in data.splits.items()} == {
+        "train": list(range(8)),
+        "validation": [8],
+        "test": [9],
+    }
+    np.testing.assert_array_equal(data.attributes[:, 0], [0, 1] * 5)
+
+
+def test_celeba_by_name(faces, tmp_path, monkeypatch):
+    monkeypatch.delenv("VAEKIT_DATA", raising=False)
+    with pytest.raises(DataError, match="img_align_celeba"):
+        open_data("celeba", cache=tmp_path / "cache")
+    (faces / "list_attr_celeba.txt").write_text("3\nSmiling\n" + "".join(f"{i + 1:06d}.jpg 1\n" for i in range(10)))
+    monkeypatch.setenv("VAEKIT_DATA", str(tmp_path))
+    data = open_data("celeba", cache=tmp_path / "cache")
+    assert (len(data), data.name, data.description["source"]) == (10, "celeba", "celeba")
+
+
+def test_a_broken_picture_takes_its_row_with_it(faces, tmp_path):
+    (faces / "list_attr_celeba.txt").write_text(
+        "10\nSmiling\n" + "".join(f"{i + 1:06d}.jpg {1 - 2 * (i > 4)}\n" for i in range(10))
+    )
+    (faces / "img_align_celeba" / "000003.jpg").write_bytes(b"")
+    data = open_data(faces, cache=tmp_path / "cache")
+    assert data.quarantine.counts == {"empty file": 1}
+    np.testing.assert_array_equal(data.attributes[:, 0], [1, 1, 1, 1, 0, 0, 0, 0, 0])

@@ -1,0 +1,282 @@
+"""The losses say what their papers say, term by term."""
+
+import math
+
+import pytest
+import tiny
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.distributions import Independent, Laplace
+
+from vaekit.distributions import Gaussian, Point
+from vaekit.errors import UsageError
+from vaekit.likelihoods import FixedGaussian, LaplacePixels, OptimalGaussian
+from vaekit.objectives import ELBO, Classic, Reconstruction
+from vaekit.objectives.classic import r_loss_factor_of, sigma_of
+from vaekit.posteriors import Deterministic
+from vaekit.recipes import RECIPES, cook, weigh
+from vaekit.schedules import Cosine, Cyclical, Linear, at
+from vaekit.terms import rate, rate_above
+from vaekit.trace import At, Group, Trace
+
+F64 = torch.float64
+NOW, END = At(0), At(math.inf)
+
+
+def standard(latent: int) -> Gaussian:
+    return Gaussian(torch.zeros(latent, dtype=F64), torch.zeros(latent, dtype=F64))
+
+
+def group(mu: torch.Tensor, log_var: torch.Tensor) -> Group:
+    q = Gaussian(mu, log_var)
+    z = q.rsample((1,))
+    return Group(q, standard(mu.shape[-1]), z, q.log_prob(z))
+
+
+def random_trace(seed: int = 0, batch: int = 5, latents: tuple[int, ...] = (3, 2), leaf: bool = False) -> Trace:
+    """Random codes and pictures; two groups of latents."""
+    torch.manual_seed(seed)
+    parts = [torch.randn(2, batch, latent, dtype=F64).requires_grad_(leaf) for latent in latents]
+    x = torch.rand(batch, 1, 2, 2, dtype=F64)
+    return Trace(x, tuple(group(*part) for part in parts), FixedGaussian(scale=0.3)(torch.randn(1, batch, 1, 2, 2, dtype=F64)))
+
+
+# The classic losses
+
+
+@pytest.mark.parametrize("image", [(1, 8, 8), (3, 5, 4)])
+def test_classic_with_mse_is_the_elbo_with_the_implied_sigma(image):
+    torch.manual_seed(0)
+    factor, values = 700.0, math.prod(image)
+    sigma = sigma_of(factor, values)
+    model = tiny.model(image, likelihood=FixedGaussian(scale=sigma)).double()
+    x = torch.rand(6, *image, dtype=F64)
+    gradients, totals = [], []
+    for objective in (Classic(r_loss_factor=factor, error="mse"), ELBO()):
+        torch.manual_seed(1)
+        total = sum(objective(model(x), NOW).values())
+        model.zero_grad()
+        total.sum().backward()
+        totals.append(total.detach())
+        gradients.append({name: p.grad.clone() for name, p in model.named_parameters()})
+    constant = -0.5 * values * math.log(2 * math.pi * sigma**2)
+    torch.testing.assert_close(totals[0] - totals[1], torch.full((6,), constant, dtype=F64))
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][name])
+
+
+@pytest.mark.parametrize("error", ["mse", "rmse"])
+def test_classic_is_the_books_formula(error):
+    torch.manual_seed(0)
+    model = tiny.model().double()
+    x = torch.rand(4, 1, 8, 8, dtype=F64)
+    t = model(x)
+    terms = Classic(r_loss_factor=1000, error=error)(t, NOW)
+    mu, log_var = t.groups[0].q.loc, t.groups[0].q.log_var
+    r = (x - t.px.mean[0]).square().mean((1, 2, 3))
+    torch.testing.assert_close(terms["r_loss"], 1000 * (r if error == "mse" else r.sqrt()))
+    torch.testing.assert_close(terms["kl"], -0.5 * (1 + log_var - mu**2 - log_var.exp()).sum(1))
+
+
+def test_the_rmse_of_a_perfect_picture_has_a_finite_gradient():
+    x = torch.full((2, 1, 2, 2), 0.5, dtype=F64)
+    out = torch.zeros(1, 2, 1, 2, 2, dtype=F64, requires_grad=True)
+    t = Trace(x, (group(torch.zeros(2, 1, dtype=F64), torch.zeros(2, 1, dtype=F64)),), FixedGaussian()(out))
+    Classic(error="rmse")(t, NOW)["r_loss"].sum().backward()
+    assert torch.isfinite(out.grad).all()
+
+
+@pytest.mark.parametrize(("factor", "values", "sigma"), [(10_000, 128 * 128 * 3, 1.57), (1000, 28 * 28, 0.63)])
+def test_the_hidden_sigma_of_a_well_known_weight(factor, values, sigma):
+    assert round(sigma_of(factor, values), 2) == sigma
+
+
+def test_a_sum_of_squares_alone_hides_a_sigma_of_its_own():
+    assert sigma_of(0.00025 * 784 * 784, 784) == pytest.approx(math.sqrt(1 / (2 * 0.00025 * 784)))
+    assert FixedGaussian(scale=sigma_of(784, 784)).sigma == pytest.approx(1 / math.sqrt(2))  # factor D: the plain sum
+
+
+@given(st.floats(1e-3, 1e3), st.integers(1, 10**7))
+def test_sigma_and_r_loss_factor_are_inverses(sigma, values):
+    assert sigma_of(r_loss_factor_of(sigma, values), values) == pytest.approx(sigma)
+
+
+# The ELBO
+
+
+def test_the_elbo_is_distortion_plus_weighted_rate():
+    t = random_trace()
+    one, four = ELBO()(t, NOW), ELBO(beta=4.0)(t, NOW)
+    torch.testing.assert_close(one["distortion"], -t.log_px[0])
+    torch.testing.assert_close(one["rate"], t.groups[0].kl() + t.groups[1].kl())
+    torch.testing.assert_close(four["rate"], 4 * one["rate"])
+    torch.testing.assert_close(Reconstruction()(t, NOW)["distortion"], one["distortion"])
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_the_distortion_is_the_mean_over_samples(k):
+    torch.manual_seed(0)
+    model = tiny.model()
+    t = model(torch.rand(3, 1, 8, 8), k)
+    torch.testing.assert_close(ELBO()(t, NOW)["distortion"], -t.log_px.mean(0))
+
+
+def test_a_scheduled_beta_weighs_the_rate_and_nothing_else():
+    t, objective = random_trace(), ELBO(beta=Linear(images=100, start=0.0, end=2.0))
+    full = rate(t)
+    for images, beta in ((0, 0.0), (25, 0.5), (100, 2.0), (1e9, 2.0), (math.inf, 2.0)):
+        terms = objective(t, At(images))
+        torch.testing.assert_close(terms["rate"], beta * full)
+        torch.testing.assert_close(terms["distortion"], -t.log_px[0])
+
+
+def test_the_rate_falls_back_to_samples_where_no_closed_form_is_known():
+    torch.manual_seed(0)
+    q, p = Gaussian(torch.zeros(2, 3), torch.zeros(2, 3)), Independent(Laplace(torch.zeros(3), torch.ones(3)), 1)
+    z = q.rsample((7,))
+    found = Group(q, p, z, q.log_prob(z))
+    torch.testing.assert_close(found.kl(), (q.log_prob(z) - p.log_prob(z)).mean(0))
+    with pytest.raises(UsageError, match="diagonal Gaussian posterior and prior"):
+        found.kl_per_latent()
+
+
+# Free bits
+
+
+@given(st.floats(0, 3), st.integers(0, 20))
+def test_free_bits_only_ever_raise_the_rate(free, seed):
+    t = random_trace(seed)
+    mean = rate(t).mean().item()
+    per_latent, per_group = (rate_above(t, free, per) for per in ("latent", "group"))
+    for raised, units in ((per_latent, 5), (per_group, 2)):
+        assert raised.shape == (5,)
+        assert raised[0].item() >= max(mean, units * free) - 1e-9
+        assert raised[0].item() <= mean + units * free + 1e-9
+    for per in ("latent", "group"):
+        torch.testing.assert_close(rate_above(t, 0.0, per)[0].item(), mean)
+        assert rate_above(t, free + 0.1, per)[0] >= rate_above(t, free, per)[0]
+
+
+@pytest.mark.parametrize("per", ["latent", "group"])
+def test_what_is_below_its_free_bits_gets_no_gradient(per):
+    near, far = torch.tensor([[0.1, 0.0]] * 4, dtype=F64), torch.tensor([[3.0, 0.1]] * 4, dtype=F64)
+    mus = [near.requires_grad_(), far.requires_grad_()]
+    t = Trace(torch.rand(4, 1, 2, 2, dtype=F64), tuple(group(mu, torch.zeros(4, 2, dtype=F64)) for mu in mus), random_trace(batch=4).px)
+    rate_above(t, 0.5, per).mean().backward()
+    assert not mus[0].grad.any()
+    assert mus[1].grad[:, 0].all()
+    assert mus[1].grad[:, 1].any() == (per == "group")  # the whole group is above, that one latent alone is not
+
+
+# Schedules
+
+
+@pytest.mark.parametrize("make", [Linear, Cosine, Cyclical])
+@pytest.mark.parametrize(("start", "end"), [(0.0, 1.0), (3.0, 0.5)])
+def test_a_schedule_starts_at_its_start_and_stays_at_its_end(make, start, end):
+    schedule = make(images=1000, start=start, end=end)
+    assert schedule(0) == start
+    assert schedule(1000) == schedule(1e12) == schedule(math.inf) == pytest.approx(end)
+    low, high = sorted((start, end))
+    assert all(low <= schedule(images) <= high for images in range(0, 1100, 7))
+
+
+def test_schedules_at_known_places():
+    assert Linear(images=100)(25) == 0.25
+    assert Cosine(images=100)(50) == pytest.approx(0.5)
+    assert Cosine(images=100)(25) == pytest.approx((1 - math.sqrt(0.5)) / 2)
+    cyclical = Cyclical(images=400, cycles=4, share=0.5)
+    assert [cyclical(i) for i in (0, 25, 50, 99, 100, 125, 150, 399)] == [0, 0.5, 1, 1, 0, 0.5, 1, 1]
+    assert at(0.25, 7) == 0.25
+    assert at(Linear(images=100), 7) == 0.07
+
+
+# Misuse
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Classic(error="mae"), "'mae'; choose 'rmse' or 'mse'"),
+        (lambda: Classic(r_loss_factor=0), "above 0"),
+        (lambda: Classic(r_loss_factor=math.nan), "above 0"),
+        (lambda: Classic(r_loss_factor=math.inf), "above 0"),
+        (lambda: ELBO(per="pixel"), "per='latent' or per='group'"),
+        (lambda: ELBO(free_bits=-1), "0 nats or more"),
+        (lambda: ELBO(free_bits=math.nan), "0 nats or more"),
+        (lambda: ELBO(beta=-1.0), "beta"),
+        (lambda: ELBO(beta=math.nan), "beta"),
+        (lambda: Linear(images=0), "above 0"),
+        (lambda: Linear(images=math.inf), "above 0"),
+        (lambda: Cyclical(images=10, cycles=0), "at least 1 cycle"),
+        (lambda: Cyclical(images=10, share=0), "share"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused(make, words):
+    with pytest.raises(UsageError, match=words):
+        make()
+
+
+@pytest.mark.parametrize("objective", [ELBO(), Classic(), ELBO(free_bits=0.1), ELBO(free_bits=0.1, per="group")])
+def test_a_plain_autoencoder_has_no_rate(objective):
+    model = tiny.model(posterior=Deterministic(features=16, latent=3), prior=None)
+    with pytest.raises(UsageError, match="no prior, so it has no rate"):
+        objective(model(torch.rand(2, 1, 8, 8)), END)
+
+
+def test_free_bits_per_latent_need_gaussians():
+    x = torch.rand(2, 1, 2, 2, dtype=F64)
+    point = Point(torch.zeros(2, 3, dtype=F64))
+    t = Trace(x, (Group(point, standard(3), point.rsample((1,)), torch.zeros(1, 2)),), random_trace(batch=2).px)
+    with pytest.raises(UsageError, match="Point and Gaussian"):
+        ELBO(free_bits=0.1)(t, NOW)
+
+
+# Recipes choose among them
+
+
+def test_three_ways_to_weigh_reconstruction():
+    image = (3, 128, 128)
+    likelihood, objective = weigh(image)
+    assert isinstance(likelihood, OptimalGaussian)
+    assert objective.beta == 1.0
+    likelihood, objective = weigh(image, r_loss_factor=10_000)
+    assert isinstance(objective, Classic)
+    assert round(likelihood.sigma, 2) == 1.57
+    likelihood, objective = weigh(image, sigma=0.1, beta=2.0)
+    assert (likelihood.sigma, objective.beta) == (0.1, 2.0)
+    assert isinstance(weigh(image, "laplace")[0], LaplacePixels)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"r_loss_factor": 10.0, "beta": 1.0}, "in different ways"),
+        ({"r_loss_factor": 10.0, "sigma": 1.0}, "in different ways"),
+        ({"likelihood": "gausian"}, "Did you mean 'gaussian'"),
+        ({"net": "transformer"}, "Known: conv, mlp, resnet"),
+        ({"latent": 0}, "at least 1"),
+        ({"learning_rat": 1.0}, "Did you mean 'learning_rate'"),
+        ({"epoch": 3}, "no option 'epoch'"),
+        ({"learning_rate": -1.0}, "above 0"),
+    ],
+)
+def test_a_recipe_refuses_what_it_cannot_do(options, words):
+    with pytest.raises(UsageError, match=words):
+        cook("vae", (1, 8, 8), options)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("image", [(1, 8, 8), (3, 21, 30)])
+def test_every_recipe_makes_a_model_for_any_image(name, image):
+    model, objective, training = cook(name, image, {"latent": 2, "epochs": 1.0})
+    terms = objective(model(torch.rand(2, *image)), END)
+    assert all(torch.isfinite(term).all() for term in terms.values())
+    assert model.image == image
+    assert training.epochs == 1.0
+
+
+def test_an_unknown_recipe_is_refused():
+    with pytest.raises(UsageError, match="Did you mean 'faces'"):
+        cook("face", (1, 8, 8), {})
