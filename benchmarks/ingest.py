@@ -6,10 +6,7 @@ It copies the folder to a temporary place, breaks it, and writes ingest_<hardwar
 """
 
 import argparse
-import json
 import multiprocessing
-import platform
-import re
 import resource
 import shutil
 import subprocess
@@ -17,13 +14,12 @@ import sys
 import tempfile
 import threading
 import time
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import psutil
+from machine import load, write_results
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -91,15 +87,6 @@ class Memory:
         return [round(float(part.max()) / 1e6, 1) for part in np.array_split(totals, 4)]
 
 
-def hardware() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    name = next(
-        (line.split(":")[1] for line in lines if line.startswith("model name")), platform.processor() or platform.machine()
-    )
-    name = re.sub(r"\(r\)|\(tm\)|cpu|processor|@.*", " ", name.lower())
-    return re.sub(r"[^a-z0-9]+", "-", f"{cores()}x {name}").strip("-")
-
-
 def measure(source: Path, size: int) -> dict:
     with tempfile.TemporaryDirectory() as place:
         folder, cache = Path(place) / "celeba", Path(place) / "cache"
@@ -153,28 +140,11 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     options = parser.parse_args()
-    load = psutil.getloadavg()[0]
+    before = load()
     figures = measure(options.source, options.size)
-    packages = {name: version(name) for name in ("vaekit", "pillow", "numpy")}
-    report = {
-        "command": f"python benchmarks/ingest.py CELEBA --size {options.size}",
-        "hardware": hardware(),
-        "cores": cores(),
-        "load before": round(load, 2),
-        "date": date.today().isoformat(),
-        "versions": {"python": platform.python_version(), **packages},
-        "figures": figures,
-    }
-    stem = options.out / f"ingest_{report['hardware']}_{report['date']}"
-    stem.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
-    rows = "\n".join(f"| {name} | {value} |" for name, value in figures.items())
-    about = "\n".join(f"- {key}: {value}" for key, value in report.items() if key != "figures")
-    stem.with_suffix(".md").write_text(
-        f"# Ingest of {figures['files']:,} files, {figures['broken files']} of them broken\n\n{about}\n\n"
-        f"| figure | value |\n|---|---|\n{rows}\n\n"
-        "Pillow's rate is a plain loop over every fourth file: read, decode with `draft`, crop, resize, as array.\n"
-    )
-    print(stem.with_suffix(".md").read_text())
+    told = "Pillow's rate is a plain loop over every fourth file: read, decode with `draft`, crop, resize, as array."
+    command = f"python benchmarks/ingest.py CELEBA --size {options.size}"
+    print(write_results(options.out, "ingest", command, figures, load_before=before, text=told).read_text())
 
 
 if __name__ == "__main__":

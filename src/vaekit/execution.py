@@ -55,7 +55,10 @@ def find_device(name: str) -> torch.device:
 
 
 def available_threads() -> int:
-    """The processors this process may use."""
+    """The processors this process may use: what OMP_NUM_THREADS says, else those it is bound to."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdigit() and int(wanted):
+        return int(wanted)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

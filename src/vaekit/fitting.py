@@ -222,7 +222,7 @@ class Fitting:
             if time.monotonic() - saved >= self.snapshot_seconds:
                 self.save()
                 saved = time.monotonic()
-        if state.notes["validated"] != state.step:
+        if state.notes.get("validated") != state.step:
             self.validate(1.0)
         run.save_weights(state.average, last=True, images=state.images)
         state.notes["finished"] = True

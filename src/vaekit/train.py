@@ -7,6 +7,7 @@ resumed at any step goes on with the same bits.
 import math
 import time
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,10 +83,10 @@ class State:
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in owned["optimizer"].items():
             index, _, rest = name.partition(".")
-            moments.setdefault(int(index), {})[rest] = tensor
+            moments.setdefault(int(index), {})[rest] = tensor.clone()  # the optimiser would change the given one
         self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
         for name, value in position.items():
-            setattr(self, name, value)
+            setattr(self, name, deepcopy(value))
 
 
 @dataclass(frozen=True)

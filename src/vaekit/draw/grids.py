@@ -91,7 +91,7 @@ def manifold(
     left, below = 58, 44
     target = 640 * (h * w) ** 0.5 / max(h * rows, w * columns)
     th, tw = fitted(h, w, (WIDE - left) / columns, max(target, 4))
-    picture = mosaic(resized(tiles, th, tw), gap=0)
+    picture = mosaic(resized(tiles, th, tw), gap=GAP if min(h, w) < 16 else 0)
     height, width = picture.shape[0] / DENSITY, picture.shape[1] / DENSITY
     sheet = Sheet(max(left + width, 440), height + below, title, subtitle)
     sheet.picture(left, 0, picture)

@@ -203,7 +203,7 @@ def separation(points: np.ndarray, has: np.ndarray) -> float:
 def decoded_plane(sight: Sight) -> Iterator[Picture]:
     if sight.model.latent != 2 or not sight.has_prior:
         return
-    steps = 20
+    steps = 20 if min(sight.model.image[1:]) >= 16 else 12  # small tiles run into each other
     images, values = plane(sight.model, steps, np.zeros(2, np.float32))
     yield Picture(
         "manifold",

@@ -1,0 +1,56 @@
+"""What every benchmark writes: <what>_<hardware>_<date>.md and .json with command, machine, versions and figures."""
+
+import json
+import platform
+import re
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from vaekit.execution import available_threads
+
+PACKAGES = ("vaekit", "torch", "pillow", "numpy")
+
+
+def hardware() -> str:
+    """The processor and how many of its cores there are, as a part of a file name."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.split(":")[1] for line in lines if line.startswith("model name")]
+    name = (names or [platform.processor() or platform.machine()])[0]
+    name = re.sub(r"\(r\)|\(tm\)|cpu|processor|@.*", " ", name.lower())
+    return re.sub(r"[^a-z0-9]+", "-", f"{available_threads()}x {name}").strip("-")
+
+
+def load() -> float:
+    """Processes that wanted a core in the last minute: above 0 before a benchmark, it was not alone."""
+    return round(psutil.getloadavg()[0], 2)
+
+
+def write_results(out: Path, what: str, command: str, figures: dict[str, Any], *, load_before: float, text: str = "") -> Path:
+    """Write the two files; returns the .md."""
+    report = {
+        "command": command,
+        "hardware": hardware(),
+        "load before": load_before,
+        "date": date.today().isoformat(),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+    }
+    stem = out / f"{what}_{report['hardware']}_{report['date']}"
+    stem.with_suffix(".json").write_text(json.dumps({**report, "figures": figures}, indent=1) + "\n")
+    about = "\n".join(f"- {key}: {value}" for key, value in report.items())
+    rows = "\n".join(f"| {name} | {value} |" for name, value in figures.items())
+    page = f"# {what}
+
+{about}
+
+| figure | value |
+|---|---|
+{rows}
+"
+    stem.with_suffix(".md").write_text(f"{page}
+{text}
+" if text else page)
+    return stem.with_suffix(".md")

@@ -1,0 +1,5 @@
+"""`python -m vaekit` is the command `vaekit`."""
+
+from .cli import main
+
+main()
