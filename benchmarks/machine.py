@@ -42,15 +42,6 @@ def write_results(out: Path, what: str, command: str, figures: dict[str, Any], *
     stem.with_suffix(".json").write_text(json.dumps({**report, "figures": figures}, indent=1) + "\n")
     about = "\n".join(f"- {key}: {value}" for key, value in report.items())
     rows = "\n".join(f"| {name} | {value} |" for name, value in figures.items())
-    page = f"# {what}
-
-{about}
-
-| figure | value |
-|---|---|
-{rows}
-"
-    stem.with_suffix(".md").write_text(f"{page}
-{text}
-" if text else page)
+    page = f"# {what}\n\n{about}\n\n| figure | value |\n|---|---|\n{rows}\n"
+    stem.with_suffix(".md").write_text(f"{page}\n{text}\n" if text else page)
     return stem.with_suffix(".md")

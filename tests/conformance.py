@@ -83,7 +83,11 @@ def plain(likelihood: str = "optimal-gaussian", net: str = "mlp", image: Image =
 
 
 VARIANTS: dict[str, Callable[[], tuple[VAE, Objective]]] = (
-    {f"vae {likelihood} {objective}": variational(likelihood, objective) for likelihood in LIKELIHOODS for objective in OBJECTIVES}
+    {
+        f"vae {likelihood} {objective}": variational(likelihood, objective)
+        for likelihood in LIKELIHOODS
+        for objective in OBJECTIVES
+    }
     | {f"autoencoder {likelihood}": plain(likelihood) for likelihood in LIKELIHOODS}
     | {f"autoencoder {net}": plain(net=net, image=(3, 9, 7)) for net in NETS}
     | {f"vae {net} classic-mse": variational("fixed-gaussian", "classic-mse", net) for net in NETS}

@@ -19,3 +19,22 @@ def real_data() -> Path:
     if not home.is_dir():
         pytest.skip("the real data sets are not here (VAEKIT_DATA, or ../shared/data)")
     return home
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """A training times nothing, logs every step, and leaves the process as it was."""
+    import torch
+
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    monkeypatch.setattr("vaekit.execution.SECONDS_EACH", 1e-9)
+    monkeypatch.setattr("vaekit.fitting.LOG_EVERY", 1)
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+
+
+@pytest.fixture
+def too_big(monkeypatch):
+    """No image may stay on the device."""
+    monkeypatch.setattr("vaekit.batches.SHARE_OF_MEMORY", 0.0)

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from conformance import VARIANTS
 from safetensors.torch import load, save
-from tiny import CPU, pictures, training
 
+from conformance import VARIANTS
+from tiny import CPU, pictures, training
 from vaekit.batches import Batches
 from vaekit.errors import UsageError
 from vaekit.execution import Execution
@@ -46,7 +46,11 @@ def loss_of(model: VAE, objective: Objective, x: torch.Tensor) -> torch.Tensor:
 
 def untrained(model: VAE, objective: Objective) -> set[str]:
     """Parameters that the objective has no use for: the classic losses ask for errors, not for densities."""
-    return {name for name, _ in model.named_parameters() if name.startswith("likelihood.")} if isinstance(objective, Classic) else set()
+    return (
+        {name for name, _ in model.named_parameters() if name.startswith("likelihood.")}
+        if isinstance(objective, Classic)
+        else set()
+    )
 
 
 def begin(make, seed: int = 0, **given) -> tuple[State, Batches, object]:

@@ -127,7 +127,17 @@ def test_no_raw_log_variance_makes_the_loss_infinite(size, sign):
     loss = kl_divergence(q, StandardNormal(latent=3)()).sum() + log_q.sum() + z.square().sum()
     loss.backward()
     assert torch.isfinite(loss)
+    assert q.log_var.abs().max() <= LOG_VAR_LIMIT * (1 + 1e-6)
     assert all(torch.isfinite(p.grad).all() for p in posterior.parameters())
+
+
+@pytest.mark.parametrize("raw", [-1000.0, -100.0, 100.0, 1000.0])
+def test_a_posterior_that_has_gone_too_far_is_called_back(raw):
+    posterior = DiagonalGaussian(features=1, latent=1)
+    with torch.no_grad():
+        posterior.head.bias.fill_(raw)
+    kl_divergence(posterior(torch.zeros(1, 1)), StandardNormal(latent=1)()).sum().backward()
+    assert posterior.head.bias.grad[1] * raw > 0  # the rate falls on the way back
 
 
 @pytest.mark.parametrize("kind", [Deterministic, DiagonalGaussian])
@@ -194,7 +204,9 @@ def test_bernoulli_probabilities_sum_to_one():
         assert np.exp(ask(BernoulliPixels(), logit, np.array([0.0, 1.0]))).sum() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("likelihood", [LaplacePixels(scale=0.07), FixedGaussian(scale=0.02), LearnedGaussian(), OptimalGaussian()])
+@pytest.mark.parametrize(
+    "likelihood", [LaplacePixels(scale=0.07), FixedGaussian(scale=0.02), LearnedGaussian(), OptimalGaussian()]
+)
 @pytest.mark.parametrize("out", [-4.0, 0.0, 1.5])
 def test_densities_over_the_line_integrate_to_one(likelihood, out):
     centre = 1 / (1 + math.exp(-out))
@@ -213,7 +225,9 @@ def test_a_likelihood_sums_over_an_image_and_keeps_samples_and_images_apart(name
     p = likelihood(out)
     assert p.batch_shape == (2, 3)
     assert p.event_shape == (1, 4, 5)
-    pixels = [[likelihood(out[..., i : i + 1, j : j + 1]).log_prob(x[..., i : i + 1, j : j + 1]) for j in range(5)] for i in range(4)]
+    pixels = [
+        [likelihood(out[..., i : i + 1, j : j + 1]).log_prob(x[..., i : i + 1, j : j + 1]) for j in range(5)] for i in range(4)
+    ]
     torch.testing.assert_close(p.log_prob(x), sum(sum(row) for row in pixels))
     torch.testing.assert_close(p.mean, p.mean.clamp(0, 1))
     with torch.autocast("cpu", torch.bfloat16):

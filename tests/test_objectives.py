@@ -3,12 +3,12 @@
 import math
 
 import pytest
-import tiny
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributions import Independent, Laplace
 
+import tiny
 from vaekit.distributions import Gaussian, Point
 from vaekit.errors import UsageError
 from vaekit.likelihoods import FixedGaussian, LaplacePixels, OptimalGaussian
@@ -162,7 +162,9 @@ def test_free_bits_only_ever_raise_the_rate(free, seed):
 def test_what_is_below_its_free_bits_gets_no_gradient(per):
     near, far = torch.tensor([[0.1, 0.0]] * 4, dtype=F64), torch.tensor([[3.0, 0.1]] * 4, dtype=F64)
     mus = [near.requires_grad_(), far.requires_grad_()]
-    t = Trace(torch.rand(4, 1, 2, 2, dtype=F64), tuple(group(mu, torch.zeros(4, 2, dtype=F64)) for mu in mus), random_trace(batch=4).px)
+    t = Trace(
+        torch.rand(4, 1, 2, 2, dtype=F64), tuple(group(mu, torch.zeros(4, 2, dtype=F64)) for mu in mus), random_trace(batch=4).px
+    )
     rate_above(t, 0.5, per).mean().backward()
     assert not mus[0].grad.any()
     assert mus[1].grad[:, 0].all()

@@ -5,10 +5,10 @@ import dataclasses
 import json
 
 import pytest
-import tiny
 import torch
 from torch import nn
 
+import tiny
 from vaekit.errors import UsageError
 from vaekit.library import SHELVES
 from vaekit.likelihoods import FixedGaussian
@@ -76,9 +76,9 @@ def test_every_shipped_part_is_documented_and_has_a_described_default():
 
 def test_an_option_that_does_not_exist_is_an_error_with_the_nearest_name():
     description = describe(ELBO())
-    with pytest.raises(UsageError, match="ELBO has no field 'betta'. Did you mean 'beta'"):
+    with pytest.raises(UsageError, match=r"ELBO has no field 'betta'\. Did you mean 'beta'"):
         build(description | {"betta": 2})
-    with pytest.raises(UsageError, match="No part is named 'ELBOW'. Did you mean 'ELBO'"):
+    with pytest.raises(UsageError, match=r"No part is named 'ELBOW'\. Did you mean 'ELBO'"):
         build({"part": "ELBOW"})
     with pytest.raises(UsageError, match="without latent"):
         build({"part": "StandardNormal"})
@@ -86,7 +86,9 @@ def test_an_option_that_does_not_exist_is_an_error_with_the_nearest_name():
         build({"latent": 3})
 
 
-@pytest.mark.parametrize("name", ["os.system", "builtins.eval", "torch.nn.Linear", "Module", "vaekit.model.VAE", "", 3, None, ["VAE"]])
+@pytest.mark.parametrize(
+    "name", ["os.system", "builtins.eval", "torch.nn.Linear", "Module", "vaekit.model.VAE", "", 3, None, ["VAE"]]
+)
 def test_a_description_can_name_parts_and_nothing_else(name):
     with pytest.raises(UsageError, match="No part is named"):
         build({"part": name})

@@ -7,11 +7,11 @@ import math
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from torch import nn
 from torch.distributions import MultivariateNormal, kl_divergence
 
+import tiny
 from vaekit.batches import Batches
 from vaekit.distributions import Gaussian
 from vaekit.execution import Execution

@@ -78,7 +78,9 @@ def recipe(objective: Objective | None = None, make: Callable[[], VAE] = model, 
     return Recipe(make(), objective or ELBO(), training(**given))
 
 
-def state(seed: int = 0, make: Callable[[], tuple[VAE, Objective]] = lambda: (model(), ELBO()), **given: Any) -> tuple[State, Training]:
+def state(
+    seed: int = 0, make: Callable[[], tuple[VAE, Objective]] = lambda: (model(), ELBO()), **given: Any
+) -> tuple[State, Training]:
     """A fresh training state and its settings."""
     torch.manual_seed(seed)
     settings = training(**{"images": 1000} | given)

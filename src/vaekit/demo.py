@@ -13,7 +13,7 @@ from .report.figures import Picture, Sight, beside, decoded_plane, edits, latent
 from .report.story import facts, keep
 from .run import Run
 
-DIGITS_SECONDS, FACES_SECONDS = 30.0, 170.0
+DIGITS_SECONDS, FACES_SECONDS = 25.0, 180.0
 SMILES = ("edit-Smiling", "edit-Eyeglasses", "edit-Wearing_Hat", "edit-Blond_Hair")
 
 
@@ -44,7 +44,7 @@ def demo(out: Path, watcher: Watcher, seed: int = 0, share: float = 1.0) -> Path
         latent=64,
         flip=False,
         minutes=share * FACES_SECONDS / 60,
-        batch_size=64,
+        batch_size=32,
         seed=seed,
     )
     return write_story(out / "report.html", (vae, digits), plain, (portraits, faces), seed)

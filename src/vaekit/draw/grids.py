@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..errors import UsageError
-from .pixels import GAP, WIDE, columns_for, fitted, mosaic, resized, same_count, to_rgb
+from .pixels import GAP, WIDE, columns_for, fitted, mosaic, plane_gap, resized, same_count, to_rgb
 from .style import BODY, DENSITY, INK, MUTED, SMALL, Sheet, latent_name, number, shortened, text_width
 
 PAIR_GAP = 14.0  # page pixels between a reconstruction and the next original
@@ -91,7 +91,7 @@ def manifold(
     left, below = 58, 44
     target = 640 * (h * w) ** 0.5 / max(h * rows, w * columns)
     th, tw = fitted(h, w, (WIDE - left) / columns, max(target, 4))
-    picture = mosaic(resized(tiles, th, tw), gap=GAP if min(h, w) < 16 else 0)
+    picture = mosaic(resized(tiles, th, tw), gap=plane_gap(h, w))
     height, width = picture.shape[0] / DENSITY, picture.shape[1] / DENSITY
     sheet = Sheet(max(left + width, 440), height + below, title, subtitle)
     sheet.picture(left, 0, picture)

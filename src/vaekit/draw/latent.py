@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy.special import ndtr
 
 from ..errors import UsageError
-from .pixels import WIDE, fitted, mosaic, resized, same_count, to_rgb
+from .pixels import WIDE, fitted, mosaic, plane_gap, resized, same_count, to_rgb
 from .points import LEGEND, SIDE, Colouring, Layer, class_layers, coloured, draw_points, legend_line, legend_rows, legend_width
 from .style import ACCENT, DENSITY, FAINT, FAMILY, INK, MUTED, PAPER, SMALL, Sheet, chart, halo, latent_name, number
 
@@ -246,5 +246,6 @@ def _gaps(axes: Axes, z: np.ndarray, cells: int = 24) -> float:
 
 def _grid(grid: np.ndarray, size: float) -> np.ndarray:
     rows, columns, h, w, _ = grid.shape
-    th, tw = fitted(h, w, size / columns, max(4.0, size / max(rows * h, columns * w) * (h * w) ** 0.5))
-    return mosaic(resized(grid, th, tw), gap=0)
+    room = size - plane_gap(h, w) * (columns - 1)
+    th, tw = fitted(h, w, room / columns, max(4.0, room / max(rows * h, columns * w) * (h * w) ** 0.5))
+    return mosaic(resized(grid, th, tw), gap=plane_gap(h, w))

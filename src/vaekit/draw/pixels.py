@@ -76,6 +76,11 @@ def resized(images: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.stack([np.asarray(image) for image in flat]).reshape(*images.shape[:-3], height, width, 3)
 
 
+def plane_gap(height: int, width: int) -> float:
+    """Page pixels between the tiles of a decoded plane: none, so that it reads as one surface, save where tiles are tiny."""
+    return GAP if min(height, width) < 16 else 0
+
+
 def mosaic(images: np.ndarray, gap: float = GAP) -> np.ndarray:
     """(R, S, h, w, 3) tiles on white, `gap` page pixels apart."""
     rows, columns, h, w, _ = images.shape

@@ -32,7 +32,8 @@ class AttributeVector:
 def attribute_vectors(mu: np.ndarray, attributes: np.ndarray, names: tuple[str, ...], seed: int = 0) -> list[AttributeVector]:
     """One vector for every binary attribute that some images have and some have not, in one deterministic pass over mu (N, D).
 
-    attributes is (N, A) of 0, 1 or nan; unknown ones are left out. An attribute with other values is split at its median.
+    attributes is (N, A) of 0, 1 or nan; unknown ones are left out. Of two other values the higher one is "has it"; an attribute
+    with more is split at its median.
     The interval is of the vector's length along its own direction: far from 0 means that the direction is no accident.
     """
     found = []
@@ -55,7 +56,8 @@ def attribute_vectors(mu: np.ndarray, attributes: np.ndarray, names: tuple[str, 
 def presence(values: np.ndarray) -> np.ndarray:
     """1 has it, 0 has it not, -1 unknown."""
     known_values = values[~np.isnan(values)]
-    threshold = 0.5 if np.isin(known_values, (0, 1)).all() else float(np.median(known_values))
+    distinct = np.unique(known_values)
+    threshold = float(np.median(known_values)) if len(distinct) > 2 else float(distinct.sum() / 2)  # of two, half way
     return np.where(np.isnan(values), -1, values > threshold).astype(int)
 
 

@@ -25,7 +25,7 @@ class Codes(NamedTuple):
 
 def as_pictures(images: np.ndarray | Tensor) -> Tensor:
     """uint8 or float images as float in [0, 1]. Raises UsageError on any other range or type."""
-    pictures = torch.as_tensor(np.ascontiguousarray(images) if isinstance(images, np.ndarray) else images)
+    pictures = torch.as_tensor(np.require(images, requirements=("C", "W")) if isinstance(images, np.ndarray) else images)
     if pictures.dim() != 4:
         raise UsageError(f"Images have shape {tuple(pictures.shape)}; expected (N, C, H, W). Add the missing axis.")
     if pictures.dtype == torch.uint8:
@@ -44,11 +44,11 @@ def codes(model: VAE, images: np.ndarray) -> Codes:
     if len(images) == 0:
         return Codes(np.empty((0, model.latent), np.float32), np.empty((0, model.latent), np.float32))
     mus, log_vars = [], []
-    device = next(model.parameters()).device
+    like = next(model.parameters())  # its device and type
     for start in range(0, len(images), BATCH):
-        q = model.encode(as_pictures(images[start : start + BATCH]).to(device))
-        mus.append(q.mean.cpu())
-        log_vars.append(q.variance.log().cpu())
+        q = model.encode(as_pictures(images[start : start + BATCH]).to(like))
+        mus.append(q.mean.float().cpu())
+        log_vars.append(q.variance.log().float().cpu())
     return Codes(torch.cat(mus).numpy(), torch.cat(log_vars).numpy())
 
 
@@ -74,9 +74,9 @@ def decode(model: VAE, z: np.ndarray) -> np.ndarray:
     z = np.asarray(z, np.float32)
     if z.ndim != 2 or z.shape[1] != model.latent or not np.isfinite(z).all():
         raise UsageError(f"decode takes finite codes of shape (N, {model.latent}), got {z.shape}.")
-    device = next(model.parameters()).device
-    pieces = [torch.from_numpy(z[start : start + BATCH]).to(device) for start in range(0, len(z), BATCH)]
-    pictures = [model.decode(piece[None]).mean[0].cpu().numpy() for piece in pieces]
+    like = next(model.parameters())
+    pieces = [torch.from_numpy(z[start : start + BATCH]).to(like) for start in range(0, len(z), BATCH)]
+    pictures = [model.decode(piece[None]).mean[0].float().cpu().numpy() for piece in pieces]
     return np.concatenate(pictures) if pictures else np.empty((0, *model.image), np.float32)
 
 

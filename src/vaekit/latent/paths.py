@@ -18,6 +18,8 @@ def path(a: np.ndarray, b: np.ndarray, steps: int, kind: str = "lerp") -> np.nda
     if steps < 2:
         raise UsageError(f"A path of {steps} steps cannot reach both ends; give 2 or more.")
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if a.shape != b.shape:
+        raise UsageError(f"A path was asked for from a code of shape {a.shape} to {b.shape}. Give two codes of one model.")
     t = np.linspace(0, 1, steps)[:, None]
     straight = (1 - t) * a + t * b
     length_a, length_b = np.linalg.norm(a), np.linalg.norm(b)

@@ -21,7 +21,7 @@ class Projection(NamedTuple):
 def project(mu: np.ndarray) -> Projection:
     """The first two principal components of codes (N, D); with two latents the codes as they are, with one, beside zeros."""
     latents = mu.shape[1]
-    if latents <= 2 or len(mu) < 2:
+    if latents <= 2 or len(mu) < 2 or not np.ptp(mu, axis=0).any():  # no variance, no direction of most of it
         points = np.zeros((len(mu), 2), np.float32)
         points[:, : min(latents, 2)] = mu[:, :2]
         return Projection(points, ("z0", "z1" if latents > 1 else ""), 1.0 if latents <= 2 else float("nan"))

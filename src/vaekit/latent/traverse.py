@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.stats import norm
 
+from ..errors import UsageError
 from ..model import VAE
 from .encode import decode
 
@@ -21,6 +22,9 @@ def plane(model: VAE, steps: int, start: np.ndarray, axes: tuple[int, int] = (0,
     The values are quantiles of N(0, 1), so that every picture stands for an equal share of the prior (Kingma & Welling, 2014,
     appendix A).
     """
+    latents = len(start)
+    if axes[0] == axes[1] or not all(0 <= axis < latents for axis in axes):
+        raise UsageError(f"A plane needs two different latents out of {latents}, numbered from 0; got {axes[0]} and {axes[1]}.")
     values = norm.ppf((np.arange(steps) + 0.5) / steps).astype(np.float32)
     z = np.repeat(np.asarray(start, np.float32)[None], steps * steps, 0).reshape(steps, steps, -1)
     z[..., axes[0]] = values[None, :]

@@ -27,6 +27,7 @@ from ..latent import (
 )
 from ..latent.attributes import presence
 from ..metrics.evaluate import ACTIVE, MOST_FITTED, NEIGHBOURS
+from ..model import VAE
 from ..run import Run
 
 MOST_POINTS = 10_000  # in a scatter
@@ -279,22 +280,30 @@ def edited(sight: Sight, images: np.ndarray, weights: dict[str, float], alphas: 
 
 
 def beside(sight: Sight, other: Sight) -> Iterator[Picture]:
-    """The plain autoencoder beside the VAE, on the same images."""
+    """The plain autoencoder beside the VAE, on the same images: all splits, because gaps show only where codes are many."""
     plain, vae = (sight, other) if not sight.has_prior else (other, sight)
-    both_flat = plain.model.latent == vae.model.latent == 2
+    data = vae.data
+    rows = np.sort(np.random.default_rng(vae.seed).permutation(len(data))[:MOST_POINTS])
+    points = [project(codes(each.model, data.take(rows)).mu).points for each in (plain, vae)]
     grids = None
-    if both_flat:
-        spread = np.abs(plain.codes.mu).max(0)
-        steps = np.linspace(-1, 1, 16, dtype=np.float32)
-        corners = np.stack(np.meshgrid(steps * spread[0], steps[::-1] * spread[1]), -1).reshape(-1, 2)
-        pictures = decode(plain.model, corners).reshape(16, 16, *plain.model.image)
-        grids = (pictures, plane(vae.model, 16, np.zeros(2, np.float32))[0])
+    if plain.model.latent == vae.model.latent == 2:
+        grids = (even_grid(plain.model, points[0]), even_grid(vae.model, points[1]))
+    labels = None if data.labels is None else data.labels[rows]
     yield Picture(
         "autoencoder-beside-vae",
-        draw.autoencoder_beside_vae(plain.projection.points, vae.projection.points, vae.labels, vae.data.label_names, grids),
-        f"The same {len(vae.points):,} {vae.split} images, once as codes of a plain autoencoder, once as mu of a VAE.",
+        draw.autoencoder_beside_vae(points[0], points[1], labels, data.label_names, grids),
+        f"The same {len(rows):,} images of all splits, once as codes of a plain autoencoder, once as mu of a VAE.",
         "Codes of an autoencoder with gaps between them, beside the codes of a VAE.",
     )
+
+
+def even_grid(model: VAE, points: np.ndarray) -> np.ndarray:
+    """Pictures (R, S, C, H, W) from an even grid over the codes (N, 2), the outer hundredth left out."""
+    steps = 16 if min(model.image[1:]) >= 16 else 10
+    low, high = np.quantile(points, (0.01, 0.99), axis=0)
+    x, y = np.linspace(low[0], high[0], steps), np.linspace(high[1], low[1], steps)
+    z = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
+    return decode(model, z).reshape(steps, steps, *model.image)
 
 
 CHAPTERS: tuple[tuple[str, str, Callable[[Sight], Iterator[Picture]]], ...] = (

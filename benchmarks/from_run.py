@@ -1,0 +1,54 @@
+"""Put the numbers, and where the data allow it the pictures, of a finished run into benchmarks/.
+
+    vaekit train DATA --recipe RECIPE --out RUN
+    python benchmarks/from_run.py RUN --name digits-2d-mnist --figures latent-label manifold samples
+
+Pictures made from data that may not be redistributed (CelebA) stay out: give no --figures.
+"""
+
+import argparse
+from pathlib import Path
+
+from machine import write_results
+
+from vaekit.run import Run
+
+
+def figures_of(run: Run) -> dict[str, str]:
+    """Every metric with its unit, count and method; then how the run went."""
+    found = {
+        name: f"{metric['value']:.5g} {metric['unit']} ({metric.get('split', '')} N={metric.get('count', '')}; {metric['how']})"
+        for name, metric in run.metrics.items()
+    }
+    last = run.records[-1]
+    execution = run.description["execution"]
+    found["images seen"] = f"{last['images']:,} in {last['seconds']:,.0f} s, validations included"
+    found["execution"] = ", ".join(f"{name} {value}" for name, value in execution.items())
+    if run.has_attributes:
+        for name, about in sorted(run.load_attributes()[1]["attributes"].items(), key=lambda item: -item[1]["norm"])[:12]:
+            low, high = about["interval"]
+            found[f"vector {name}"] = f"norm {about['norm']:.3f} ({low:.3f} to {high:.3f}), {about['count_with']:,} with it"
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--load", type=float, default=0.0, help="processes that wanted a core before the run began")
+    parser.add_argument("--figures", nargs="*", default=[])
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    given = parser.parse_args()
+    run = Run.open(given.run)
+    folder = given.out / "pictures"
+    folder.mkdir(exist_ok=True)
+    shown = []
+    for name in given.figures:
+        (folder / f"{given.name}-{name}.png").write_bytes((run.figures / f"{name}.png").read_bytes())
+        shown.append(f"![{name}](pictures/{given.name}-{name}.png)")
+    command = run.description["command"]
+    print(write_results(given.out, given.name, command, figures_of(run), load_before=given.load, text="\n\n".join(shown)))
+
+
+if __name__ == "__main__":
+    main()

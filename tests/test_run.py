@@ -1,0 +1,65 @@
+"""The run folder keeps what it is given, and says what it lacks."""
+
+import pytest
+import torch
+
+import tiny
+from tiny import dataset, recipe
+from vaekit.errors import DataError, UsageError
+from vaekit.fitting import fit, start
+from vaekit.run import Run, next_path
+
+
+@pytest.fixture
+def trained(tmp_path, quick) -> Run:
+    run = start(tmp_path / "trained", dataset(), recipe(images=16))
+    fit(run, dataset())
+    return run
+
+
+def test_a_run_that_has_nothing_yet_says_what_to_do(tmp_path):
+    with pytest.raises(UsageError, match=r"no run\.json.*vaekit train"):
+        Run.open(tmp_path / "none")
+    run = start(tmp_path / "0001-tiny", dataset(), recipe(images=16))
+    with pytest.raises(UsageError, match=r"Runs beside it: 0001-tiny"):
+        Run.open(tmp_path / "0002-tiny")
+    with pytest.raises(UsageError, match=r"no weights\.safetensors yet"):
+        run.load_model()
+    with pytest.raises(UsageError, match="no attribute vectors yet"):
+        run.load_attributes()
+    assert next_path(tmp_path, "my pictures!").name == "0002-my-pictures"
+
+
+def test_damaged_files_are_named(trained):
+    weights = trained.path / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    with pytest.raises(DataError, match=r"weights\.safetensors is damaged"):
+        trained.load_model()
+    trained.save_weights(tiny.model(latent=2))
+    with pytest.raises(DataError, match="does not belong to"):
+        trained.load_model()
+    (trained.path / "run.json").write_text("{")
+    with pytest.raises(DataError, match=r"run\.json cannot be read"):
+        trained.load_model()
+    (trained.path / "run.json").write_text('{"format": 99}')
+    with pytest.raises(DataError, match="run format 99"):
+        trained.load_model()
+
+
+def test_a_last_line_cut_off_by_a_crash_is_left_out(trained):
+    lines = len(trained.records)
+    with open(trained.path / "log.jsonl", "a") as file:
+        file.write('{"split": "tra')
+    assert len(trained.records) == lines
+
+
+def test_what_was_measured_is_added_up(tmp_path):
+    run = Run(tmp_path)
+    assert run.metrics == {}
+    run.add_metrics({"mse": {"value": 0.1, "unit": "1"}})
+    run.add_metrics({"elbo": {"value": -3.0, "unit": "nats"}})
+    assert run.metrics.keys() == {"mse", "elbo"}
+    run.save_attributes({"Smiling": torch.arange(3.0)}, {"Smiling": {"norm": 1.0}})
+    vectors, about = run.load_attributes()
+    assert torch.equal(vectors["Smiling"], torch.arange(3.0))
+    assert about["Smiling"]["norm"] == 1.0
