@@ -382,3 +382,9 @@ def test_the_plane_has_equal_shares_of_the_prior(model):
 def test_a_plane_needs_two_latents(model, axes):
     with pytest.raises(UsageError, match="two different latents"):
         plane(model, 3, np.zeros(3), axes=axes)
+
+
+def test_codes_of_rows_are_those_of_the_images_picked():
+    model, images = tiny.model(), tiny.pictures(12)
+    rows = np.array([7, 0, 3])
+    assert np.array_equal(codes(model, images, rows).mu, codes(model, images[rows]).mu)

@@ -37,7 +37,7 @@ def compute_attributes(run: Run, data: Dataset, seed: int = 0) -> dict[str, Any]
         raise UsageError(
             f"{data.name} has no attributes. Train with a table beside the pictures: vaekit train DATA --attributes FILE"
         )
-    mu = codes(run.load_model(), data.take(rows)).mu
+    mu = codes(run.load_model(), data.pixels, rows).mu
     vectors = attribute_vectors(mu, data.attributes[rows], data.attribute_names, seed)
     about = {
         "how": "mean(mu | has it) - mean(mu | has it not), on the training split",

@@ -6,6 +6,7 @@ start(run, data, recipe) writes run.json;  fit(run, data) trains from there, or 
 import contextlib
 import importlib.metadata
 import math
+import math
 import platform
 import signal
 import subprocess
@@ -232,6 +233,10 @@ class Fitting:
         """Measure the averaged weights; keep them where their loss is the best so far."""
         state, rows = self.state, self.data.splits["validation"]
         values = validate(state.average, state.objective, self.pixels_of("validation"), len(rows), self.training.seed)
+        if not all(math.isfinite(value) for value in values.values()):
+            self.mark("diverged")
+            bad = ", ".join(name for name, value in values.items() if not math.isfinite(value))
+            raise Diverged(f"Validation after {state.images:,} images gives a non-finite {bad}. Try a smaller --learning-rate.")
         self.log("validation", values, fraction)
         state.notes["validated"] = state.step
         best = state.notes["best"]

@@ -98,7 +98,7 @@ def sample(
     model = found.load_model()
     if prior == "fitted":
         data = reopened(run)[1]
-        z = fit_gaussian(codes(model, data.take(data.splits["train"]))).sample(n, seed, temperature)
+        z = fit_gaussian(codes(model, data.pixels, data.splits["train"])).sample(n, seed, temperature)
     else:
         if model.prior is None:
             raise UsageError("A plain autoencoder has no prior to sample from. Use --prior fitted.")
@@ -164,7 +164,7 @@ def encode(
     model = found.load_model()
     channels, height, width = model.image
     dataset = opened(data, size=(height, width), channels=channels, crop=found.description["data"]["open"].get("crop"))
-    coded = encode_images(model, dataset.take(np.arange(len(dataset))), mode, seed)
+    coded = encode_images(model, dataset.pixels, mode, seed)
     arrays = coded._asdict() if isinstance(coded, Codes) else {"mu" if mode == "mean" else "z": coded}
     files = [str(name) for name in dataset.files]
     out.parent.mkdir(parents=True, exist_ok=True)

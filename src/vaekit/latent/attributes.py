@@ -57,7 +57,10 @@ def presence(values: np.ndarray) -> np.ndarray:
     """1 has it, 0 has it not, -1 unknown."""
     known_values = values[~np.isnan(values)]
     distinct = np.unique(known_values)
-    threshold = float(np.median(known_values)) if len(distinct) > 2 else float(distinct.sum() / 2)  # of two, half way
+    threshold = float(distinct.sum() / 2)  # of two values, half way
+    if len(distinct) > 2:
+        median = float(np.median(known_values))
+        threshold = median if median < distinct[-1] else float(known_values.mean())  # above the highest there is nothing
     return np.where(np.isnan(values), -1, values > threshold).astype(int)
 
 

@@ -39,17 +39,16 @@ def as_pictures(images: np.ndarray | Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def codes(model: VAE, images: np.ndarray) -> Codes:
-    """mu and log_var of every image."""
-    if len(images) == 0:
-        return Codes(np.empty((0, model.latent), np.float32), np.empty((0, model.latent), np.float32))
-    mus, log_vars = [], []
+def codes(model: VAE, images: np.ndarray, rows: np.ndarray | None = None) -> Codes:
+    """mu and log_var of every image, or of the rows (n,) alone; a memory map is read batch by batch."""
+    rows = np.arange(len(images)) if rows is None else rows
+    mu, log_var = np.empty((2, len(rows), model.latent), np.float32)
     like = next(model.parameters())  # its device and type
-    for start in range(0, len(images), BATCH):
-        q = model.encode(as_pictures(images[start : start + BATCH]).to(like))
-        mus.append(q.mean.float().cpu())
-        log_vars.append(q.variance.log().float().cpu())
-    return Codes(torch.cat(mus).numpy(), torch.cat(log_vars).numpy())
+    for start in range(0, len(rows), BATCH):
+        part = slice(start, start + BATCH)
+        q = model.encode(as_pictures(images[rows[part]]).to(like))
+        mu[part], log_var[part] = q.mean.float().cpu(), q.variance.log().float().cpu()
+    return Codes(mu, log_var)
 
 
 def encode(model: VAE, images: np.ndarray, mode: Mode = "mean", seed: int = 0) -> np.ndarray | Codes:

@@ -39,7 +39,7 @@ def evaluate(model: VAE, objective: Objective, data: Dataset, split: str = "test
     add("loss", bound["loss"], "nats per image", "the objective at its final weights")
     add("residual", bound["mse"] ** 0.5, "pixel value in [0, 1]", f"root mean squared error, z drawn, seed {seed}")
 
-    codes_here = codes(model, data.take(rows))
+    codes_here = codes(model, data.pixels, rows)
     add(
         "rmse", squared_error(model, codes_here.mu, data, rows) ** 0.5, "pixel value in [0, 1]", "root mean squared error, z = mu"
     )
@@ -50,7 +50,7 @@ def evaluate(model: VAE, objective: Objective, data: Dataset, split: str = "test
     if data.labels is not None:
         learn = data.splits["train"][:MOST_FITTED]
         accuracy = neighbour_accuracy(
-            codes(model, data.take(learn)).mu, data.labels[learn], codes_here.mu, data.labels[rows], NEIGHBOURS
+            codes(model, data.pixels, learn).mu, data.labels[learn], codes_here.mu, data.labels[rows], NEIGHBOURS
         )
         add("neighbour_accuracy", accuracy, "share", f"{NEIGHBOURS} nearest neighbours on mu, fitted on {len(learn)} of train")
     weights = weights_of(model.image, objective, model.likelihood)

@@ -67,11 +67,11 @@ class Sight:
 
     @cached_property
     def codes(self) -> Codes:
-        return codes(self.model, self.data.take(self.points))
+        return codes(self.model, self.data.pixels, self.points)
 
     @cached_property
     def train_codes(self) -> Codes:
-        return codes(self.model, self.data.take(self.data.splits["train"][:MOST_FITTED]))
+        return codes(self.model, self.data.pixels, self.data.splits["train"][:MOST_FITTED])
 
     @cached_property
     def projection(self) -> Projection:
@@ -284,7 +284,7 @@ def beside(sight: Sight, other: Sight) -> Iterator[Picture]:
     plain, vae = (sight, other) if not sight.has_prior else (other, sight)
     data = vae.data
     rows = np.sort(np.random.default_rng(vae.seed).permutation(len(data))[:MOST_POINTS])
-    points = [project(codes(each.model, data.take(rows)).mu).points for each in (plain, vae)]
+    points = [project(codes(each.model, data.pixels, rows).mu).points for each in (plain, vae)]
     grids = None
     if plain.model.latent == vae.model.latent == 2:
         grids = (even_grid(plain.model, points[0]), even_grid(vae.model, points[1]))
