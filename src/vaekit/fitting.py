@@ -6,7 +6,6 @@ start(run, data, recipe) writes run.json;  fit(run, data) trains from there, or 
 import contextlib
 import importlib.metadata
 import math
-import math
 import platform
 import signal
 import subprocess
