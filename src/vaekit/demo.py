@@ -22,8 +22,8 @@ def demo(out: Path, watcher: Watcher, seed: int = 0, share: float = 1.0) -> Path
 
     `share` scales the training times. Raises UsageError where `out` holds something else.
     """
-    if out.exists() and any(out.iterdir()) and not (out / "digits-vae").exists():
-        raise UsageError(f"{out} is a folder with other things in it. Give another place: vaekit demo --out DIR")
+    if out.exists() and not (out / "digits-vae").exists() and (out.is_file() or any(out.iterdir())):
+        raise UsageError(f"{out} holds other things. Give another place: vaekit demo --out DIR")
     digits, faces = open_data("digits"), open_data("drawn-faces")
     vae = trained(out / "digits-vae", digits, "digits-2d", watcher, minutes=share * DIGITS_SECONDS / 60, seed=seed)
     plain = trained(

@@ -1,18 +1,21 @@
 """The command line: every command is a call to the library, imported when it is used, so that --help never imports torch."""
 
+import os
 import sys
 
 from cyclopts import App, CycloptsError
 from rich.console import Console
 
 from .. import __version__
-from ..errors import VaekitError
+from ..errors import Stopped, VaekitError
 from .answer import Answer
+from .stopping import code_of, reason, stoppable
 
 app = App(
     name="vaekit",
     help="Train a variational autoencoder on your pictures; see, walk and edit its latent space.",
     version=__version__,
+    suppress_keyboard_interrupt=False,
     help_epilogue="--json prints results as JSON; --debug shows tracebacks. Exit codes: 0 ok, 1 error, 2 usage, 3 data, "
     "4 diverged, 5 check failed, 75 stopped by SIGTERM, 130 interrupted.",
 )
@@ -30,10 +33,10 @@ COMMANDS = (
     ("morph", "edit:morph", "From one picture to another."),
     ("recipes", "training:recipes", "The recipes, and what one of them resolves to."),
 )
-for name, target, about in COMMANDS:
-    app.command(f"vaekit.cli.{target}", name=name, help=about)
+for place, (name, target, about) in enumerate(COMMANDS):
+    app.command(f"vaekit.cli.{target}", name=name, help=about, sort_key=place)
 
-data = App(name="data", help="Look at data before training on them.")
+data = App(name="data", help="Look at data before training on them.", sort_key=len(COMMANDS))
 data.command("vaekit.cli.data:check", name="check", help="Open data as training would, and report what was left out and why.")
 app.command(data)
 
@@ -42,23 +45,25 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit with its code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     as_json, debug = (take(given, flag) for flag in ("--json", "--debug"))
-    errors = Console(stderr=True, highlight=False)
+    errors = Console(stderr=True, highlight=False, markup=False)
     try:
-        answer = app(given, exit_on_error=False, print_error=False, error_console=errors, result_action="return_value")
-        if isinstance(answer, Answer):
-            answer.show(as_json)
+        with stoppable():
+            answer = app(given, exit_on_error=False, print_error=False, error_console=errors, result_action="return_value")
+            if isinstance(answer, Answer):
+                answer.show(as_json)
         code = 0
     except CycloptsError as error:
-        code = tell(errors, "error", f"{str(error).strip()} See vaekit --help.", 2)
+        command = " ".join(["vaekit", *(error.command_chain or ())])
+        code = tell(errors, "error", f"{str(error).strip()} See {command} --help.", 2)
     except VaekitError as error:
-        code = tell(errors, "error", str(error), error.code)
-    except KeyboardInterrupt:
-        code = tell(errors, "interrupted", "Run the same command again to go on.", 130)
+        code = tell(errors, "" if isinstance(error, Stopped) else "error", str(error), error.code)
+    except KeyboardInterrupt as stop:
+        code = tell(errors, "", "Stopped. What was saved stays; run the same command again to go on.", code_of(stop))
     except BrokenPipeError:  # `vaekit ... | head`: the reader has what it wanted
-        sys.stderr.close()
         code = 0
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit raises once more
     except OSError as error:
-        code = tell(errors, "error", f"{error}. What was saved before is untouched; mend it and run the same command again.", 1)
+        code = tell(errors, "error", f"{reason(error)}. What was saved stays; mend it and run the same command again.", 1)
     except Exception as error:
         if debug:
             raise
@@ -67,8 +72,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def tell(console: Console, kind: str, message: str, code: int) -> int:
-    console.print(f"{kind}: ", style="bold red", end="")
-    console.print(message, markup=False, soft_wrap=True)
+    if kind:
+        console.print(f"{kind}: ", style="bold red", end="")
+    console.print(message, soft_wrap=True)
     return code
 
 

@@ -12,6 +12,8 @@ class Answer(NamedTuple):
     text: str
 
     def show(self, as_json: bool) -> None:
+        if sys.stdout is None:  # closed by the caller, who wants no result
+            return
         sys.stdout.write((json.dumps(self.data, allow_nan=False) if as_json else self.text) + "\n")
         sys.stdout.flush()
 

@@ -8,6 +8,7 @@ from .reading import opened, parse_size
 
 def check(
     data: str,
+    /,
     *,
     attributes: Path | None = None,
     group: str | None = None,

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ..demo import demo as tell
+from ..errors import Stopped
 from .answer import Answer
 from .progress import Bar
 
@@ -19,6 +20,9 @@ def demo(*, out: Path = Path("demo"), seed: int = 0, share: float = 1.0) -> Answ
     share
         Of the usual training time.
     """
-    with Bar() as bar:
-        page = tell(out, bar, seed, share)
+    try:
+        with Bar() as bar:
+            page = tell(out, bar, seed, share)
+    except Stopped as stop:
+        raise Stopped("All is saved. Run the same command again to go on.", stop.code) from stop
     return Answer({"report": str(page)}, str(page))

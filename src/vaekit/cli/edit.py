@@ -12,12 +12,12 @@ from ..finish import compute_attributes
 from ..latent import codes, combine, decode, path
 from ..run import Run
 from .answer import Answer, table
-from .look import read, reopened, write_one, write_sheet
+from .look import png, read, reopened, write_one, write_sheet
 from .progress import doing
 from .reading import parse_weights
 
 
-def attributes(run: Path, *, seed: int = 0) -> Answer:
+def attributes(run: Path, /, *, seed: int = 0) -> Answer:
     """Compute mean(mu | has it) - mean(mu | has it not) for every attribute, on the training split; saved with the run.
 
     Parameters
@@ -40,6 +40,7 @@ def attributes(run: Path, *, seed: int = 0) -> Answer:
 def edit(
     run: Path,
     image: Path,
+    /,
     *,
     add: Annotated[list[str], Parameter(negative=())],
     out: Path | None = None,
@@ -61,6 +62,7 @@ def edit(
         Draw the strip, image by alpha.
     """
     found = Run.open(run)
+    target = png(out) or found.figures / "edited.png"
     model = found.load_model()
     vectors = {name: vector.numpy() for name, vector in found.load_attributes()[0].items()}
     weights = parse_weights(add)
@@ -68,7 +70,6 @@ def edit(
     original = read(found, [image])
     mu = codes(model, original).mu
     edited = decode(model, mu + direction)
-    target = out or found.figures / "edited.png"
     files = [write_one(edited[0], target)]
     if strip:
         alphas = np.linspace(-1, 1, 9, dtype=np.float32)
@@ -83,6 +84,7 @@ def morph(
     run: Path,
     a: Path,
     b: Path,
+    /,
     *,
     out: Path | None = None,
     steps: int = 9,
@@ -110,13 +112,14 @@ def morph(
     """
     found = Run.open(run)
     target = out or found.figures / "morph.png"
-    if target.suffix not in (".png", ".gif", ".webp"):
+    kind_of_file = target.suffix.lower()
+    if kind_of_file not in (".png", ".gif", ".webp"):
         raise UsageError(f"--out {target} ends in {target.suffix or 'nothing'}; give a name that ends in .png, .gif or .webp.")
     model = found.load_model()
     ends = codes(model, read(found, [a, b])).mu
     pictures = decode(model, path(ends[0], ends[1], steps, kind))
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.suffix == ".png":
+    if kind_of_file == ".png":
         write_sheet(found, draw.morph_strip(pictures, [a.name, b.name]), "morph", target)
     else:
         draw.save_animation(target, draw.animate(pictures, ping_pong=True), fps)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -26,7 +27,7 @@ from .progress import decoding, doing
 from .reading import opened
 
 
-def evaluate(run: Path, *, split: Literal["train", "validation", "test"] = "test", seed: int = 0) -> Answer:
+def evaluate(run: Path, /, *, split: Literal["train", "validation", "test"] = "test", seed: int = 0) -> Answer:
     """Measure the bound, the errors and the latents; writes metrics.json.
 
     Parameters
@@ -44,7 +45,7 @@ def evaluate(run: Path, *, split: Literal["train", "validation", "test"] = "test
     return Answer(metrics, table(metric_rows(metrics)))
 
 
-def plot(run: Path, *, beside: Path | None = None, seed: int = 0) -> Answer:
+def plot(run: Path, /, *, beside: Path | None = None, seed: int = 0) -> Answer:
     """Draw every figure into RUN/figures and RUN/report.html.
 
     Parameters
@@ -65,6 +66,7 @@ def plot(run: Path, *, beside: Path | None = None, seed: int = 0) -> Answer:
 
 def sample(
     run: Path,
+    /,
     *,
     n: Annotated[int, Parameter(name=["-n", "--n"])] = 64,
     out: Path | None = None,
@@ -94,6 +96,10 @@ def sample(
     """
     if n < 1:
         raise UsageError(f"-n {n} asks for no picture; give 1 or more.")
+    if not (temperature >= 0 and math.isfinite(temperature)):
+        raise UsageError(f"--temperature {temperature:g} scales nothing; give a number from 0 on, 1 for the prior itself.")
+    if grid:
+        png(out)
     found = Run.open(run)
     model = found.load_model()
     if prior == "fitted":
@@ -106,7 +112,7 @@ def sample(
     source = "N(0, 1)" if prior == "normal" else "the Gaussian fitted to the codes"
     told = f"z from {source}, temperature {temperature:g}, seed {seed}"
     pictures = decode(model, z.astype(np.float32))
-    name = f"samples-{prior}"
+    name = f"sampled-{prior}"
     paths = (
         write_sheet(found, draw.samples(pictures, told), name, out) if grid else write_each(pictures, out or found.figures / name)
     )
@@ -125,7 +131,7 @@ def reconstruct(run: Path, images: list[Path], /, *, out: Path | None = None) ->
     out
         The png. Default: RUN/figures/reconstructed.png.
     """
-    found = Run.open(run)
+    found, out = Run.open(run), png(out)
     originals = read(found, images)
     pictures = rebuild(found.load_model(), originals)
     errors = np.sqrt(np.square(originals / 255.0 - pictures).mean((1, 2, 3)))
@@ -138,6 +144,7 @@ def reconstruct(run: Path, images: list[Path], /, *, out: Path | None = None) ->
 def encode(
     run: Path,
     data: str,
+    /,
     *,
     out: Path,
     mode: Literal["mean", "sample", "distribution"] = "mean",
@@ -197,6 +204,13 @@ def read(run: Run, images: Sequence[Path]) -> np.ndarray:
     """Picture files as the run's model takes them, uint8 (N, C, H, W)."""
     about = run.description["data"]
     return np.stack([read_image(path, about["image"], about["open"].get("crop", "center")) for path in images])
+
+
+def png(out: Path | None) -> Path | None:
+    """The name of a picture to write. Raises UsageError on one that says it is something else."""
+    if out and out.suffix.lower() != ".png":
+        raise UsageError(f"--out {out} ends in {out.suffix or 'nothing'}; give a name that ends in .png.")
+    return out
 
 
 def write_sheet(run: Run, figure: Figure, name: str, out: Path | None) -> list[str]:

@@ -1,5 +1,6 @@
 """What a person sees on stderr while work goes on: a bar on a terminal, plain lines elsewhere."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,13 +12,13 @@ from rich.text import Text
 
 from ..estimate import estimate
 from ..execution import Execution
-from ..metrics.weights import weights_of
+from ..metrics.weights import Weights, weights_of
 from ..run import Run
 from ..train import State
 from ..training import Training
 
-console = Console(stderr=True, highlight=False)
-PLAIN_SECONDS = 10.0  # between two plain lines
+console = Console(stderr=True, highlight=False, markup=False)
+PLAIN_SECONDS = {"train": 10.0, "validation": 5.0}  # at least, between a line and the one before it
 SHOWN = ("distortion", "rate", "elbo", "loss")
 
 
@@ -41,7 +42,7 @@ class Bar:
         )
         self.progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self.task = self.progress.add_task("training", total=1.0)
-        self.spoke = 0.0
+        self.spoke, self.held = -math.inf, ""
 
     def __enter__(self) -> "Bar":
         self.progress.start()
@@ -49,8 +50,13 @@ class Bar:
 
     def __exit__(self, *_: object) -> None:
         self.progress.stop()
+        self.say_held()
 
     def started(self, run: Run, training: Training, state: State, execution: Execution, needs: Any) -> None:
+        self.say_held()
+        if state.notes["finished"]:
+            console.print(f"{run.path}: trained already, {state.images:,} images seen", soft_wrap=True)
+            return
         told = "compiled" if execution.compile else "not compiled"
         console.print(
             f"{run.path}: {needs.parameters / 1e6:.2f} M parameters, about {needs.memory / 2**20:,.0f} MB while training, "
@@ -69,14 +75,21 @@ class Bar:
             if record["split"] == "train":
                 self.progress.update(self.task, completed=min(fraction, 1.0), terms=f"{speed}{terms} nats")
             return
-        if record["split"] == "validation" or time.monotonic() - self.spoke >= PLAIN_SECONDS:
-            self.spoke = time.monotonic()
-            console.print(
-                f"{fraction:4.0%}  {record['images']:>10,} images  {record['split']:<10}  {speed}{terms} nats", soft_wrap=True
-            )
+        line = f"{fraction:4.0%}  {record['images']:>10,} images  {record['split']:<10}  {speed}{terms} nats"
+        if time.monotonic() - self.spoke >= PLAIN_SECONDS[record["split"]]:
+            self.spoke, self.held = time.monotonic(), ""
+            console.print(line, soft_wrap=True)
+        elif record["split"] == "validation":
+            self.held = line
+
+    def say_held(self) -> None:
+        """The last validation of a training, which came too soon after the line before it; the next one speaks at once."""
+        if self.held:
+            console.print(self.held, soft_wrap=True)
+        self.spoke, self.held = -math.inf, ""
 
     def said(self, message: str) -> None:
-        console.print(message, markup=False, soft_wrap=True)
+        console.print(message, soft_wrap=True)
 
 
 def weights_line(state: State) -> str:
@@ -93,6 +106,16 @@ def weights_line(state: State) -> str:
         f"loss weights at {image}: r_loss_factor {weights.r_loss_factor:,.0f} (x MSE) = beta {weights.beta:.4g} "
         f"(beside a sum of squared errors) = sigma {weights.sigma:.4g}"
     )
+
+
+def residual_line(metrics: dict[str, Any]) -> str:
+    """The measured residual beside what the loss weight said."""
+    residual = metrics["residual"]
+    told = f"measured residual {residual['value']:.4f} in pixel values from 0 to 1 ({residual['split']})"
+    if "weight_sigma" not in metrics:
+        return told
+    r_loss_factor, beta, sigma = (metrics[f"weight_{name}"]["value"] for name in Weights._fields)
+    return f"{told}; the loss weighs as r_loss_factor {r_loss_factor:,.0f} (x MSE) = beta {beta:.4g} = sigma {sigma:.4g}"
 
 
 def duration(seconds: float) -> str:
@@ -117,7 +140,7 @@ def decoding() -> Iterator[Callable[[int, int], None]]:
     def show(done: int, total: int) -> None:
         nonlocal spoke
         progress.update(task, completed=done, total=total, visible=True)
-        if not console.is_terminal and time.monotonic() - spoke >= PLAIN_SECONDS:
+        if not console.is_terminal and time.monotonic() - spoke >= PLAIN_SECONDS["train"]:
             spoke = time.monotonic()
             console.print(f"decoded {done:,} of {total:,} pictures")
 

@@ -1,5 +1,6 @@
 """Reading what the command line names: data, sizes, weights of attributes."""
 
+import math
 from typing import Any
 
 from ..data import Dataset, open_data
@@ -30,12 +31,15 @@ def parse_numbers(text: str) -> list[int]:
 
 
 def parse_weights(given: list[str]) -> dict[str, float]:
-    """ "Smiling=2" as {"Smiling": 2.0}."""
-    weights = {}
+    """ "Smiling=2" as {"Smiling": 2.0}; what is given twice adds up."""
+    weights: dict[str, float] = {}
     for text in given:
         name, _, number = text.partition("=")
         try:
-            weights[name] = float(number or 1)
+            weight = float(number or 1)
         except ValueError:
-            raise UsageError(f"--add {text!r} has no number behind the =. Write --add Smiling=2.") from None
+            weight = math.nan
+        if not math.isfinite(weight):
+            raise UsageError(f"--add {text!r} has no number behind the =. Write --add Smiling=2.")
+        weights[name] = weights.get(name, 0.0) + weight
     return weights

@@ -10,21 +10,24 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ..data import Dataset
-from ..errors import UsageError
+from ..errors import Stopped, UsageError, VaekitError
+from ..execution import find_device
 from ..finish import finish
 from ..fitting import SNAPSHOT_SECONDS, find_unfinished, fit, plan, start
 from ..part import describe
 from ..recipes import RECIPES, cook
 from ..run import Run, next_path
 from .answer import Answer, metric_rows, table
-from .progress import Bar, console, decoding, doing
+from .progress import Bar, console, decoding, doing, residual_line
 from .reading import opened, parse_numbers, parse_size
+from .stopping import code_of, reason
 
 Off = Parameter(negative=())
 
 
 def train(
     data: str,
+    /,
     *,
     recipe: str = "vae",
     out: Path | None = None,
@@ -137,8 +140,6 @@ def train(
     report
         Measure and draw at the end.
     """
-    dataset = opened(data, attributes=attributes, group=group, size=parse_size(size), crop=crop, channels=channels, cache=cache)
-    console.print(dataset.summary(), markup=False, soft_wrap=True)
     options = {
         "net": net,
         "latent": latent,
@@ -162,7 +163,13 @@ def train(
         "deterministic": deterministic or None,
         "seed": seed,
     }
-    cooked = cook(recipe, dataset.image, {name: value for name, value in options.items() if value is not None})
+    given = {name: value for name, value in options.items() if value is not None}
+    find_device(cook(recipe, (3, 32, 32), given).training.device)  # mistakes are told before the pictures are decoded
+    if out and holds_other_things(out):
+        raise UsageError(f"{out} holds something that is no run. Give another place: --out RUN")
+    dataset = opened(data, attributes=attributes, group=group, size=parse_size(size), crop=crop, channels=channels, cache=cache)
+    console.print(dataset.summary(), soft_wrap=True)
+    cooked = cook(recipe, dataset.image, given)
     planned = plan(dataset, cooked)
     unfinished = None if out or new else find_unfinished(runs, planned)
     path = out or (unfinished.path if unfinished else next_path(runs, f"{dataset.name}-{recipe}"))
@@ -170,7 +177,7 @@ def train(
     return carry_out(run, dataset, snapshot_seconds, report)
 
 
-def resume(run: Path, *, snapshot_seconds: float = SNAPSHOT_SECONDS, report: bool = True) -> Answer:
+def resume(run: Path, /, *, snapshot_seconds: float = SNAPSHOT_SECONDS, report: bool = True) -> Answer:
     """Go on with a stopped or killed run, from its last snapshot, with the settings it began with.
 
     Parameters
@@ -195,13 +202,31 @@ def carry_out(run: Run, dataset: Dataset, snapshot_seconds: float, report: bool)
     if not report:
         return Answer({"run": str(run.path)}, str(run.path))
     with doing("measuring and drawing the report"):
-        page = finish(run, dataset)
+        page = finished(run, dataset)
     metrics = run.metrics
-    told = table(metric_rows(metrics))
+    told = f"{table(metric_rows(metrics))}\n{residual_line(metrics)}"
     return Answer({"run": str(run.path), "report": str(page), "metrics": metrics}, f"{told}\nrun     {run.path}\nreport  {page}")
 
 
-def recipes(name: str | None = None, *, image: str = "3x64x64") -> Answer:
+def holds_other_things(out: Path) -> bool:
+    """Whether a run folder there would mix with something else; what a killed start left behind is nothing else."""
+    if not out.is_dir():
+        return out.exists()
+    return not Run(out).exists and any(not path.name.startswith((".lock", "run.json")) for path in out.iterdir())
+
+
+def finished(run: Run, dataset: Dataset) -> Path:
+    """The report; where making it is stopped or fails, word that the training itself is safe."""
+    safe = f"The training itself is done and saved. Measure and draw again: vaekit resume {run.path}"
+    try:
+        return finish(run, dataset)
+    except KeyboardInterrupt as stop:
+        raise Stopped(safe, code_of(stop)) from stop
+    except OSError as error:
+        raise VaekitError(f"{reason(error)}. {safe}") from error
+
+
+def recipes(name: str | None = None, /, *, image: str = "3x64x64") -> Answer:
     """List the recipes, or show what one of them resolves to for an image shape.
 
     Parameters

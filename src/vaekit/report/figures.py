@@ -101,15 +101,20 @@ class Sight:
 
 
 def reconstructions(sight: Sight) -> Iterator[Picture]:
-    images = sight.data.take(sight.rows[:SHOWN])
+    images = sight.data.take(spread(sight.rows, SHOWN))
     rebuilt = reconstruct(sight.model, images)
     errors = np.sqrt(np.square(images / 255.0 - rebuilt).mean((1, 2, 3)))
     yield Picture(
         "reconstructions",
         draw.reconstructions(images, rebuilt, errors, subtitle="z = mu, nothing drawn"),
-        f"The first {len(images)} of {sight.held_out}. RMSE in pixel values from 0 to 1.",
+        f"{len(images)} of {sight.held_out}, evenly spread over them. RMSE in pixel values from 0 to 1.",
         "Pairs of held-out pictures and their reconstructions.",
     )
+
+
+def spread(rows: np.ndarray, count: int) -> np.ndarray:
+    """`count` rows at even distances, so that pictures sorted by folder show every folder; all where there are fewer."""
+    return rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
 
 
 def samples(sight: Sight) -> Iterator[Picture]:
@@ -130,8 +135,9 @@ def samples(sight: Sight) -> Iterator[Picture]:
             title="New pictures from the fitted Gaussian",
         ),
         f"{SAMPLES} pictures, not chosen: z drawn from a full-covariance Gaussian fitted to the codes of "
-        f"{len(sight.train_codes.mu):,} training images, seed {sight.seed}. This is not the prior: "
-        "it shows what the decoder can do where the codes really are.",
+        f"{len(sight.train_codes.mu):,} training images, seed {sight.seed}. "
+        + ("This is not the prior: it" if sight.has_prior else "A plain autoencoder has no prior; this")
+        + " shows what the decoder can do where the codes really are.",
         "A grid of new pictures decoded from draws of a Gaussian fitted to the codes.",
     )
 
@@ -140,20 +146,16 @@ def latent_space(sight: Sight) -> Iterator[Picture]:
     plane_, kind = sight.projection, "mu" if sight.model.latent <= 2 else "mu, projected on its first two principal components"
     accuracy, labels = None, sight.data.labels
     if labels is not None and sight.labels is not None:
-        learn = sight.data.splits["train"][:MOST_FITTED]
-        accuracy = neighbour_accuracy(
-            sight.train_codes.mu,
-            labels[learn],
-            sight.codes.mu,
-            sight.labels,
-            NEIGHBOURS,
-        )
+        learn = labels[sight.data.splits["train"][:MOST_FITTED]]
+        if (learn >= 0).sum() >= NEIGHBOURS and (sight.labels >= 0).any():
+            accuracy = neighbour_accuracy(sight.train_codes.mu, learn, sight.codes.mu, sight.labels, NEIGHBOURS)
     for name, colour in colours(sight):
+        scored = accuracy is not None and "labels" in colour
         shown = draw.latent_scatter(
             plane_.points,
             axis_names=plane_.axes,
             sigma_circles=sight.has_prior and sight.model.latent <= 2,
-            knn_accuracy=accuracy,
+            knn_accuracy=accuracy if scored else None,
             k=NEIGHBOURS,
             **colour,
         )
@@ -161,11 +163,7 @@ def latent_space(sight: Sight) -> Iterator[Picture]:
             f"latent-{name}",
             shown,
             f"{len(sight.points):,} {sight.split} images as {kind}, coloured by {name}."
-            + (
-                f" {NEIGHBOURS} nearest neighbours on mu (all {sight.model.latent} latents) name the label."
-                if accuracy is not None
-                else ""
-            ),
+            + (f" {NEIGHBOURS} nearest neighbours on mu (all {sight.model.latent} latents) name the label." if scored else ""),
             f"Scatter of codes coloured by {name}.",
         )
     if sight.has_prior and sight.model.latent <= 2:
@@ -186,7 +184,7 @@ def colours(sight: Sight) -> Iterator[tuple[str, dict]]:
     if attributes is not None and len(sight.data.attribute_names):
         here = attributes[sight.points]
         strengths = [separation(sight.projection.points, presence(here[:, i])) for i in range(here.shape[1])]
-        for i in np.argsort(strengths)[::-1][: 4 if sight.labels is None else 2]:
+        for i in np.argsort(strengths)[::-1][: 3 if sight.labels is None else 2]:
             name = sight.data.attribute_names[i]
             yield name, {"values": here[:, i], "value_name": name}
     if sight.labels is None and attributes is None:
@@ -194,11 +192,12 @@ def colours(sight: Sight) -> Iterator[tuple[str, dict]]:
 
 
 def separation(points: np.ndarray, has: np.ndarray) -> float:
-    """The distance between the two groups' means on the plane, in standard deviations."""
+    """How much the plane tells of an attribute: its correlations with both axes, as one length."""
     if not ((has == 1).any() and (has == 0).any()):
         return -1.0
     gap = points[has == 1].mean(0) - points[has == 0].mean(0)
-    return float(np.linalg.norm(gap / (points.std(0) + 1e-12)))
+    share = (has == 1).sum() / (has >= 0).sum()
+    return float(np.linalg.norm(gap / (points.std(0) + 1e-12)) * np.sqrt(share * (1 - share)))
 
 
 def decoded_plane(sight: Sight) -> Iterator[Picture]:
@@ -251,8 +250,9 @@ def edits(sight: Sight) -> Iterator[Picture]:
         vectors, key=lambda n: (FAVOURITES.index(n) if n in FAVOURITES else len(FAVOURITES), -np.linalg.norm(vectors[n]))
     )
     for name in names[:MOST_STRIPS]:
-        has = presence(sight.data.attributes[sight.rows][:, sight.data.attribute_names.index(name)])  # pyright: ignore[reportOptionalSubscript]
-        without = sight.rows[has == 0][:5]
+        values = sight.data.attributes[sight.rows][:, sight.data.attribute_names.index(name)]  # pyright: ignore[reportOptionalSubscript]
+        without = spread(sight.rows[presence(values) == 0], 5)
+        graded = not np.isin(values[~np.isnan(values)], (0, 1)).all()
         if not len(without):
             continue
         originals = sight.data.take(without)
@@ -261,12 +261,12 @@ def edits(sight: Sight) -> Iterator[Picture]:
             draw.edit_strip(
                 edited(sight, originals, {name: 1.0}, ALPHAS),
                 ALPHAS,
-                [Path(sight.data.files[row]).name for row in without],
+                [Path(sight.data.files[row]).name for row in without.tolist()],
                 originals,
                 title=f"Adding {name}",
                 subtitle="z = mu + alpha * (mean of mu with it - mean of mu without it)",
             ),
-            f"{len(without)} {sight.split} images without {name}, moved along its vector.",
+            f"{len(without)} {sight.split} images {'low in' if graded else 'without'} {name}, moved along its vector.",
             f"Pictures by strength of {name}.",
         )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..data import Dataset
 from ..draw import save_png
+from ..errors import UsageError
 from ..files import write_atomic, write_text
 from ..run import Run
 from . import figures
@@ -36,6 +37,7 @@ def write_report(run: Run, data: Dataset, beside: Run | None = None, seed: int =
     if run.has_attributes:
         sections.insert(3, attribute_section(run, sight))
     if beside:
+        check_pair(run, beside)
         comparison = keep(run, figures.beside(sight, Sight(beside, data, seed)))
         sections.insert(3, Section("Why variational", "What a prior does to the plane of codes.", figures=comparison))
     page = write_page(
@@ -50,6 +52,20 @@ def write_report(run: Run, data: Dataset, beside: Run | None = None, seed: int =
     )
     write_text(run.report, page)
     return run.report
+
+
+def check_pair(run: Run, other: Run) -> None:
+    """Raises UsageError unless the two are a VAE and a plain autoencoder on the same data."""
+    one, two = run.description, other.description
+    if one["data"]["digest"] != two["data"]["digest"]:
+        raise UsageError(
+            f"{other.path} was trained on other pictures, or another size of them, than {run.path}. Train it on the same."
+        )
+    if (one["model"]["prior"] is None) == (two["model"]["prior"] is None):
+        kind = "plain autoencoders" if one["model"]["prior"] is None else "VAEs"
+        raise UsageError(
+            f"{run.path} and {other.path} are both {kind}. Beside a VAE goes a plain autoencoder: --recipe autoencoder"
+        )
 
 
 def keep(run: Run, pictures: Iterable[Picture]) -> list[FigureOnPage]:
