@@ -1,11 +1,13 @@
 import gzip
 import hashlib
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from vaekit.data import NAMES, open_data
+from vaekit.data.drawn_faces import PAIRS, draw_faces
 from vaekit.data.named import DOWNLOADS, FILES
 from vaekit.errors import DataError
 
@@ -237,3 +239,43 @@ def test_local_files_have_the_known_hashes(real_data):
 
 def test_names_are_open_to_the_reader():
     assert set(DOWNLOADS) < set(NAMES)
+
+
+def test_files_already_there_are_checked_and_fetched_again_where_they_differ(tmp_path, monkeypatch, pictures):
+    import requests
+
+    def offline(*args, **kwargs):
+        raise requests.ConnectionError("no network")
+
+    monkeypatch.setattr("requests.get", offline)
+    monkeypatch.delenv("VAEKIT_DATA", raising=False)
+    folder = tmp_path / "downloads" / "mnist"
+    folder.mkdir(parents=True)
+    for file in FILES:
+        its = pictures if "images" in file else np.zeros(50, np.uint8)
+        (folder / file).write_bytes(gzip.compress(idx(its)))
+    known = tuple(hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in FILES)
+    monkeypatch.setitem(DOWNLOADS, "mnist", replace(DOWNLOADS["mnist"], sha256=known))
+    with pytest.raises(DataError, match="holds 100 pictures"):  # taken as they are, without a connection
+        open_data("mnist", cache=tmp_path)
+    (folder / FILES[1]).write_bytes(gzip.compress(idx(np.ones(50, np.uint8))))
+    with pytest.raises(DataError, match=f"{FILES[1]} is not the known one.*no network"):
+        open_data("mnist", cache=tmp_path)
+
+
+def test_damaged_drawn_faces_are_drawn_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("vaekit.data.named.FACES", 12)
+    digest = open_data("drawn-faces", cache=tmp_path).digest
+    (kept,) = tmp_path.glob("drawn/*.npz")
+    kept.write_bytes(kept.read_bytes()[:-500])
+    assert open_data("drawn-faces", cache=tmp_path).digest == digest
+
+
+def test_confounded_faces_are_opened_from_a_file(tmp_path):
+    pixels, attributes, names = draw_faces(60, correlation=0.9)
+    np.savez(tmp_path / "confounded-faces.npz", images=pixels, attributes=attributes, attribute_names=names)
+    data = open_data(tmp_path / "confounded-faces.npz")
+    assert (data.attribute_names, data.image) == (tuple(names), (3, 64, 64))
+    np.testing.assert_array_equal(data.attributes, attributes)
+    smiling, mouth = (data.attributes[:, names.index(name)] for name in PAIRS[0])
+    assert np.corrcoef(smiling, mouth)[0, 1] > 0.5

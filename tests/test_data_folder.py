@@ -263,3 +263,30 @@ def test_unwritable_cache_is_one_clear_message(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(VaekitError, match=r"cannot be written.*VAEKIT_CACHE"):
         open_data(folder, cache=tmp_path / "file" / "cache")
+
+
+def test_official_folders_without_a_test_set_get_a_twelfth(tmp_path, cache):
+    for i, side in enumerate(("train", "val")):
+        for j in range(120 if side == "train" else 5):
+            save(tmp_path / "x" / side / f"{j}.png", scene(1000 * i + j, 8, 8))
+    data = open_data(tmp_path / "x", cache=cache)
+    assert {data.files[i].split("/")[0] for i in data.splits["validation"]} == {"val"}
+    assert len(data.splits["validation"]) == 5
+    assert 3 <= len(data.splits["test"]) <= 20
+    assert data.description["splits"] == [10 / 12, 1 / 12, 1 / 12]
+    assert open_data(**data.description, cache=cache).digest == data.digest
+
+
+def test_everything_that_is_told_can_be_printed(tmp_path, cache):
+    folder = tmp_path / "x"
+    for label in ("good", os.fsdecode(b"l\xff\x1b[31m")):
+        folder_of(folder / label, 3, height=8, width=8 + len(label))
+    (folder / "good" / os.fsdecode(b"bad-\xff\x1b[2J.png")).write_bytes(b"no")
+    (folder / "good" / os.fsdecode(b"note.\xfe")).write_bytes(b"x")
+    data = open_data(folder, size=8, cache=cache)
+    described = data.quarantine.describe()
+    for text in (data.summary(), data.quarantine.summary(), json.dumps(described), json.dumps(described, ensure_ascii=False)):
+        text.encode()
+        assert "\x1b" not in text
+    assert described["findings"][0]["path"] == "good/bad-\\xff\\x1b[2J.png"
+    assert described["ignored"] == {".\\xfe": 1}

@@ -222,3 +222,54 @@ def test_all_broken_leaves_no_cache(tmp_path):
     with pytest.raises(DataError, match="None of the 200 pictures"):
         open_data(folder, cache=tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("pixels/*/"))
+
+
+@pytest.mark.parametrize("torn", [bytes(200) + b"\n", b"\xff\xfe\n", b"17\n", b'{"rows": 3}\n', b'{"results": ['])
+def test_a_torn_journal_ends_where_it_is_torn(tmp_path, torn):
+    folder, cache = folder_of(tmp_path / "x", 150, height=8, width=8), tmp_path / "cache"
+    calm = open_data(folder, cache=tmp_path / "calm", workers=0).digest
+
+    def stop(done, total):
+        if done == 128:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_data(folder, cache=cache, progress=stop, workers=0)
+    (journal,) = cache.glob("pixels/*.partial/journal.jsonl")
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(lines[0] + torn)
+    resumed = []
+    assert open_data(folder, cache=cache, progress=lambda done, total: resumed.append(done), workers=0).digest == calm
+    assert resumed[0] == 128
+
+
+@pytest.mark.parametrize("pattern", ["pixels/*/entry.json", "pixels/*/index-*.npz", "surveys/*.json"])
+def test_whatever_is_damaged_in_the_cache_is_made_again(tmp_path, pattern):
+    folder, cache = folder_of(tmp_path / "x", 4), tmp_path / "cache"
+    (folder / "twin.png").write_bytes((folder / "001.png").read_bytes())
+    before = open_data(folder, cache=cache)
+    (kept,) = cache.glob(pattern)
+    whole = kept.read_bytes()
+    for damaged in (b"", bytes(len(whole)), whole[: len(whole) // 2], b"\xff" + whole[1:], b"{}", b"[]"):
+        kept.write_bytes(damaged)
+        after = open_data(folder, cache=cache)
+        assert (after.digest, after.quarantine, after.files) == (before.digest, before.quarantine, before.files)
+        assert kept.stat().st_size == len(whole)
+
+
+def test_leftovers_of_killed_writers_are_swept(tmp_path):
+    folder, cache = folder_of(tmp_path / "x", 4), tmp_path / "cache"
+    open_data(folder, cache=cache)
+    (target,) = (path.parent for path in cache.glob("pixels/*/entry.json"))
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (target / f"index-a.npz.tmp-{dead.pid}").write_bytes(b"half")
+    (target / f"index-b.npz.tmp-{os.getpid()}").write_bytes(b"half")
+    open_data(folder, cache=cache, seed=1)
+    assert [path.name for path in target.glob("*.tmp-*")] == [f"index-b.npz.tmp-{os.getpid()}"]
+
+
+def test_no_more_processes_than_this_one_may_use(monkeypatch):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # what joblib knows beside affinity and quotas
+    with pools.pool_for(100_000, None) as pool:
+        assert pool.workers == 1

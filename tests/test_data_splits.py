@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaekit.data.splits import SPLITS, TEST, TRAIN, UNKNOWN, VALIDATION, split
+from vaekit.data.splits import SPLITS, TEST, TRAIN, UNKNOWN, VALIDATION, parted, split, usual_fractions
 from vaekit.errors import DataError, UsageError
 
 names = st.lists(st.text(st.characters(), max_size=12), unique=True, max_size=120)
@@ -78,3 +78,20 @@ def test_fractions_hold_and_seeds_differ():
 def test_wrong_fractions(wrong):
     with pytest.raises(UsageError, match="three fractions"):
         split(["a", "b", "c"], wrong)
+
+
+def test_groups_that_official_sides_part_are_found():
+    keys, official = ["a", "b", "a", "b", "c", "c"], np.array([TRAIN, TRAIN, TEST, UNKNOWN, VALIDATION, VALIDATION])
+    assert parted(keys, official) == {"a": (0, 2)}
+    assert parted(keys, None) == {}
+
+
+def test_a_missing_official_side_takes_a_twelfth_of_the_training_set():
+    for official, missing in (
+        ([TRAIN, TEST], ["validation"]),
+        ([TRAIN, VALIDATION], ["test"]),
+        ([TRAIN], ["validation", "test"]),
+    ):
+        given = np.repeat(official, 1200)
+        splits = split([f"{i}" for i in range(len(given))], usual_fractions(given), official=given, exact=True)
+        assert [len(splits[side]) for side in missing] == [100] * len(missing)

@@ -170,3 +170,98 @@ def test_a_broken_picture_takes_its_row_with_it(faces, tmp_path):
     data = open_data(faces, cache=tmp_path / "cache")
     assert data.quarantine.counts == {"empty file": 1}
     np.testing.assert_array_equal(data.attributes[:, 0], [1, 1, 1, 1, 0, 0, 0, 0, 0])
+
+
+def test_separators_at_line_ends_shift_nothing(open_with):
+    rows = [f"{i:03d}.png,{i},{i % 2}" for i in range(6)]
+    plain = open_with("file,Smiling,Hat\n" + "\n".join(rows))
+    for head, end in (("file,Smiling,Hat", ","), ("file,Smiling,Hat,", ","), ("file,Smiling,Hat,,", ",,,")):
+        data = open_with(head + "\n" + "\n".join(row + end for row in rows))
+        assert data.attribute_names == ("Smiling", "Hat")
+        np.testing.assert_array_equal(data.attributes, plain.attributes)
+        assert not data.quarantine
+    unknown = open_with("file,Smiling,Hat\n000.png,1,\n001.png,0,1,\n002.png,1,0,7\n")
+    assert np.isnan(unknown.attributes[0, 1])
+    np.testing.assert_array_equal(unknown.attributes[1], [0, 1])
+    assert unknown.quarantine.paths("row malformed") == ("table.csv:4",)
+
+
+@pytest.mark.parametrize("separator", [",", "\t", ";"])
+def test_a_header_one_shorter_is_for_spaces_alone(open_with, separator):
+    rows = [["Smiling", "Hat"], *([f"{i:03d}.png", "1", "0"] for i in range(6))]
+    with pytest.raises(DataError, match=r"0 rows.*:2 has 3 cells, the header has 2"):
+        open_with("\n".join(separator.join(row) for row in rows))
+    spaced = open_with("\n".join(" ".join(row) for row in [*rows[:1], ["000.png", "1"], *rows[2:]]), "t.txt")
+    assert spaced.attribute_names == ("Smiling", "Hat")
+    assert spaced.quarantine.paths("row malformed") == ("t.txt:2",)
+
+
+def test_of_twins_the_one_with_a_row_stays(tmp_path):
+    folder = folder_of(tmp_path / "x", 6)
+    for twin in ("100.png", "101.png"):
+        (folder / twin).write_bytes((folder / "002.png").read_bytes())
+    rows = {f"{i:03d}.png": i for i in (0, 1, 3, 4, 5)} | {"101.png": 7}
+    (tmp_path / "t.csv").write_text("file,a\n" + "".join(f"{name},{value}\n" for name, value in rows.items()))
+    data = open_data(folder, attributes=tmp_path / "t.csv", cache=tmp_path / "cache")
+    assert data.files == ("000.png", "001.png", "101.png", "003.png", "004.png", "005.png")
+    np.testing.assert_array_equal(data.attributes[:, 0], [0, 1, 7, 3, 4, 5])
+    said = {finding.path: finding.detail for finding in data.quarantine.findings}
+    assert said == {"002.png": "same bytes as 101.png", "100.png": "same bytes as 101.png"}
+    plain = open_data(folder, cache=tmp_path / "cache")
+    assert plain.files[2] == "002.png"
+    assert plain.quarantine.paths("duplicate") == ("100.png", "101.png")
+    np.testing.assert_array_equal(plain.pixels, data.pixels)
+
+
+def test_an_unknown_group_is_none(tmp_path):
+    folder = folder_of(tmp_path / "x", 60, height=8, width=8)
+    words = ("na", "?", "", "NaN")
+    (tmp_path / "t.csv").write_text(
+        "file,who,none\n" + "".join(f"{i:03d}.png,{words[i % 4]},\n" for i in range(59)) + "059.png,p,?\n"
+    )
+    data = open_data(folder, attributes=tmp_path / "t.csv", group="who", cache=tmp_path / "cache")
+    assert all(len(indices) > 1 for indices in data.splits.values())
+    with pytest.raises(DataError, match="no picture has a value"):
+        open_data(folder, attributes=tmp_path / "t.csv", group="none", cache=tmp_path / "cache")
+
+
+def test_labels_alone_are_no_attributes(open_with):
+    rows = "".join(f"{i:03d}.png,{'ab'[i % 2]},{i // 2}\n" for i in range(6))
+    data = open_with("file,label,who\n" + rows, group="who")
+    assert data.label_names == ("a", "b")
+    assert (data.attributes, data.attribute_names) == (None, ())
+
+
+def test_a_group_that_official_folders_part_is_refused(tmp_path):
+    for side in ("train", "test"):
+        for i in range(12):
+            (tmp_path / "x" / side).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "x" / side / f"{side}{i}.png").write_bytes(encoded(i + 100 * (side == "test"), height=8, width=8))
+    table = tmp_path / "t.csv"
+    table.write_text(
+        "file,who\n" + "".join(f"{side}{i}.png,{side[: i % 2]}p{i // 2}\n" for side in ("train", "test") for i in range(12))
+    )
+    with pytest.raises(
+        DataError, match=r"part 6 of its groups: of 'p0', train/train0.png is in train and test/test0.png is in test.*Leave"
+    ):
+        open_data(tmp_path / "x", attributes=table, group="who", cache=tmp_path / "cache")
+    table.write_text("file,who\n" + "".join(f"{side}{i}.png,{side}{i // 2}\n" for side in ("train", "test") for i in range(12)))
+    data = open_data(tmp_path / "x", attributes=table, group="who", cache=tmp_path / "cache")
+    assert {data.files[i].split("/")[0] for i in data.splits["test"]} == {"test"}
+    validation = {int(data.files[i][11:-4]) // 2 for i in data.splits["validation"]}
+    assert validation
+    assert not validation & {int(data.files[i][11:-4]) // 2 for i in data.splits["train"]}
+
+
+def test_celeba_partition_wins_over_identities_and_says_so(faces, tmp_path):
+    (faces / "list_attr_celeba.txt").write_text("10\nSmiling\n" + "".join(f"{i + 1:06d}.jpg 1\n" for i in range(10)))
+    (faces / "identity_CelebA.txt").write_text("\n".join(f"{i + 1:06d}.jpg {i // 2}" for i in range(10)))
+    (faces / "list_eval_partition.txt").write_text("\n".join(f"{i + 1:06d}.jpg {max(0, i - 7)}" for i in range(10)))
+    data = open_data(faces, cache=tmp_path / "cache")
+    assert (data.splits["validation"].tolist(), data.splits["test"].tolist()) == ([8], [9])
+    (finding,) = data.quarantine.findings
+    assert (finding.path, finding.reason) == ("group 4", "group parted")
+    assert "000009.jpg is in validation" in finding.detail
+    assert not data.quarantine.lost
+    with pytest.raises(DataError, match=r"group='identity'.*of '4'"):
+        open_data(faces, group="identity", cache=tmp_path / "cache")

@@ -1,4 +1,4 @@
-"""A training and an ingest that are killed and started again end with the bytes of undisturbed ones; benchmarks/kill.py does 20."""
+"""A training and an ingest that are killed and started again end with the bytes of undisturbed ones."""
 
 import subprocess
 import sys
@@ -6,9 +6,10 @@ from pathlib import Path
 
 
 def test_killed_and_resumed_is_the_same_to_the_last_bit():
-    """The script ends with an error where a byte differs."""
+    """The script ends with an error where a byte differs; its default is 20 kills."""
     script = Path(__file__).parents[1] / "benchmarks" / "kill.py"
-    done = subprocess.run([sys.executable, str(script), "--kills", "2", "--out", "-"], capture_output=True, text=True, check=False)
+    command = [sys.executable, str(script), "--kills", "2", "--out", "-"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert '"training: kills": 2' in done.stdout
     assert '"ingest: kills": 2' in done.stdout

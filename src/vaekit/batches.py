@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 SHARE_OF_MEMORY = 0.25  # of the device's free memory that the images may take
+COPIED = 4096  # images to the device at once
 AHEAD = 3  # batches gathered before they are needed
 
 
@@ -69,7 +70,10 @@ def resident(pixels: np.ndarray, rows: np.ndarray, device: torch.device) -> Tens
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
     if len(rows) * int(np.prod(pixels.shape[1:])) > SHARE_OF_MEMORY * free:
         return None
-    return torch.from_numpy(np.ascontiguousarray(pixels[rows])).to(device)
+    held = torch.empty((len(rows), *pixels.shape[1:]), dtype=torch.uint8, device=device)
+    for start in range(0, len(rows), COPIED):
+        held[start : start + COPIED] = torch.from_numpy(pixels[rows[start : start + COPIED]])
+    return held
 
 
 def ahead(batches: Batches, step: int) -> Iterator[Batch]:

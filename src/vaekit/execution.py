@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import joblib
 import torch
 
 from .errors import UsageError
@@ -55,11 +56,11 @@ def find_device(name: str) -> torch.device:
 
 
 def available_threads() -> int:
-    """The processors this process may use: what OMP_NUM_THREADS says, else those it is bound to."""
+    """What OMP_NUM_THREADS says, else the processors that affinity and the container's quota leave to this process."""
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     if wanted.isdigit() and int(wanted):
         return int(wanted)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return joblib.cpu_count()
 
 
 def settle(training: Training) -> Execution:
@@ -73,7 +74,12 @@ def settle(training: Training) -> Execution:
     )
 
 
-def choose(training: Training, step: Callable[[Execution], Callable[[], object]], images: int) -> tuple[Execution, float]:
+def choose(
+    training: Training,
+    step: Callable[[Execution], Callable[[], object]],
+    images: int,
+    say: Callable[[str], None] = lambda message: None,
+) -> tuple[Execution, float]:
     """The fastest way to run the step among those the settings leave open, and its images per second.
 
     `step(execution)` gives a function that runs forward and backward once over `images` images and changes nothing. In
@@ -86,17 +92,27 @@ def choose(training: Training, step: Callable[[Execution], Callable[[], object]]
 
     def consider(candidate: Execution, gain: float = 1.05) -> None:
         nonlocal execution, speed
-        other = measure(step, candidate, images)
+        try:
+            other = measure(step, candidate, images)
+        except Exception as error:  # noqa: BLE001 - a compiler that is there but broken must not end a training that can do without
+            say(f"Not {'compiled' if candidate.compile else candidate.precision}: {type(error).__name__} while it was tried.")
+            return
         if other > gain * speed:
             execution, speed = candidate, other
 
     if training.precision == "auto" and execution.device.type != "mps":
         consider(replace(execution, precision="bf16"))
-    if training.threads is None and execution.device.type == "cpu" and execution.threads > 1:
-        consider(replace(execution, threads=1))  # beside a busy neighbour, two threads can be 50 times slower than one
+    if training.threads is None and execution.device.type == "cpu":
+        for threads in halves(execution.threads):  # beside a busy neighbour, two threads can be 50 times slower than one
+            consider(replace(execution, threads=threads))
     if training.compile == "auto" and worth_compiling(training, speed):
         consider(replace(execution, compile=True), gain=1.1)
     return execution, speed
+
+
+def halves(threads: int) -> list[int]:
+    """8: 4, 2, 1."""
+    return [threads >> i for i in range(1, threads.bit_length())]
 
 
 def worth_compiling(training: Training, speed: float) -> bool:

@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import psutil
+
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file to a temporary name, fsync it and rename it into place.
@@ -24,6 +26,14 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
         with suppress(FileNotFoundError):  # only left over when the write failed
             temporary.unlink()
     sync_folder(path.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that killed writers left behind; those of living processes stay."""
+    for leftover in folder.rglob("*.tmp-*"):
+        owner = leftover.name.rpartition("-")[2]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            leftover.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

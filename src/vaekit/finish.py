@@ -15,7 +15,7 @@ from .run import Run
 
 
 def finish(run: Run, data: Dataset) -> Path:
-    """What every training ends with: metrics, attribute vectors where there are attributes, the report."""
+    """What every training ends with: metrics, attribute vectors where attributes give any, the report."""
     measure(run, data)
     if data.attributes is not None:
         compute_attributes(run, data)
@@ -31,12 +31,12 @@ def measure(run: Run, data: Dataset, split: str = "test", seed: int = 0) -> dict
 
 
 def compute_attributes(run: Run, data: Dataset, seed: int = 0) -> dict[str, Any]:
-    """Attribute vectors on mu of the training split, saved with the run."""
-    rows = data.splits["train"]
+    """Attribute vectors on mu of the training split, saved with the run where there are any; what is known of each."""
     if data.attributes is None:
         raise UsageError(
             f"{data.name} has no attributes. Train with a table beside the pictures: vaekit train DATA --attributes FILE"
         )
+    rows = data.splits["train"]
     mu = codes(run.load_model(), data.pixels, rows).mu
     vectors = attribute_vectors(mu, data.attributes[rows], data.attribute_names, seed)
     about = {
@@ -45,5 +45,6 @@ def compute_attributes(run: Run, data: Dataset, seed: int = 0) -> dict[str, Any]
         "seed": seed,
         "attributes": {vector.name: vector.about() for vector in vectors},
     }
-    run.save_attributes({vector.name: torch.from_numpy(vector.vector) for vector in vectors}, about)
+    if vectors:
+        run.save_attributes({vector.name: torch.from_numpy(vector.vector) for vector in vectors}, about)
     return about

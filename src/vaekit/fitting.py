@@ -10,10 +10,11 @@ import platform
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,11 +30,12 @@ from .objectives import Objective
 from .recipes import Recipe
 from .run import Run
 from .trace import At
-from .train import NonFinite, State, Step, losses, picture, train, validate
+from .train import NonFinite, State, Step, calibrate, losses, picture, train, validate
 from .training import Training
 
 LOG_EVERY = 50  # steps
 SNAPSHOT_SECONDS = 60.0
+CALIBRATION = 1024  # training images that the averaged weights' own statistics are taken from
 DISTRIBUTIONS = ("vaekit", "torch", "numpy", "pillow", "safetensors", "scikit-learn")
 
 
@@ -87,11 +89,14 @@ def plan(data: Dataset, recipe: Recipe) -> dict[str, Any]:
 
 def find_unfinished(root: Path, planned: dict[str, Any]) -> Run | None:
     """The newest run under `root` that began with the same plan and has not come to its end."""
-    for path in sorted(root.glob("*/run.json"), reverse=True):
-        description = Run(path.parent).description
-        if description["status"] != "finished" and all(description[key] == value for key, value in planned.items()):
-            return Run(path.parent)
-    return None
+    found: list[tuple[str, Run]] = []
+    for path in root.glob("*/run.json"):
+        run = Run(path.parent)
+        with contextlib.suppress(DataError):  # another program's, or another version's: not ours to go on with
+            about = run.description
+            if about["status"] not in ("finished", "diverged") and all(about[key] == value for key, value in planned.items()):
+                found.append((about["created"], run))
+    return max(found, key=lambda item: item[0])[1] if found else None
 
 
 def check_same(run: Run, planned: dict[str, Any]) -> None:
@@ -153,7 +158,7 @@ class Fitting:
         torch.manual_seed(self.training.seed)
         model: VAE = build(description["model"])
         objective: Objective = build(description["objective"])
-        device = running.find_device(self.training.device)
+        device = running.find_device(description["execution"]["device"] if "execution" in description else self.training.device)
         self.state = State.start(model, objective, self.training, device)
         self.batches = Batches(data.pixels, data.splits["train"], self.training.batch_size, self.training.seed, device)
         self.execution, speed = self.choose(description)
@@ -185,9 +190,8 @@ class Fitting:
             return once
 
         if "execution" in description:
-            chosen = Execution(**description["execution"] | {"device": torch.device(description["execution"]["device"])})
-            return chosen, description["speed"]
-        chosen, speed = running.choose(self.training, step, len(batch.rows))
+            return Execution(**description["execution"] | {"device": batch.pixels.device}), description["speed"]
+        chosen, speed = running.choose(self.training, step, len(batch.rows), self.watcher.said)
         self.run.describe(description | {"execution": chosen.describe(), "speed": round(speed, 1), "status": "running"})
         return chosen, speed
 
@@ -230,14 +234,16 @@ class Fitting:
 
     def validate(self, fraction: float) -> None:
         """Measure the averaged weights; keep them where their loss is the best so far."""
-        state, rows = self.state, self.data.splits["validation"]
-        values = validate(state.average, state.objective, self.pixels_of("validation"), len(rows), self.training.seed)
+        state, seed = self.state, self.training.seed
+        rows, own = self.data.splits["validation"], self.data.some("train", CALIBRATION, seed)
+        calibrate(state.average, self.pixels_of(own), len(own), seed)
+        values = validate(state.average, state.objective, self.pixels_of(rows), len(rows), seed)
         if not all(math.isfinite(value) for value in values.values()):
             self.mark("diverged")
             bad = ", ".join(name for name, value in values.items() if not math.isfinite(value))
             raise Diverged(f"Validation after {state.images:,} images gives a non-finite {bad}. Try a smaller --learning-rate.")
         self.log("validation", values, fraction)
-        state.notes["validated"] = state.step
+        state.notes |= {"validated": state.step, "retries": 0}
         best = state.notes["best"]
         if best is None or values["loss"] < best:
             state.notes |= {"best": values["loss"], "stale": 0}
@@ -245,9 +251,7 @@ class Fitting:
         else:
             state.notes["stale"] += 1
 
-    def pixels_of(self, split: str):
-        rows = self.data.splits[split]
-
+    def pixels_of(self, rows: np.ndarray) -> Callable[[slice], Tensor]:
         def pixels(part: slice) -> Tensor:
             return torch.from_numpy(self.data.take(rows[part])).to(self.execution.device)
 
@@ -267,8 +271,7 @@ class Fitting:
         self.watcher.logged(record, fraction)
 
     def save(self) -> None:
-        notes = {"log_size": self.run.log_size, "tally": self.tally.describe()}
-        self.state.notes |= notes
+        self.state.notes |= {"log_size": self.run.sync_log(), "tally": self.tally.describe()}
         self.run.save_state(self.state.tensors(), self.state.position())
 
     def stop(self) -> None:

@@ -5,7 +5,7 @@ log p(x | z) is summed over an image, in nats.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 import torch
@@ -108,7 +108,8 @@ class OptimalGaussian(Likelihood):
     """Gaussian noise with the standard deviation that maximises the likelihood (Rybkin et al., 2021, eq. 8).
 
     While training it is the residual of the batch, in closed form. A density of one image must not depend on its batch-mates,
-    so in eval mode it is the running value, which `observe` keeps with a half-life of `half_life` images.
+    so in eval mode it is a kept value: `observe` follows the residual of training with a half-life of `half_life` images, and
+    `calibrate` sets it from the model's own residual, as every validation does for the averaged weights.
     """
 
     half_life: float = 20_000
@@ -129,13 +130,17 @@ class OptimalGaussian(Likelihood):
 
     @torch.no_grad()
     def observe(self, t: Trace) -> None:
-        """Move the running variance towards this batch's."""
+        """Move the kept variance towards this batch's; the half-life grows to its value over the first images."""
         images = t.x.shape[0]
-        keep = 0.5 ** (images / self.half_life)
-        # A mean over all images at first, an exponential one later: no bias towards the initial value.
-        keep = torch.minimum(self.images_seen / (self.images_seen + images), torch.full_like(self.images_seen, keep))
-        self.variance.lerp_(residual(t.px.mean, t.x), 1 - keep)
         self.images_seen.add_(images)
+        keep = 0.5 ** (images / (0.05 * self.images_seen).clamp_max(self.half_life))
+        self.variance.lerp_(residual(t.px.mean, t.x), 1 - keep)
+
+    @torch.no_grad()
+    def calibrate(self, traces: Iterable[Trace]) -> None:
+        """Set the kept variance to the mean squared error over all traces."""
+        errors, images = zip(*((residual(t.px.mean, t.x) * len(t.x), len(t.x)) for t in traces), strict=True)
+        self.variance.copy_(torch.stack(errors).sum() / sum(images))
 
     @property
     def sigma(self):

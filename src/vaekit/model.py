@@ -67,8 +67,8 @@ class VAE(Part):
         z, log_q = draw(q, samples)
         return Trace(x, (Group(q, None if self.prior is None else self.prior(), z, log_q),), self.decode(z))
 
-    def sample(self, n: int, temperature: float = 1.0) -> Tensor:
-        """n pictures from the prior, (n, C, H, W): the mean of p(x | z) for z ~ p(z), scaled by `temperature` around its mean.
+    def draw(self, n: int, temperature: float = 1.0) -> Tensor:
+        """n codes z ~ p(z), (n, D), scaled by `temperature` around the prior's mean.
 
         Raises UsageError for a plain autoencoder: nothing says where its codes lie.
         """
@@ -77,8 +77,11 @@ class VAE(Part):
                 "A plain autoencoder has no prior to sample from. Train a VAE, or sample around its codes' Gaussian."
             )
         p = self.prior()
-        z = p.mean + temperature * (p.sample((n,)) - p.mean)
-        return self.decode(z[None]).mean[0]
+        return p.mean + temperature * (p.sample((n,)) - p.mean)
+
+    def sample(self, n: int, temperature: float = 1.0) -> Tensor:
+        """n pictures from the prior, (n, C, H, W): the mean of p(x | z) for z ~ p(z)."""
+        return self.decode(self.draw(n, temperature)[None]).mean[0]
 
 
 def tuple_of(value: object) -> object:

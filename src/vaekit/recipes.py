@@ -7,17 +7,19 @@ from math import prod
 from typing import Any, NamedTuple
 
 from .errors import UsageError
-from .likelihoods import LIKELIHOODS, FixedGaussian, Likelihood
+from .likelihoods import LIKELIHOODS, FixedGaussian, Likelihood, OptimalGaussian
 from .model import VAE
 from .nets import NETS
 from .objectives import ELBO, Classic, Objective, Reconstruction
 from .objectives.classic import sigma_of
-from .part import known
+from .part import fields_of, known
 from .posteriors import Deterministic, DiagonalGaussian
 from .priors import StandardNormal
+from .schedules import Cosine, Cyclical, Linear, Schedule
 from .training import Training
 
 Shape = tuple[int, int, int]  # (C, H, W)
+SCHEDULES: dict[str, type[Schedule]] = {"linear": Linear, "cosine": Cosine, "cyclical": Cyclical}
 
 
 class Recipe(NamedTuple):
@@ -44,25 +46,45 @@ def compose(image: Shape, net: str, latent: int, likelihood: Likelihood, plain: 
 
 def weigh(
     image: Shape,
-    likelihood: str = "gaussian",
+    likelihood: str | None = None,
     *,
     beta: float | None = None,
     sigma: float | None = None,
     r_loss_factor: float | None = None,
     error: str = "mse",
+    beta_schedule: str | None = None,
+    beta_images: float | None = None,
+    free_bits: float | None = None,
 ) -> tuple[Likelihood, Objective]:
-    """One of the three ways to say how much reconstruction counts; by default the optimal sigma and beta = 1."""
-    given = {"beta": beta, "sigma": sigma, "r_loss_factor": r_loss_factor}
+    """One of the three ways to say how much reconstruction counts; by default the optimal sigma and beta = 1.
+
+    `beta_schedule` (linear, cosine, cyclical) brings beta from 0 up over `beta_images`; `free_bits` are nats per latent.
+    Raises UsageError where two options contradict each other.
+    """
+    ways = {"likelihood": likelihood, "beta": beta, "sigma": sigma, "free_bits": free_bits, "beta_schedule": beta_schedule}
+    given = [f"{name}={value}" for name, value in ways.items() if value is not None]
     if r_loss_factor is not None:
-        if beta is not None or sigma is not None:
-            both = ", ".join(f"{name}={value}" for name, value in given.items() if value is not None)
-            raise UsageError(f"{both} say the same thing in different ways. Give r_loss_factor alone, or beta and sigma.")
-        objective = Classic(r_loss_factor=r_loss_factor, error=error)
-        return FixedGaussian(scale=sigma_of(r_loss_factor, prod(image))), objective
-    if likelihood not in LIKELIHOODS:
+        if given:
+            both = ", ".join([*given, f"r_loss_factor={r_loss_factor}"])
+            raise UsageError(f"{both} say the same thing in different ways. Give r_loss_factor alone, or leave it out.")
+        density = FixedGaussian(scale=sigma_of(r_loss_factor, prod(image))) if error == "mse" else OptimalGaussian()
+        return density, Classic(r_loss_factor=r_loss_factor, error=error)
+    if likelihood not in (None, *LIKELIHOODS):
         raise UsageError(f"No likelihood is named {likelihood!r}. {known(likelihood, LIKELIHOODS)}")
-    chosen = FixedGaussian(scale=sigma) if sigma is not None else LIKELIHOODS[likelihood]()
-    return chosen, ELBO(beta=1.0 if beta is None else beta)
+    if sigma is not None and likelihood not in (None, "gaussian"):
+        raise UsageError(f"likelihood={likelihood} has no sigma, and sigma={sigma} was given. Leave out one of them.")
+    density = FixedGaussian(scale=sigma) if sigma is not None else LIKELIHOODS[likelihood or "gaussian"]()
+    return density, ELBO(beta=rising(1.0 if beta is None else beta, beta_schedule, beta_images), free_bits=free_bits or 0.0)
+
+
+def rising(beta: float, schedule: str | None, images: float | None) -> float | Schedule:
+    """beta itself, or its schedule over so many images."""
+    if schedule is None and images is None:
+        return beta
+    if schedule not in SCHEDULES or images is None:
+        given = f"beta_schedule={schedule} with beta_images={images}"
+        raise UsageError(f"{given}: a schedule has a name ({', '.join(SCHEDULES)}) and a length. Give both.")
+    return SCHEDULES[schedule](images=images, end=beta)
 
 
 def default_net(image: Shape) -> str:
@@ -74,32 +96,28 @@ def vae(
     *,
     net: str | None = None,
     latent: int = 32,
-    likelihood: str = "gaussian",
-    beta: float | None = None,
-    sigma: float | None = None,
-    r_loss_factor: float | None = None,
-    **training: Any,
+    **options: Any,
 ) -> Recipe:
     """A VAE with the optimal sigma: the place to start with pictures of your own."""
-    density, objective = weigh(image, likelihood, beta=beta, sigma=sigma, r_loss_factor=r_loss_factor)
+    weights, training = parted(options)
+    density, objective = weigh(image, **weights)
     return Recipe(compose(image, net or default_net(image), latent, density), objective, settings(training))
 
 
 def autoencoder(
-    image: Shape, *, net: str | None = None, latent: int = 32, likelihood: str = "gaussian", **training: Any
+    image: Shape, *, net: str | None = None, latent: int = 32, likelihood: str | None = None, **training: Any
 ) -> Recipe:
     """A plain autoencoder: no prior, no noise; good reconstructions, and holes between the codes."""
     density, _ = weigh(image, likelihood)
     return Recipe(compose(image, net or default_net(image), latent, density, plain=True), Reconstruction(), settings(training))
 
 
-def digits_2d(
-    image: Shape, *, latent: int = 2, likelihood: str = "bernoulli", net: str = "mlp", beta: float | None = None, **training: Any
-) -> Recipe:
+def digits_2d(image: Shape, *, latent: int = 2, net: str = "mlp", likelihood: str = "bernoulli", **options: Any) -> Recipe:
     """Two latents for digits or other small pictures: a latent space that can be seen as it is."""
-    density, objective = weigh(image, likelihood, beta=beta)
-    model = compose(image, net, latent, density)
-    return Recipe(model, objective, settings({"minutes": 5.0, "learning_rate": 2e-3, "batch_size": 256} | training))
+    weights, training = parted(options)
+    density, objective = weigh(image, likelihood, **weights)
+    chosen = {"learning_rate": 2e-3, "batch_size": 256} | training
+    return Recipe(compose(image, net, latent, density), objective, settings(chosen, {"minutes": 5.0}))
 
 
 def faces(
@@ -107,17 +125,13 @@ def faces(
     *,
     latent: int = 128,
     net: str = "conv",
-    likelihood: str = "gaussian",
-    beta: float | None = None,
-    sigma: float | None = None,
-    r_loss_factor: float | None = None,
-    flip: bool = True,
-    **training: Any,
+    **options: Any,
 ) -> Recipe:
     """Colour faces: many latents, mirrored pictures, and small batches, because a few thousand faces mean few steps."""
-    density, objective = weigh(image, likelihood, beta=beta, sigma=sigma, r_loss_factor=r_loss_factor)
-    chosen = {"minutes": 30.0, "flip": flip, "batch_size": 64, "learning_rate": 1.5e-3} | training
-    return Recipe(compose(image, net, latent, density), objective, settings(chosen))
+    weights, training = parted(options)
+    density, objective = weigh(image, **weights)
+    chosen = {"flip": True, "batch_size": 64, "learning_rate": 1.5e-3} | training
+    return Recipe(compose(image, net, latent, density), objective, settings(chosen, {"minutes": 30.0}))
 
 
 def book(
@@ -137,13 +151,23 @@ RECIPES: dict[str, Callable[..., Recipe]] = {
 }
 
 
-def settings(given: dict[str, Any]) -> Training:
-    """Training from the options that a recipe passes on; ten epochs where no budget is given."""
-    fields = Training.__dataclass_fields__.keys() - {"epoch"}  # pyright: ignore[reportAttributeAccessIssue]
-    for name in given.keys() - fields:
-        raise UsageError(f"Training has no option {name!r}. {known(name, fields)}")
-    if not {"epochs", "images", "minutes"} & {name for name, value in given.items() if value is not None}:
-        given = given | {"epochs": 10.0}
+WEIGHTS = tuple(name for name in inspect.signature(weigh).parameters if name not in ("image", "error"))
+SETTINGS = tuple(field.name for field in fields_of(Training) if field.name != "epoch")  # that one is set from the data
+BUDGETS = ("epochs", "images", "minutes")
+
+
+def parted(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options of `weigh`, and the others."""
+    weights = {name: value for name, value in options.items() if name in WEIGHTS}
+    return weights, {name: value for name, value in options.items() if name not in WEIGHTS}
+
+
+def settings(given: dict[str, Any], budget: dict[str, float] | None = None) -> Training:
+    """Training from the options that a recipe passes on; the recipe's budget, or ten epochs, where none is given."""
+    for name in given.keys() - set(SETTINGS):
+        raise UsageError(f"Training has no option {name!r}. {known(name, SETTINGS)}")
+    if all(given.get(name) is None for name in BUDGETS):
+        given = given | (budget or {"epochs": 10.0})
     return Training(**given)
 
 
@@ -151,9 +175,9 @@ def cook(name: str, image: Shape, options: dict[str, Any]) -> Recipe:
     """The named recipe with options; raises UsageError on a name or an option that it does not have."""
     if name not in RECIPES:
         raise UsageError(f"No recipe is named {name!r}. {known(name, RECIPES)}")
-    signature = inspect.signature(RECIPES[name]).parameters
-    own = {option for option, parameter in signature.items() if parameter.kind is parameter.KEYWORD_ONLY}
-    fields = set(Training.__dataclass_fields__) - {"epoch"}  # pyright: ignore[reportAttributeAccessIssue]
-    for option in options.keys() - own - fields:
-        raise UsageError(f"Recipe {name!r} has no option {option!r}. {known(option, own | fields)}")
+    parameters = inspect.signature(RECIPES[name]).parameters
+    own = {option for option, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY} | set(SETTINGS)
+    own |= set(WEIGHTS) if "options" in parameters else set()
+    for option in options.keys() - own:
+        raise UsageError(f"Recipe {name!r} has no option {option!r}. {known(option, own)}")
     return RECIPES[name](image, **options)

@@ -21,18 +21,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from .data import Dataset, open_data
 from .errors import DataError, UsageError, VaekitError
-from .files import read_json, write_atomic, write_json
+from .execution import find_device
+from .files import read_json, sweep, write_atomic, write_json
 from .library import build
 from .model import VAE
 
 FORMAT = 1
+# What run.json may ask of open_data: it may be a stranger's.
+OPENING = frozenset(("source", "size", "crop", "channels", "attributes", "group", "seed", "splits"))
 
 
 class Run:
@@ -101,11 +103,16 @@ class Run:
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
+            sweep(self.path)
             yield
 
     def open_data(self, progress: Callable[[int, int], None] | None = None) -> Dataset:
         """The images it was trained on, with their splits. Raises DataError where they are no longer the same."""
         about = self.description["data"]
+        strange = about["open"].keys() - OPENING
+        if strange:
+            given = ", ".join(sorted(strange))
+            raise DataError(f"{self.path / 'run.json'} opens its data with {given}; vaekit never writes that. Do not use it.")
         data = open_data(**about["open"], progress=progress)
         if data.digest != about["digest"]:
             raise DataError(
@@ -121,15 +128,21 @@ class Run:
         with open(self.path / "log.jsonl", "a") as file:
             file.write(json.dumps(record) + "\n")
 
-    @property
-    def log_size(self) -> int:
+    def sync_log(self) -> int:
+        """Make the log durable; returns its size in bytes."""
         path = self.path / "log.jsonl"
-        return path.stat().st_size if path.exists() else 0
+        if not path.exists():
+            return 0
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+        return path.stat().st_size
 
     def rewind_log(self, size: int) -> None:
-        """Forget what was logged after a snapshot was taken."""
-        if self.log_size > size:
-            os.truncate(self.path / "log.jsonl", size)
+        """Forget what was logged after a snapshot was taken, and a line that power loss cut off."""
+        path = self.path / "log.jsonl"
+        if path.exists():
+            kept = path.read_bytes()[:size]
+            os.truncate(path, kept.rfind(b"\n") + 1)
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -160,8 +173,11 @@ class Run:
         name = "weights-last.safetensors" if last else "weights.safetensors"
         save_tensors(self.path / name, model.state_dict(), {"notes": json.dumps(notes)})
 
-    def load_model(self, device: str | torch.device = "cpu", last: bool = False) -> VAE:
-        """The trained model in eval mode, without gradients. Raises UsageError before the first validation has been saved."""
+    def load_model(self, device: str = "auto", last: bool = False) -> VAE:
+        """The trained model in eval mode, without gradients, on a GPU where there is one.
+
+        Raises UsageError before the first validation has been saved, DataError on weights that belong to another description.
+        """
         path = self.path / ("weights-last.safetensors" if last else "weights.safetensors")
         if not path.exists():
             raise UsageError(
@@ -173,7 +189,7 @@ class Run:
             model.load_state_dict(tensors)
         except RuntimeError as error:
             raise DataError(f"{path} does not belong to {self.path / 'run.json'}: {error}") from error
-        return model.to(device).eval().requires_grad_(False)
+        return model.to(find_device(device)).eval().requires_grad_(False)
 
     # What was measured, and the vectors
 

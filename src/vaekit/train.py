@@ -134,9 +134,10 @@ def train(state: State, batches: Batches, training: Training, execution: Executi
         terms, trace = forward(batch.pixels, At(state.images))
         state.optimizer.zero_grad(set_to_none=True)
         (terms["loss"] / batch.pixels[0].numel()).backward()  # nats per pixel value: gradients of one size at any resolution
-        norm = nn.utils.clip_grad_norm_(trained, training.clip)
+        norm = nn.utils.get_total_norm([weight.grad for weight in trained if weight.grad is not None])
         if not torch.isfinite(norm + terms["loss"].detach()):
             raise NonFinite(state.step, explain(state, batch, training, execution), batch)
+        nn.utils.clip_grads_with_norm_(trained, training.clip, norm)
         learning_rate = state.rate_scale * training.rate_at(state.images, fraction)
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate
@@ -189,6 +190,17 @@ def move_average(averaged: list[Tensor], live: list[Tensor], keep: float) -> Non
 
 
 @torch.no_grad()
+def calibrate(model: VAE, pixels: Callable[[slice], Tensor], count: int, seed: int = 0) -> None:
+    """Let the parts that keep a statistic of the model, such as the optimal sigma, take it from this model over `count` images.
+
+    The averaged weights need it: no training batch ever went through them. `pixels(slice)` gives uint8 images on the device.
+    """
+    keepers: list[Any] = [part for part in model.modules() if hasattr(part, "calibrate")]
+    for part in keepers:
+        part.calibrate(traces(model, pixels, count, seed))
+
+
+@torch.no_grad()
 def validate(model: VAE, objective: Objective, pixels: Callable[[slice], Tensor], count: int, seed: int = 0) -> dict[str, float]:
     """Means over `count` images: distortion, rate, ELBO and the objective at its final weights, `loss`, in nats per image; MSE.
 
@@ -196,17 +208,21 @@ def validate(model: VAE, objective: Objective, pixels: Callable[[slice], Tensor]
     left as it was.
     """
     totals: dict[str, float] = {}
+    for t in traces(model, pixels, count, seed):
+        loss = torch.stack([term.mean() for term in objective(t, At(math.inf)).values()]).sum()
+        errors = {"mse": (t.px.mean[0] - t.x).square().mean()}
+        for name, value in {**bound(t), **errors, "loss": loss}.items():
+            totals[name] = totals.get(name, 0.0) + value.item() * len(t.x)
+    return {name: total / count for name, total in totals.items()}
+
+
+def traces(model: VAE, pixels: Callable[[slice], Tensor], count: int, seed: int) -> Iterator[Trace]:
+    """Traces of `count` images in batches, z from a fixed seed; the global generator is as it was when they are through."""
     device = next(model.parameters()).device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         for start in range(0, count, VALIDATION_BATCH):
             torch.manual_seed(mix(seed, 1, start))
-            x = picture(pixels(slice(start, min(start + VALIDATION_BATCH, count))))
-            t = model(x)
-            loss = torch.stack([term.mean() for term in objective(t, At(math.inf)).values()]).sum()
-            errors = {"mse": (t.px.mean[0] - x).square().mean()}
-            for name, value in {**bound(t), **errors, "loss": loss}.items():
-                totals[name] = totals.get(name, 0.0) + value.item() * len(x)
-    return {name: total / count for name, total in totals.items()}
+            yield model(picture(pixels(slice(start, min(start + VALIDATION_BATCH, count)))))
 
 
 VALIDATION_BATCH = 256
@@ -234,6 +250,7 @@ def explain(state: State, batch: Batch, training: Training, execution: Execution
     named = dict(model.named_parameters())
     weights = [name for name, weight in named.items() if not torch.isfinite(weight).all()]
     gradients = [name for name, weight in named.items() if weight.grad is not None and not torch.isfinite(weight.grad).all()]
-    layer = next(iter(first + [name.rpartition(".")[0] for name in weights + gradients]), "none")
+    backwards = [name.rpartition(".")[0] for name in weights[:1] + gradients[::-1]]  # a gradient goes from the last layer back
+    layer = next(iter(first + backwards), "none")
     term = ", ".join(bad) or "every term is finite, its gradient is not"
     return f"non-finite term: {term}; first non-finite layer: {layer}"

@@ -5,6 +5,12 @@ import math
 from .errors import UsageError
 from .part import Part
 
+BOUNDS = (  # lowest value, whether it must be above it, of which settings
+    (0, True, ("epochs", "images", "minutes", "learning_rate", "clip")),
+    (1, False, ("batch_size", "validate_every", "patience", "threads")),
+    (0, False, ("weight_decay", "warmup", "half_life", "seed")),
+)
+
 
 class Training(Part):
     """AdamW with warm-up and cosine decay, gradient clipping, an average of the weights, and a budget.
@@ -34,12 +40,14 @@ class Training(Part):
     epoch: int = 0  # images in an epoch; set from the data
 
     def __post_init__(self):
-        budgets = {"epochs": self.epochs, "images": self.images, "minutes": self.minutes}
-        if not any(value is not None for value in budgets.values()):
+        if self.epochs is None and self.images is None and self.minutes is None:
             raise UsageError("Training has no end. Give epochs, images or minutes.")
-        for name, value in {**budgets, "batch_size": self.batch_size, "learning_rate": self.learning_rate}.items():
-            if value is not None and not (value > 0 and math.isfinite(value)):
-                raise UsageError(f"Training {name} is {value}; it must be a number above 0.")
+        for least, above, names in BOUNDS:
+            for name in names:
+                value = getattr(self, name)
+                if value is not None and not (least <= value < math.inf and (value > least or not above)):
+                    bound = f"above {least}" if above else f"{least} or more"
+                    raise UsageError(f"Training {name} is {value}; it must be a number, {bound}.")
         for name, value, choices in (
             ("precision", self.precision, ("auto", "fp32", "bf16")),
             ("compile", self.compile, ("auto", "on", "off")),

@@ -6,9 +6,10 @@ from ..demo import demo as tell
 from ..errors import Stopped
 from .answer import Answer
 from .progress import Bar
+from .reading import Seed
 
 
-def demo(*, out: Path = Path("demo"), seed: int = 0, share: float = 1.0) -> Answer:
+def demo(*, out: Path = Path("demo"), seed: Seed = 0, share: float = 1.0) -> Answer:
     """Train three small models on data that come with vaekit, and write one page about what they found.
 
     Parameters

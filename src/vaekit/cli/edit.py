@@ -14,10 +14,10 @@ from ..run import Run
 from .answer import Answer, table
 from .look import png, read, reopened, write_one, write_sheet
 from .progress import doing
-from .reading import parse_weights
+from .reading import Seed, parse_weights
 
 
-def attributes(run: Path, /, *, seed: int = 0) -> Answer:
+def attributes(run: Path, /, *, seed: Seed = 0) -> Answer:
     """Compute mean(mu | has it) - mean(mu | has it not) for every attribute, on the training split; saved with the run.
 
     Parameters
@@ -30,6 +30,8 @@ def attributes(run: Path, /, *, seed: int = 0) -> Answer:
     found, data = reopened(run)
     with doing("computing attribute vectors"):
         about = compute_attributes(found, data, seed)
+    if not about["attributes"]:
+        raise UsageError(f"No attribute of {data.name} splits its training images into groups of 4 or more. Give another table.")
     rows = [("attribute", "with", "without", "norm", "95 % interval")]
     for name, a in sorted(about["attributes"].items(), key=lambda item: -item[1]["norm"]):
         low, high = a["interval"]
@@ -65,7 +67,7 @@ def edit(
     target = png(out) or found.figures / "edited.png"
     model = found.load_model()
     vectors = {name: vector.numpy() for name, vector in found.load_attributes()[0].items()}
-    weights = parse_weights(add)
+    weights = parse_weights(add, vectors)
     direction = combine(vectors, weights)
     original = read(found, [image])
     mu = codes(model, original).mu

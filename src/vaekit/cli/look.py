@@ -20,14 +20,16 @@ from ..finish import measure
 from ..latent import Codes, codes, decode, fit_gaussian
 from ..latent import encode as encode_images
 from ..latent import reconstruct as rebuild
+from ..latent import sample as draw_samples
+from ..metrics.evaluate import MOST_FITTED
 from ..report import write_report
 from ..run import Run
 from .answer import Answer, metric_rows, table
 from .progress import decoding, doing
-from .reading import opened
+from .reading import Count, Seed, opened
 
 
-def evaluate(run: Path, /, *, split: Literal["train", "validation", "test"] = "test", seed: int = 0) -> Answer:
+def evaluate(run: Path, /, *, split: Literal["train", "validation", "test"] = "test", seed: Seed = 0) -> Answer:
     """Measure the bound, the errors and the latents; writes metrics.json.
 
     Parameters
@@ -45,7 +47,7 @@ def evaluate(run: Path, /, *, split: Literal["train", "validation", "test"] = "t
     return Answer(metrics, table(metric_rows(metrics)))
 
 
-def plot(run: Path, /, *, beside: Path | None = None, seed: int = 0) -> Answer:
+def plot(run: Path, /, *, beside: Path | None = None, seed: Seed = 0) -> Answer:
     """Draw every figure into RUN/figures and RUN/report.html.
 
     Parameters
@@ -68,11 +70,11 @@ def sample(
     run: Path,
     /,
     *,
-    n: Annotated[int, Parameter(name=["-n", "--n"])] = 64,
+    n: Annotated[Count, Parameter(name=["-n", "--n"])] = 64,
     out: Path | None = None,
     prior: Literal["normal", "fitted"] = "normal",
     temperature: float = 1.0,
-    seed: int = 0,
+    seed: Seed = 0,
     grid: bool = True,
 ) -> Answer:
     """New pictures from the prior N(0, 1), or from one Gaussian fitted to the codes of the training split.
@@ -94,8 +96,6 @@ def sample(
     grid
         All on one sheet, or one file each.
     """
-    if n < 1:
-        raise UsageError(f"-n {n} asks for no picture; give 1 or more.")
     if not (temperature >= 0 and math.isfinite(temperature)):
         raise UsageError(f"--temperature {temperature:g} scales nothing; give a number from 0 on, 1 for the prior itself.")
     if grid:
@@ -104,14 +104,14 @@ def sample(
     model = found.load_model()
     if prior == "fitted":
         data = reopened(run)[1]
-        z = fit_gaussian(codes(model, data.pixels, data.splits["train"])).sample(n, seed, temperature)
+        learnt = data.some("train", MOST_FITTED, seed)
+        pictures = decode(model, fit_gaussian(codes(model, data.pixels, learnt)).sample(n, seed, temperature))
     else:
         if model.prior is None:
             raise UsageError("A plain autoencoder has no prior to sample from. Use --prior fitted.")
-        z = temperature * np.random.default_rng(seed).standard_normal((n, model.latent), np.float32)
+        pictures = draw_samples(model, n, seed, temperature)
     source = "N(0, 1)" if prior == "normal" else "the Gaussian fitted to the codes"
     told = f"z from {source}, temperature {temperature:g}, seed {seed}"
-    pictures = decode(model, z.astype(np.float32))
     name = f"sampled-{prior}"
     paths = (
         write_sheet(found, draw.samples(pictures, told), name, out) if grid else write_each(pictures, out or found.figures / name)
@@ -148,7 +148,7 @@ def encode(
     *,
     out: Path,
     mode: Literal["mean", "sample", "distribution"] = "mean",
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Answer:
     """The codes of pictures: .npz with mu (or z, or mu and log_var) and file names, or .csv with a row for each picture.
 

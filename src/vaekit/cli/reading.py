@@ -1,11 +1,19 @@
 """Reading what the command line names: data, sizes, weights of attributes."""
 
 import math
-from typing import Any
+from collections.abc import Collection
+from typing import Annotated, Any
+
+from cyclopts import Parameter, validators
 
 from ..data import Dataset, open_data
 from ..errors import UsageError
 from .progress import decoding
+
+Seed = Annotated[int, Parameter(validator=validators.Number(gte=0))]
+Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
+OptionalSeed = Annotated[int | None, Parameter(validator=validators.Number(gte=0))]
+OptionalCount = Annotated[int | None, Parameter(validator=validators.Number(gte=1))]
 
 
 def opened(source: str, **options: Any) -> Dataset:
@@ -30,13 +38,13 @@ def parse_numbers(text: str) -> list[int]:
     return [int(part) for part in parts] if all(part.isdigit() for part in parts) else []
 
 
-def parse_weights(given: list[str]) -> dict[str, float]:
-    """ "Smiling=2" as {"Smiling": 2.0}; what is given twice adds up."""
+def parse_weights(given: list[str], names: Collection[str]) -> dict[str, float]:
+    """ "Smiling=2" as {"Smiling": 2.0}, "hair=brown" of the names as {"hair=brown": 1.0}; what is given twice adds up."""
     weights: dict[str, float] = {}
     for text in given:
-        name, _, number = text.partition("=")
+        name, _, number = (text, "=", "1") if text in names or "=" not in text else text.rpartition("=")
         try:
-            weight = float(number or 1)
+            weight = float(number)
         except ValueError:
             weight = math.nan
         if not math.isfinite(weight):

@@ -5,7 +5,7 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -19,7 +19,7 @@ from ..recipes import RECIPES, cook
 from ..run import Run, next_path
 from .answer import Answer, metric_rows, table
 from .progress import Bar, console, decoding, doing, residual_line
-from .reading import opened, parse_numbers, parse_size
+from .reading import OptionalCount, OptionalSeed, opened, parse_numbers, parse_size
 from .stopping import code_of, reason
 
 Off = Parameter(negative=())
@@ -40,26 +40,29 @@ def train(
     channels: int | None = None,
     cache: Path | None = None,
     net: str | None = None,
-    latent: int | None = None,
+    latent: OptionalCount = None,
     likelihood: str | None = None,
     beta: float | None = None,
     sigma: float | None = None,
     r_loss_factor: float | None = None,
+    beta_schedule: Literal["linear", "cosine", "cyclical"] | None = None,
+    beta_images: float | None = None,
+    free_bits: float | None = None,
     error: str | None = None,
     epochs: float | None = None,
-    images: int | None = None,
+    images: OptionalCount = None,
     minutes: float | None = None,
-    batch_size: int | None = None,
+    batch_size: OptionalCount = None,
     learning_rate: float | None = None,
     flip: bool | None = None,
-    validate_every: int | None = None,
-    patience: int | None = None,
+    validate_every: OptionalCount = None,
+    patience: OptionalCount = None,
     precision: str | None = None,
     compile: str | None = None,
-    threads: int | None = None,
+    threads: OptionalCount = None,
     device: str | None = None,
     deterministic: Annotated[bool, Off] = False,
-    seed: int | None = None,
+    seed: OptionalSeed = None,
     snapshot_seconds: float = SNAPSHOT_SECONDS,
     report: bool = True,
 ) -> Answer:
@@ -105,6 +108,12 @@ def train(
         Standard deviation of a Gaussian decoder, in pixel values from 0 to 1.
     r_loss_factor
         Weight of the mean squared error in r_loss_factor * MSE + KL.
+    beta_schedule
+        Bring beta from 0 to its value over --beta-images.
+    beta_images
+        Images seen until the schedule ends.
+    free_bits
+        Nats that each latent may carry at no cost.
     error
         mse or rmse, for the recipe `book`.
     epochs
@@ -147,6 +156,9 @@ def train(
         "beta": beta,
         "sigma": sigma,
         "r_loss_factor": r_loss_factor,
+        "beta_schedule": beta_schedule,
+        "beta_images": beta_images,
+        "free_bits": free_bits,
         "error": error,
         "epochs": epochs,
         "images": images,

@@ -18,9 +18,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from ..errors import VaekitError
+import numpy as np
 
-CODE = 2  # raise it when a recipe gives other pixels than before: every key changes
+from ..errors import VaekitError
+from ..files import read_json
+
+CODE = 3  # raise it when a recipe gives other pixels, or a file here another form, than before: every key changes
 
 
 def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
@@ -39,6 +42,25 @@ def stamp(path: Path) -> list[Any]:
     """What tells one state of a file from another without reading it."""
     status = path.stat()
     return [str(path.absolute()), status.st_size, status.st_mtime_ns]
+
+
+def kept_json(path: Path, *keys: str) -> dict[str, Any] | None:
+    """What a JSON file of the cache holds; None where it is missing or damaged, so that it is made again."""
+    try:
+        value = read_json(path)
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) and value.keys() >= set(keys) else None
+
+
+def kept_arrays(path: Path, *keys: str) -> dict[str, np.ndarray] | None:
+    """What an .npz file of the cache holds; None where it is missing or damaged, so that it is made again."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {key: stored[key] for key in stored.files}
+    except Exception:  # noqa: BLE001 (on bad bytes zipfile and NumPy may raise anything)
+        return None
+    return arrays if arrays.keys() >= set(keys) else None
 
 
 @contextmanager

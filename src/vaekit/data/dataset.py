@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .quarantine import LOST, Quarantine
+from .quarantine import LOST, Quarantine, printable
 from .splits import SPLITS
 
 HASH_BYTES = 32 << 20  # hashed at once, so that a memory map is not loaded whole
@@ -42,6 +42,11 @@ class Dataset:
         """The pictures with these indices, a uint8 copy (n, C, H, W)."""
         return np.asarray(self.pixels[np.asarray(indices, np.int64)])
 
+    def some(self, split: str, most: int, seed: int = 0) -> np.ndarray:
+        """At most so many indices of a split, sorted; where it has more, a random choice that depends on the seed alone."""
+        rows = self.splits[split]
+        return rows if len(rows) <= most else np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+
     def labels_of(self, split: str) -> np.ndarray | None:
         """The labels (n,) of one split, None where there are none."""
         return None if self.labels is None else self.labels[self.splits[split]]
@@ -75,7 +80,7 @@ class Dataset:
 
 
 def shortened(words: Sequence[str], most: int = 12) -> str:
-    return ", ".join(words[:most]) + (f", ... {len(words) - most} more" if len(words) > most else "")
+    return ", ".join(map(printable, words[:most])) + (f", ... {len(words) - most} more" if len(words) > most else "")
 
 
 def pixel_hash(pixels: np.ndarray) -> str:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ..files import read_json, write_json
+from ..files import sweep, write_json
 from . import celeba
-from .cache import key_of, writing
+from .cache import kept_json, key_of, writing
 from .dataset import Dataset
 from .decode import Recipe
-from .index import FRACTIONS, Wish, index_of, tables_of
+from .index import Wish, index_of, tables_of
 from .ingest import Progress, ingest
 from .pool import Pool, pool_for
 from .scan import Scan, scan
@@ -27,7 +27,6 @@ def open_folder(
     root: Path, wish: Wish, cache: Path, *, name: str, source: str, progress: Progress | None, workers: int | None
 ) -> Dataset:
     """A folder of pictures, or one in CelebA's layout, as a Dataset called `name`. Raises DataError, VaekitError."""
-    wish = replace(wish, splits=wish.splits or FRACTIONS)
     faces = celeba.pictures(root)
     found = scan(root, faces or "")
     tables = tables_of(root, faces is not None, wish)
@@ -35,10 +34,9 @@ def open_folder(
     with pool_for(len(found.names), workers) as pool:  # starts its processes when there is something to do
         recipe = recipe_of(root, found, wish, cache / "surveys" / f"{listing}.json", pool)
         target = cache / "pixels" / key_of(listing, asdict(recipe))
-        ingest(root, found.names, recipe, target, pool=pool, progress=progress)
-    entry = read_json(target / "entry.json")
+        entry = ingest(root, found.names, recipe, target, pool=pool, progress=progress)
     index = index_of(found, entry, tables, wish, target)
-    wish = replace(wish, size=(recipe.height, recipe.width), channels=recipe.channels)
+    wish = replace(wish, size=(recipe.height, recipe.width), channels=recipe.channels, splits=index.pop("fractions"))
     return Dataset(
         name=name,
         pixels=np.memmap(target / "pixels.u8", np.uint8, "r", shape=tuple(entry["shape"])),
@@ -62,8 +60,8 @@ def recipe_of(root: Path, found: Scan, wish: Wish, kept: Path, pool: Pool) -> Re
 
 def survey(root: Path, found: Scan, kept: Path, pool: Pool) -> dict[str, Any]:
     """Sizes [[height, width, count], ...], most common first, and the number of coloured pictures; kept in the file `kept`."""
-    if kept.exists():
-        return read_json(kept)
+    if before := kept_json(kept, "sizes", "coloured"):
+        return before
     counts: dict[tuple[int, int], int] = {}
     coloured = 0
     chunks = [found.names[i : i + SURVEY_CHUNK] for i in range(0, len(found.names), SURVEY_CHUNK)]
@@ -74,6 +72,7 @@ def survey(root: Path, found: Scan, kept: Path, pool: Pool) -> dict[str, Any]:
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     seen = {"sizes": [[h, w, count] for (h, w), count in ranked], "coloured": coloured}
     with writing(kept.parent):
+        sweep(kept.parent)
         write_json(kept, seen)
     return seen
 

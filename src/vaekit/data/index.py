@@ -1,6 +1,7 @@
 """What is known of the pictures of a folder beside their pixels: labels, attributes, groups, official sides, splits."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,16 +9,15 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from ..files import write_atomic
+from ..files import sweep, write_atomic
 from . import celeba
-from .cache import key_of, stamp, writing
+from .cache import kept_arrays, key_of, stamp, writing
 from .dataset import digest_of
-from .quarantine import IMAGE_ALONE, Finding, Quarantine
+from .quarantine import DUPLICATE, GROUP, IMAGE_ALONE, Finding, Quarantine, printable
 from .scan import Scan, labels_of
-from .splits import SPLITS, TEST, TRAIN, UNKNOWN, VALIDATION, split
-from .tables import Table, label_column, match, numbers, read_table
+from .splits import SPLITS, TEST, TRAIN, UNKNOWN, VALIDATION, parted, split, usual_fractions, with_training
+from .tables import Table, known, label_column, match, numbers, read_table
 
-FRACTIONS = (0.8, 0.1, 0.1)
 SIDES = {"0": TRAIN, "1": VALIDATION, "2": TEST}  # list_eval_partition
 
 
@@ -60,19 +60,22 @@ def tables_of(root: Path, faces: bool, wish: Wish) -> Tables:
 
 
 def index_of(found: Scan, entry: dict[str, Any], tables: Tables, wish: Wish, target: Path) -> dict[str, Any]:
-    """All of a Dataset but its name, pixels and description; kept beside the pixels under what it was made from."""
+    """All of a Dataset but its name, pixels and description, and the fractions of the split.
+
+    Kept beside the pixels under what it was made from.
+    """
     made_from = tables.stamps(), wish.group, wish.seed, wish.splits, sorted(found.ignored.items()), found.findings
     kept = target / f"index-{key_of(*made_from)}.npz"
-    if not kept.exists():
-        fields = make_index(found, entry, tables, wish)
-        arrays = {key: value for key, value in fields.items() if isinstance(value, np.ndarray)}
-        rest = {key: value for key, value in fields.items() if not isinstance(value, np.ndarray)}
+    arrays = kept_arrays(kept, "rest", *SPLITS)
+    if arrays is None:
+        made = make_index(found, entry, tables, wish)
+        arrays = {key: value for key, value in made.items() if isinstance(value, np.ndarray)}
+        rest = {key: value for key, value in made.items() if not isinstance(value, np.ndarray)}
+        arrays["rest"] = np.frombuffer(json.dumps(rest).encode(), np.uint8)
         with writing(target):
-            text = np.frombuffer(json.dumps(rest).encode(), np.uint8)
-            write_atomic(kept, lambda file: np.savez(file, allow_pickle=False, rest=text, **arrays))
-    with np.load(kept, allow_pickle=False) as stored:
-        fields = {key: stored[key] for key in stored.files}
-    fields.update(json.loads(fields.pop("rest").tobytes()))
+            sweep(target)
+            write_atomic(kept, lambda file: np.savez(file, allow_pickle=False, **arrays))
+    fields: dict[str, Any] = {**arrays, **json.loads(arrays["rest"].tobytes())}
     return {
         "files": tuple(fields["files"]),
         "labels": fields.get("labels"),
@@ -80,6 +83,7 @@ def index_of(found: Scan, entry: dict[str, Any], tables: Tables, wish: Wish, tar
         "attributes": fields.get("attributes"),
         "attribute_names": tuple(fields["attribute_names"]),
         "splits": {side: fields[side] for side in SPLITS},
+        "fractions": tuple(fields["fractions"]),
         "digest": fields["digest"],
         "quarantine": Quarantine(tuple(map(Finding._make, fields["findings"])), fields["ignored"]),
     }
@@ -87,40 +91,78 @@ def index_of(found: Scan, entry: dict[str, Any], tables: Tables, wish: Wish, tar
 
 def make_index(found: Scan, entry: dict[str, Any], tables: Tables, wish: Wish) -> dict[str, Any]:
     """What `index_of` keeps: arrays, and plain JSON for the rest."""
-    lost = [Finding(**finding) for finding in entry["findings"]]
-    left = {finding.path for finding in lost}
-    kept = np.array([name not in left for name in found.names])
-    files = [name for name in found.names if name not in left]
-    labels, label_names, official = labels_of(files)
-    attributes, attribute_names, odd = None, (), []
     table = None if tables.attributes is None else read_table(tables.attributes)
-    rows = np.full(len(files), -1)
+    rows, odd = (np.full(len(found.names), -1), []) if table is None else match(table, found.names)
+    kept, lost = stand_ins(found.names, entry, rows)
+    rows, files = rows[kept], [found.names[i] for i in kept.tolist()]
+    left = {finding.path for finding in lost}
+    odd = [finding for finding in odd if finding.reason != IMAGE_ALONE or finding.path not in left]
+    labels, label_names, official = labels_of(files)
+    attributes, attribute_names = None, ()
     if table is not None:
-        rows, odd = match(table, found.names)
-        rows = rows[kept]
-        odd = [finding for finding in odd if finding.reason != IMAGE_ALONE or finding.path not in left]
         named = label_column(table, rows) if labels is None else None
         if named is not None:
             _, labels, label_names = named
         skip = [column for column in (wish.group, named and named[0]) if column]
         attributes, attribute_names, unused = numbers(table, rows, skip)
         odd += unused
-    groups = groups_of(wish.group, table, rows, side_column(tables.identity, "identity", found, kept))
-    keys = (
-        files if groups is None else [f"group {its}" if its else f"file {file}" for its, file in zip(groups, files, strict=True)]
-    )
     sides = side_column(tables.partition, "partition", found, kept)
     if sides is not None:
         official = np.array([SIDES.get(side or "", UNKNOWN) for side in sides])
-    splits = split(keys, wish.splits or FRACTIONS, wish.seed, official)
+    groups = groups_of(wish.group, table, rows, side_column(tables.identity, "identity", found, kept))
+    keys = files
+    if groups is not None:
+        odd += parted_groups(groups, files, official, wish.group)
+        keys = [f"group {its}" if its else f"file {file}" for its, file in zip(groups, files, strict=True)]
+    fractions = wish.splits or usual_fractions(official)
+    splits = split(keys, fractions, wish.seed, official)
     digest = digest_of(entry["hash"], entry["shape"], splits, (labels, label_names), (attributes, attribute_names))
     findings = [*found.findings, *lost, *odd]
     arrays = {"labels": labels, "attributes": attributes, **splits}
     return {
         **{name: array for name, array in arrays.items() if array is not None},
         **{"files": files, "label_names": label_names, "attribute_names": attribute_names, "digest": digest},
-        **{"findings": findings, "ignored": dict(sorted(found.ignored.items()))},
+        **{"findings": findings, "ignored": dict(sorted(found.ignored.items())), "fractions": fractions},
     }
+
+
+def stand_ins(names: Sequence[str], entry: dict[str, Any], rows: np.ndarray) -> tuple[np.ndarray, list[Finding]]:
+    """For each decoded picture the place of the name that stands for it, and the names that are left out.
+
+    Of several names with the same bytes it is the first one with a row in the table, or the first one where none has.
+    """
+    place = {name: i for i, name in enumerate(names)}
+    lost = [Finding(**finding) for finding in entry["findings"]]
+    left = {finding.path for finding in lost} | entry["twins"].keys()
+    alike = {name: [name] for name in names if name not in left}
+    for name, first in entry["twins"].items():
+        alike[first].append(name)
+    kept = []
+    for several in alike.values():
+        stays = next((name for name in several if rows[place[name]] >= 0), several[0])
+        kept.append(place[stays])
+        lost += [Finding(name, DUPLICATE, f"same bytes as {printable(stays)}") for name in several if name != stays]
+    return np.array(kept), sorted(lost)
+
+
+def parted_groups(
+    groups: Sequence[str | None], files: Sequence[str], official: np.ndarray | None, asked: str | None
+) -> list[Finding]:
+    """The groups that official sides part. Raises DataError where groups were asked for: they cannot be had then."""
+    of = [i for i, its in enumerate(groups) if its]
+    apart = parted([groups[i] or "" for i in of], None if official is None else official[of])
+    if official is None or not apart:
+        return []
+    names = [SPLITS[side] for side in with_training(official).tolist()]
+    told = {group: " and ".join(f"{printable(files[of[i]])} is in {names[of[i]]}" for i in pair) for group, pair in apart.items()}
+    if asked is None:
+        return [Finding(f"group {group}", GROUP, f"official sides are kept: {its}") for group, its in sorted(told.items())]
+    group, its = next(iter(told.items()))
+    raise DataError(
+        f"group={asked!r} was given, but official sides part {len(told)} of its groups: of {group!r}, {its}. "
+        "Expected each group on one official side. Leave the group out, or the official sides: give the folders other names "
+        "than train, val and test, or take the partition table away."
+    )
 
 
 def groups_of(
@@ -128,13 +170,19 @@ def groups_of(
 ) -> list[str | None] | None:
     """The group of each picture: a column of the attribute table, or CelebA's identities; None where there are no groups."""
     if group is not None and table is not None and group in table.columns:
-        return table.column(group, rows)
+        groups = table.column(group, rows)
+        if not known(groups):
+            raise DataError(
+                f"group={group!r} was given, but no picture has a value in that column of {table.path}. "
+                "Expected the name of a group for some. Fill it, or leave the group out."
+            )
+        return groups
     if group in (None, "identity") and identity is not None:
         return identity
     if group is None:
         return None
-    known = "no attribute table was given" if table is None else f"the columns are {', '.join(table.columns)}"
-    raise DataError(f"group={group!r} was given, but {known}. Expected one of its columns. Pass attributes= or another column.")
+    told = "no attribute table was given" if table is None else f"the columns are {', '.join(table.columns)}"
+    raise DataError(f"group={group!r} was given, but {told}. Expected one of its columns. Pass attributes= or another column.")
 
 
 def side_column(path: Path | None, column: str, found: Scan, kept: np.ndarray) -> list[str | None] | None:

@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from ..files import read_json, sync_folder, write_json
-from . import quarantine as q
-from .cache import locked, writing
+from ..files import sweep, sync_folder, write_json
+from .cache import kept_json, locked, writing
 from .decode import Recipe
 from .pool import Pool
-from .quarantine import Finding, Quarantine, printable
+from .quarantine import Finding, Quarantine
 
 CHUNK_BYTES = 4 << 20  # decoded bytes in one chunk, at most
 Progress = Callable[[int, int], None]  # files done, files in all
@@ -36,6 +35,7 @@ class State:
     rows: int = 0
     hash: Any = field(default_factory=sha256)
     seen: dict[str, str] = field(default_factory=dict)  # hash of a file's bytes -> the first name that has it
+    twins: dict[str, str] = field(default_factory=dict)  # a later name with the same bytes -> that first name
     findings: list[Finding] = field(default_factory=list)
 
     def add(self, names: Sequence[str], results: Sequence[Any]) -> list[int]:
@@ -46,7 +46,7 @@ class State:
                 self.findings.append(Finding(name, *result))
                 continue
             if result in self.seen:
-                self.findings.append(Finding(name, q.DUPLICATE, f"same bytes as {printable(self.seen[result])}"))
+                self.twins[name] = self.seen[result]
             else:
                 self.seen[result] = name
                 keep.append(decoded)
@@ -56,20 +56,23 @@ class State:
         return keep
 
 
-def ingest(root: Path, names: Sequence[str], recipe: Recipe, target: Path, *, pool: Pool, progress: Progress | None) -> None:
-    """Make the folder `target` with pixels.u8 and entry.json, or return at once where it stands.
+def ingest(
+    root: Path, names: Sequence[str], recipe: Recipe, target: Path, *, pool: Pool, progress: Progress | None
+) -> dict[str, Any]:
+    """Make the folder `target` with pixels.u8 and entry.json, where it does not stand yet; the answer is that entry.
 
     Raises DataError where no file can be decoded, VaekitError where the cache cannot be written.
     """
-    if complete(target):
-        return
+    if entry := complete(target):
+        return entry
     partial = target.with_name(f"{target.name}.partial")
     with writing(target.parent), locked(target.with_name(f"{target.name}.lock")):
-        if complete(target):  # another process made it while this one waited
-            return
+        if entry := complete(target):  # another process made it while this one waited
+            return entry
         if target.exists():
             shutil.rmtree(target)
         partial.mkdir(exist_ok=True)
+        sweep(partial)
         pixels = partial / "pixels.u8"
         there = pixels.stat().st_size if pixels.exists() else 0
         with writing(target.parent, int(np.prod(recipe.shape)) * len(names) - there):
@@ -85,11 +88,13 @@ def ingest(root: Path, names: Sequence[str], recipe: Recipe, target: Path, *, po
             "hash": state.hash.hexdigest(),
             "recipe": asdict(recipe),
             "findings": [finding._asdict() for finding in state.findings],
+            "twins": state.twins,
         }
         write_json(partial / "entry.json", entry)
         (partial / "journal.jsonl").unlink()
         partial.replace(target)
         sync_folder(target.parent)
+        return entry
 
 
 def write_pixels(
@@ -132,22 +137,24 @@ def recover(pixels: Path, journal: Path, chunks: Sequence[Sequence[str]], pictur
         for names, line in zip(chunks, log, strict=False):
             if not line.endswith(b"\n"):
                 break  # the process died while it wrote
-            entry = json.loads(line)
+            try:
+                entry = json.loads(line)
+                rows, digest, results = entry["rows"], entry["hash"], entry["results"]
+            except (ValueError, TypeError, KeyError):
+                break  # the machine died before the line reached the disk
             running = state.hash.copy()
-            running.update(data.read((entry["rows"] - state.rows) * picture))
-            if running.hexdigest() != entry["hash"]:
+            running.update(data.read((rows - state.rows) * picture))
+            if running.hexdigest() != digest:
                 break  # the machine died before the pixels reached the disk
-            state.add(names, entry["results"])
+            state.add(names, results)
             state.hash = running
             good += len(line)
         log.truncate(good)
     return state
 
 
-def complete(target: Path) -> bool:
-    """Whether an ingest ended here and nobody touched it since."""
-    if not (target / "entry.json").exists():
-        return False
-    shape = read_json(target / "entry.json")["shape"]
-    pixels = target / "pixels.u8"
-    return pixels.exists() and pixels.stat().st_size == int(np.prod(shape))
+def complete(target: Path) -> dict[str, Any] | None:
+    """The entry of an ingest that ended here; None where none did, or where its files were damaged since."""
+    entry, pixels = kept_json(target / "entry.json", "shape", "hash", "findings", "twins"), target / "pixels.u8"
+    whole = entry is not None and pixels.exists() and pixels.stat().st_size == int(np.prod(entry["shape"]))
+    return entry if whole else None

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError
-from ..files import write_atomic
+from ..files import sweep, write_atomic
 from . import arrays
 from .arrays import Arrays
-from .cache import key_of, locked, writing
+from .cache import kept_arrays, key_of, locked, writing
 
 FACES = 10_000  # how many faces "drawn-faces" draws
 FILES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
@@ -98,14 +98,16 @@ def drawn_faces(cache: Path, size: int) -> Arrays:
     from .drawn_faces import draw_faces
 
     kept = cache / "drawn" / f"faces-{key_of(FACES, size)}.npz"
-    if not kept.exists():
+    keys = ("pixels", "attributes", "names")
+    stored = kept_arrays(kept, *keys)
+    if stored is None:
         with writing(kept.parent), locked(kept.with_suffix(".lock")):
-            if not kept.exists():
-                pixels, attributes, names = draw_faces(FACES, size=size)
-                stored = {"pixels": pixels, "attributes": attributes, "names": np.array(names)}
+            stored = kept_arrays(kept, *keys)  # another process may have drawn them while this one waited
+            if stored is None:
+                sweep(kept.parent)
+                stored = dict(zip(keys, map(np.asarray, draw_faces(FACES, size=size)), strict=True))
                 write_atomic(kept, lambda file: np.savez(file, allow_pickle=False, **stored))
-    with np.load(kept, allow_pickle=False) as stored:
-        return Arrays(stored["pixels"], None, (), stored["attributes"], tuple(str(name) for name in stored["names"]))
+    return Arrays(stored["pixels"], None, (), stored["attributes"], tuple(str(name) for name in stored["names"]))
 
 
 def downloaded(name: str, cache: Path) -> Arrays:
@@ -123,15 +125,15 @@ def downloaded(name: str, cache: Path) -> Arrays:
 
 
 def fetched(name: str, its: Download, folder: Path) -> Path:
-    """The folder with the four files, fetched where they are missing; each must have the SHA-256 known for it."""
+    """The folder with the four files; one that is missing, or has not the SHA-256 known for it, is fetched (again)."""
     with writing(folder), locked(folder / "lock"):
         for file, sha256 in zip(FILES, its.sha256, strict=True):
-            if not (folder / file).exists():
-                fetch(name, its, file, sha256, folder)
+            fetch(name, its, file, sha256, folder)
     return folder
 
 
 def fetch(name: str, its: Download, file: str, sha256: str, folder: Path) -> None:
+    """Hash the file, and fetch it only where that does not give the SHA-256. Raises DataError."""
     import pooch
     import requests
 
@@ -145,7 +147,8 @@ def fetch(name: str, its: Download, file: str, sha256: str, folder: Path) -> Non
         else:
             return
     raise DataError(
-        f"{name} is not on this machine and could not be fetched ({'; '.join(failures)}). Expected a connection, or the files "
+        f"{name} is not on this machine, or {file} is not the known one, and it could not be fetched ({'; '.join(failures)}). "
+        "Expected a connection, or the files "
         f"{', '.join(FILES)}. Fetch them from {its.mirrors[0]} elsewhere and put them into {folder}, "
         f"or into a folder {its.folders[0]!r} inside a folder that VAEKIT_DATA names, or pass their folder instead of the name."
     )

@@ -25,8 +25,10 @@ IN_PROCESS = 128  # so few files are done before a process has started
 
 
 def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The cores that affinity and the container's quota leave to this process."""
+    import joblib  # here, because the decoding processes have no use for it
+
+    return joblib.cpu_count()
 
 
 class Process:

@@ -10,6 +10,7 @@ CORRUPT, BOMB, UNSUPPORTED = "corrupt", "decompression bomb", "unsupported forma
 CRASH, DUPLICATE = "crashed the decoder", "duplicate"
 ROW_ALONE, IMAGE_ALONE, ROW_TWICE = "row without image", "image without row", "row repeated"
 ROW_BROKEN, COLUMN = "row malformed", "column left out"
+GROUP = "group parted"
 # pictures that are not in the data:
 LOST = (UNREADABLE, EMPTY, NOT_IMAGE, TRUNCATED, CORRUPT, BOMB, UNSUPPORTED, CRASH, DUPLICATE)
 
@@ -26,7 +27,8 @@ class Finding(NamedTuple):
 class Quarantine:
     """The report of one ingest: pictures left out (`LOST`), table rows and columns not used, files that were never pictures.
 
-    An "image without row" stays in the data with unknown attributes; every other picture named here is left out.
+    An "image without row" stays in the data with unknown attributes, and so do the pictures of a "group parted" by official
+    sides; every other picture named here is left out.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -53,9 +55,10 @@ class Quarantine:
         return bool(self.findings)
 
     def describe(self) -> dict[str, Any]:
-        """Plain JSON: counts, findings and ignored files."""
-        findings = [finding._asdict() for finding in self.findings]
-        return {"counts": self.counts, "lost": len(self.lost), "findings": findings, "ignored": dict(self.ignored)}
+        """Plain JSON: counts, findings and ignored files; names as `printable` shows them."""
+        findings = [{key: printable(text) for key, text in finding._asdict().items()} for finding in self.findings]
+        ignored = {printable(suffix): count for suffix, count in self.ignored.items()}
+        return {"counts": self.counts, "lost": len(self.lost), "findings": findings, "ignored": ignored}
 
     def summary(self, per_reason: int = 3) -> str:
         """A few lines: each reason with its count and first paths."""
@@ -65,7 +68,7 @@ class Quarantine:
             more = ", ..." if count > per_reason else ""
             lines.append(f"{count} x {reason}: " + ", ".join(printable(f.path) for f in some) + more)
         if self.ignored:
-            kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(self.ignored.items()))
+            kinds = ", ".join(f"{count} {printable(suffix)}" for suffix, count in sorted(self.ignored.items()))
             lines.append(f"{sum(self.ignored.values())} other files ignored ({kinds})")
         return "\n".join(lines)
 

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import DataError
 from . import quarantine as q
 from .decode import SUFFIXES, UNSUPPORTED_SUFFIXES
-from .quarantine import Finding
+from .quarantine import Finding, printable
 from .splits import TEST, TRAIN, UNKNOWN, VALIDATION
 
 OFFICIAL = {
@@ -50,7 +50,8 @@ def scan(root: Path, under: str = "") -> Scan:
     found.stamps = [its for _, its in pictures]
     found.findings.sort()
     if not found.names:
-        others = f" ({', '.join(f'{count} {kind}' for kind, count in sorted(found.ignored.items()))})" if found.ignored else ""
+        kinds = ", ".join(f"{count} {printable(kind)}" for kind, count in sorted(found.ignored.items()))
+        others = f" ({kinds})" if kinds else ""
         odd = "\n" + q.Quarantine(tuple(found.findings)).summary() if found.findings else ""
         raise DataError(
             f"There is no picture in {root / under}{others}. Expected jpg, png, webp, bmp, gif or tiff files there "

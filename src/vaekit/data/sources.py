@@ -18,15 +18,14 @@ from .dataset import Dataset, digest_of, pixel_hash
 from .decode import Broken, Recipe, decode, fitted, in_mode
 from .decode import pixels as to_array
 from .folder import open_folder
-from .index import FRACTIONS, Wish
+from .index import Wish
 from .ingest import Progress
 from .quarantine import Quarantine
-from .splits import check_fractions, split
+from .splits import check_fractions, split, usual_fractions
 
 NAMES = ("digits", "shapes", "drawn-faces", "mnist", "fashion-mnist", "kmnist", "celeba")
 T = TypeVar("T")
 CROPS = ("center", "stretch", "pad")
-CARVED = (11 / 12, 1 / 12, 0.0)  # of an official training set: 55,000 and 5,000 of MNIST's 60,000
 
 
 def open_data(
@@ -49,10 +48,12 @@ def open_data(
     pictures have, up to 128 pixels, and takes 64 x 64 otherwise. crop: "center" cuts the largest centred window of that shape,
     "stretch" ignores the shape, "pad" adds black. channels: 1, 3 or 4; None: 1 where all is grey, else 3, transparency on white.
     attributes: a csv, tsv or txt table, first column file names. group: its column whose equal values stay on one side of the
-    split (CelebA: "identity", taken by itself where the table is there). splits: train, validation and test fractions, by
-    default .8/.1/.1, and 1/12 of an official training set for validation; official test sets stay test sets. seed: of the split.
-    cache: where decoded pictures are kept (default $VAEKIT_CACHE, $XDG_CACHE_HOME/vaekit or ~/.cache/vaekit). progress(done,
-    total) is called while files are decoded, in `workers` processes (default: one per core; 0: this one).
+    split (CelebA: "identity", taken by itself where the table is there); a cell that is empty, na or ? is no group. splits:
+    train, validation and test fractions, by default .8/.1/.1. Official sides (folders called train, val and test, CelebA's
+    partition, the test set of idx and .npz files) stay; one that is missing takes its fraction, by default 1/12, of the official
+    training set; a `group` that they part is refused. seed: of the split. cache: where decoded pictures are kept (default
+    $VAEKIT_CACHE, $XDG_CACHE_HOME/vaekit or ~/.cache/vaekit). progress(done, total) is called while files are decoded, in
+    `workers` processes (default: one per core; 0: this one).
 
     Raises DataError for pictures or tables that cannot be used, UsageError for wrong arguments, VaekitError for a cache that
     cannot be written. Single bad files raise nothing: they are named in `Dataset.quarantine`.
@@ -128,7 +129,7 @@ def from_arrays(name: str, source: str, found: Arrays, wish: Wish) -> Dataset:
         if (given := getattr(wish, option)) is not None:
             raise UsageError(f"{option}={given!r} was given for {name}, which is an array. Expected a folder. Leave it out.")
     pixels = reshaped(found.pixels, wish)
-    fractions = wish.splits or (FRACTIONS if found.official is None else CARVED)
+    fractions = wish.splits or usual_fractions(found.official)
     files = tuple(f"{i:06d}" for i in range(len(pixels)))
     splits = split(files, fractions, wish.seed, found.official, exact=True)
     labels, attributes = (found.labels, found.label_names), (found.attributes, found.attribute_names)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import mode
 
 import numpy as np
 
@@ -30,19 +31,22 @@ class Table:
     findings: list[Finding] = field(default_factory=list)
 
     def column(self, name: str, rows: np.ndarray) -> list[str | None]:
-        """One column's text for each picture; None where the picture has no row."""
+        """One column's text for each picture; None where the picture has no row, or the cell says that it is unknown."""
         if name not in self.columns:
             raise DataError(
                 f"There is no column {name!r} in {self.path}. Expected one of: {', '.join(self.columns)}. Name one of them."
             )
         j = self.columns.index(name)
-        return [None if row < 0 else self.cells[row][j] for row in rows]
+        cells = ["" if row < 0 else self.cells[row][j] for row in rows.tolist()]
+        unknown = {cell for cell in set(cells) if cell.lower() in UNKNOWN}
+        return [None if cell in unknown else cell for cell in cells]
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> Table:
     """Read a table whose first column names files. `columns` names the others where the file has no header.
 
-    A first line that is one whole number (CelebA's row count) is not believed. Raises DataError.
+    A first line that is one whole number (CelebA's row count) is not believed. Where cells are parted by spaces, a header one
+    cell shorter than the rows has no name for the files (CelebA's form). Raises DataError.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -51,40 +55,50 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> Table:
             f"The attribute table {path} cannot be read: {error}. Expected csv, tsv or txt in UTF-8. "
             "Check the path, or save it as UTF-8."
         ) from None
-    lines = iter(rows_of(text, path))
-    first = next(lines, (0, []))
-    if len(first[1]) == 1 and first[1][0].isdigit():
-        first = next(lines, (0, []))
-    records = list(lines)
-    if columns is not None:
-        records.insert(0, first)
-    elif records and len(records[0][1]) == len(first[1]) + 1:  # CelebA's header names the attributes alone
-        columns = first[1]
-    else:
-        columns = first[1][1:]
-    if not columns or not records:
-        raise DataError(
-            f"The attribute table {path} has {len(records)} rows and {len(columns)} columns after the file name. "
-            "Expected a header, then one row per picture: file name, values. Add what is missing."
-        )
+    delimiter = delimiter_of(text)
+    records = list(rows_of(text, delimiter, path))
+    if records and len(records[0][1]) == 1 and records[0][1][0].isdigit():
+        del records[0]
+    if columns is None:
+        head = trimmed(records.pop(0)[1], 0) if records else []
+        nameless = delimiter is None and records and mode(len(cells) for _, cells in records) == len(head) + 1
+        columns = head if nameless else head[1:]
     table = Table(path, tuple(columns), [], [])
-    for number, cells in records:
+    for number, found in records:
+        cells = trimmed(found, len(columns) + 1)
         if len(cells) == len(columns) + 1:
             table.names.append(cells[0])
             table.cells.append(cells[1:])
         else:
             told = f"{len(cells)} cells, the header has {len(columns) + 1}"
             table.findings.append(Finding(f"{path.name}:{number}", q.ROW_BROKEN, told))
+    if not table.columns or not table.names:
+        odd = "".join(f"; {finding.path} has {finding.detail}" for finding in table.findings[:1])
+        raise DataError(
+            f"The attribute table {path} has {len(table.names)} rows and {len(columns)} columns after the file name{odd}. "
+            "Expected a header, then one row per picture: file name, values. Add what is missing."
+        )
     return table
 
 
-def rows_of(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
+def trimmed(cells: list[str], width: int) -> list[str]:
+    """The cells without the empty ones that stand beyond `width` at the end: some programs end each line with a separator."""
+    end = len(cells)
+    while end > width and not cells[end - 1]:
+        end -= 1
+    return cells[:end]
+
+
+def delimiter_of(text: str) -> str | None:
+    """What parts the cells, by the first line that is no row count; None: spaces."""
+    head = next((line for line in text.splitlines() if line.strip() and not line.strip().isdigit()), "")
+    return "\t" if "\t" in head else ";" if head.count(";") > head.count(",") else "," if "," in head else None
+
+
+def rows_of(text: str, delimiter: str | None, path: Path) -> Iterator[tuple[int, list[str]]]:
     """(line number, cells) of each line with something on it."""
-    lines = text.splitlines()
-    head = next((line for line in lines if line.strip() and not line.strip().isdigit()), "")
-    delimiter = "\t" if "\t" in head else ";" if head.count(";") > head.count(",") else "," if "," in head else None
     if delimiter is None:
-        yield from ((number, line.split()) for number, line in enumerate(lines, 1) if line.strip())
+        yield from ((number, line.split()) for number, line in enumerate(text.splitlines(), 1) if line.strip())
         return
     reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter)
     try:
@@ -140,8 +154,8 @@ def unambiguous(names: Sequence[str]) -> dict[str, int]:
     return places
 
 
-def numbers(table: Table, rows: np.ndarray, skip: Sequence[str] = ()) -> tuple[np.ndarray, tuple[str, ...], list[Finding]]:
-    """Attributes (N, A) float32 with nan for unknown, their names, and the columns that could not be used.
+def numbers(table: Table, rows: np.ndarray, skip: Sequence[str] = ()) -> tuple[np.ndarray | None, tuple[str, ...], list[Finding]]:
+    """Attributes (N, A) float32 with nan for unknown (None where there is none), their names, and the columns left out.
 
     Numbers stay; -1/1 and yes/no, true/false become 0/1; a text column of at most 32 kinds becomes one 0/1 attribute
     "column=kind" for each kind.
@@ -167,13 +181,12 @@ def numbers(table: Table, rows: np.ndarray, skip: Sequence[str] = ()) -> tuple[n
         else:
             told = f"{len(kinds)} different texts, at most {MOST_TEXTS} make attributes"
             findings.append(Finding(f"{table.path.name}:{name}", q.COLUMN, told))
-    stacked = np.stack(columns, axis=1) if columns else np.zeros((len(rows), 0), np.float32)
-    return stacked, tuple(names), findings
+    return np.stack(columns, axis=1) if columns else None, tuple(names), findings
 
 
 def known(cells: Sequence[str | None]) -> set[str]:
     """The different texts of a column that say something."""
-    return {cell for cell in set(cells) if cell is not None and cell.lower() not in UNKNOWN}
+    return {cell for cell in cells if cell is not None}
 
 
 def meanings(kinds: set[str]) -> dict[str | None, float] | None:

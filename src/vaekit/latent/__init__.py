@@ -1,7 +1,7 @@
 """The latent space: functions of a model and codes. They draw nothing on paper."""
 
 from .attributes import AttributeVector, attribute_vectors, combine
-from .encode import Codes, codes, decode, encode, kl_per_latent, reconstruct
+from .encode import Codes, codes, decode, encode, kl_per_latent, reconstruct, sample
 from .paths import path
 from .project import CodeGaussian, Projection, fit_gaussian, neighbour_accuracy, project
 from .traverse import plane, traverse
@@ -23,5 +23,6 @@ __all__ = [
     "plane",
     "project",
     "reconstruct",
+    "sample",
     "traverse",
 ]

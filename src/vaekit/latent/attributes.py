@@ -23,7 +23,7 @@ class AttributeVector:
     count_with: int
     count_without: int
     norm: float
-    interval: tuple[float, float]  # of the norm of the projection on the vector itself, 95 %, by bootstrap over images
+    interval: tuple[float, float]  # 95 %, of the distance between the groups along a direction that other images gave
 
     def about(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if name != "vector"}
@@ -33,23 +33,20 @@ def attribute_vectors(mu: np.ndarray, attributes: np.ndarray, names: tuple[str, 
     """One vector for every binary attribute that some images have and some have not, in one deterministic pass over mu (N, D).
 
     attributes is (N, A) of 0, 1 or nan; unknown ones are left out. Of two other values the higher one is "has it"; an attribute
-    with more is split at its median.
-    The interval is of the vector's length along its own direction: far from 0 means that the direction is no accident.
+    with more is split at its median; one that does not split the images into two groups of 4 or more has no vector.
+    The norm grows with noise: even random groups have one. So the interval takes the direction from one half of the
+    images and the distance along it from the other: it holds 0 when the direction is an accident.
     """
     found = []
     for column, name in enumerate(names):
         has = presence(attributes[:, column])
         with_it, without = mu[has == 1].astype(np.float64), mu[has == 0].astype(np.float64)
-        if len(with_it) < 2 or len(without) < 2:
+        if min(len(with_it), len(without)) < 4:  # two in each half
             continue
         vector = with_it.mean(0) - without.mean(0)
         length = float(np.linalg.norm(vector))
-        interval = bootstrap(with_it @ vector / length, without @ vector / length, seed) if length else (0.0, 0.0)
+        interval = held_out_interval(with_it, without, seed)
         found.append(AttributeVector(name, vector.astype(np.float32), len(with_it), len(without), length, interval))
-    if not found:
-        raise UsageError(
-            f"None of the attributes {', '.join(names) or '(none)'} splits the {len(mu)} images into two groups of 2 or more."
-        )
     return found
 
 
@@ -64,9 +61,14 @@ def presence(values: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values), -1, values > threshold).astype(int)
 
 
-def bootstrap(a: np.ndarray, b: np.ndarray, seed: int) -> tuple[float, float]:
-    """The 95 % interval of mean(a) - mean(b) over resampled images."""
+def held_out_interval(with_it: np.ndarray, without: np.ndarray, seed: int) -> tuple[float, float]:
+    """The 95 % interval, by bootstrap over the second halves of two groups of codes (N, D), of their distance along the direction
+    that the first halves give."""
     rng = np.random.default_rng(seed)
+    (a, more_a), (b, more_b) = (np.array_split(rng.permutation(group), 2) for group in (with_it, without))
+    direction = a.mean(0) - b.mean(0)
+    direction /= max(np.linalg.norm(direction), 1e-12)
+    a, b = more_a @ direction, more_b @ direction
     means = [rng.choice(a, len(a)).mean() - rng.choice(b, len(b)).mean() for _ in range(RESAMPLES)]
     low, high = np.quantile(means, (0.025, 0.975))
     return float(low), float(high)

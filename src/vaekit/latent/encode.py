@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..distributions import Gaussian
 from ..errors import UsageError
 from ..model import VAE
 
@@ -84,7 +85,22 @@ def reconstruct(model: VAE, images: np.ndarray) -> np.ndarray:
     return decode(model, codes(model, images).mu)
 
 
-def kl_per_latent(found: Codes) -> np.ndarray:
-    """The mean KL(q(z_d | x) || N(0, 1)) of every latent over N images, in nats, (D,); zero information is 0."""
-    mu, log_var = found.mu.astype(np.float64), found.log_var.astype(np.float64)
-    return (-0.5 * (1 + log_var - mu**2 - np.exp(log_var))).mean(0)
+def sample(model: VAE, n: int, seed: int = 0, temperature: float = 1.0) -> np.ndarray:
+    """n pictures from the prior, (n, C, H, W) in [0, 1]: z ~ p(z), scaled by `temperature` around its mean, decoded.
+
+    Raises UsageError for a plain autoencoder.
+    """
+    device = next(model.parameters()).device
+    with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        z = model.draw(n, temperature)
+    return decode(model, z.float().cpu().numpy())
+
+
+def kl_per_latent(model: VAE, found: Codes) -> np.ndarray:
+    """The mean KL(q(z_d | x) || p(z_d)) of every latent over N images, in nats, (D,); 0 for a latent that carries nothing."""
+    q = Gaussian(torch.from_numpy(found.mu).double(), torch.from_numpy(found.log_var).double())
+    p = None if model.prior is None else model.prior()
+    if not isinstance(p, Gaussian):
+        raise UsageError(f"KL per latent needs a Gaussian prior; this model has {type(model.prior).__name__}.")
+    return q.kl_per_latent(Gaussian(p.loc.double().cpu(), p.log_var.double().cpu())).mean(0).numpy()

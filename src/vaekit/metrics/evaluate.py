@@ -44,20 +44,25 @@ def evaluate(model: VAE, objective: Objective, data: Dataset, split: str = "test
         "rmse", squared_error(model, codes_here.mu, data, rows) ** 0.5, "pixel value in [0, 1]", "root mean squared error, z = mu"
     )
     if "rate" in bound:
-        kl = kl_per_latent(codes_here)
+        kl = kl_per_latent(model, codes_here)
         add("active_latents", int((kl > ACTIVE).sum()), "latents", f"mean KL above {ACTIVE} nats, of {len(kl)}")
         found["active_latents"]["kl_per_latent"] = np.round(kl, 4).tolist()
-    if data.labels is not None:
-        learn = data.splits["train"][:MOST_FITTED]
-        accuracy = neighbour_accuracy(
-            codes(model, data.pixels, learn).mu, data.labels[learn], codes_here.mu, data.labels[rows], NEIGHBOURS
-        )
+    learn = data.some("train", MOST_FITTED, seed)
+    accuracy = label_accuracy(data, learn, codes(model, data.pixels, learn).mu, rows, codes_here.mu)
+    if accuracy is not None:
         add("neighbour_accuracy", accuracy, "share", f"{NEIGHBOURS} nearest neighbours on mu, fitted on {len(learn)} of train")
     weights = weights_of(model.image, objective, model.likelihood)
     if weights:
         for name, value in weights._asdict().items():
             found[f"weight_{name}"] = {"value": value, "unit": "", "how": "what the loss amounts to at this resolution"}
     return found
+
+
+def label_accuracy(data: Dataset, learn: np.ndarray, learn_mu: np.ndarray, rows: np.ndarray, mu: np.ndarray) -> float | None:
+    """Nearest-neighbour accuracy on mu, learnt on some rows, scored on others; None where labels are too few on either side."""
+    if data.labels is None or (data.labels[learn] >= 0).sum() < NEIGHBOURS or not (data.labels[rows] >= 0).any():
+        return None
+    return neighbour_accuracy(learn_mu, data.labels[learn], mu, data.labels[rows], NEIGHBOURS)
 
 
 def squared_error(model: VAE, mu: np.ndarray, data: Dataset, rows: np.ndarray, batch: int = 512) -> float:

@@ -23,13 +23,11 @@ def weights_of(image: tuple[int, int, int], objective: Objective, likelihood: Li
 
     With -log N(x; mean, s^2) + beta * KL the trade is that of sigma = s * sqrt(beta). An optimal sigma is known once trained.
     """
-    values = prod(image)
-    if isinstance(objective, Classic):
-        if objective.error != "mse":
-            return None
+    values, sigma = prod(image), 0.0  # 0 stands for a loss without squared error, or without KL beside it
+    if isinstance(objective, Classic) and objective.error == "mse":
         sigma = sigma_of(objective.r_loss_factor, values)
     elif isinstance(objective, ELBO) and likelihood.sigma is not None:
         sigma = likelihood.sigma * math.sqrt(at(objective.beta, math.inf))
-    else:
+    if sigma == 0:
         return None
     return Weights(r_loss_factor_of(sigma, values), 2 * sigma**2, sigma)

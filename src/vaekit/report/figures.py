@@ -19,14 +19,14 @@ from ..latent import (
     decode,
     fit_gaussian,
     kl_per_latent,
-    neighbour_accuracy,
     plane,
     project,
     reconstruct,
+    sample,
     traverse,
 )
 from ..latent.attributes import presence
-from ..metrics.evaluate import ACTIVE, MOST_FITTED, NEIGHBOURS
+from ..metrics.evaluate import ACTIVE, MOST_FITTED, NEIGHBOURS, label_accuracy
 from ..model import VAE
 from ..run import Run
 
@@ -70,8 +70,13 @@ class Sight:
         return codes(self.model, self.data.pixels, self.points)
 
     @cached_property
+    def learnt(self) -> np.ndarray:
+        """Rows of training images that stand for all of them."""
+        return self.data.some("train", MOST_FITTED, self.seed)
+
+    @cached_property
     def train_codes(self) -> Codes:
-        return codes(self.model, self.data.pixels, self.data.splits["train"][:MOST_FITTED])
+        return codes(self.model, self.data.pixels, self.learnt)
 
     @cached_property
     def projection(self) -> Projection:
@@ -83,7 +88,7 @@ class Sight:
 
     @cached_property
     def kl(self) -> np.ndarray:
-        return kl_per_latent(self.codes)
+        return kl_per_latent(self.model, self.codes)
 
     @cached_property
     def draws(self) -> np.ndarray:
@@ -119,10 +124,11 @@ def spread(rows: np.ndarray, count: int) -> np.ndarray:
 
 def samples(sight: Sight) -> Iterator[Picture]:
     if sight.has_prior:
-        z = np.random.default_rng(sight.seed).standard_normal((SAMPLES, sight.model.latent), np.float32)
         yield Picture(
             "samples",
-            draw.samples(decode(sight.model, z), "z drawn from the prior N(0, 1)", title="New pictures from N(0, 1)"),
+            draw.samples(
+                sample(sight.model, SAMPLES, sight.seed), "z drawn from the prior N(0, 1)", title="New pictures from N(0, 1)"
+            ),
             f"{SAMPLES} pictures that nobody took: z drawn from N(0, 1), seed {sight.seed}, not chosen.",
             "A grid of new pictures decoded from draws of the prior.",
         )
@@ -144,11 +150,9 @@ def samples(sight: Sight) -> Iterator[Picture]:
 
 def latent_space(sight: Sight) -> Iterator[Picture]:
     plane_, kind = sight.projection, "mu" if sight.model.latent <= 2 else "mu, projected on its first two principal components"
-    accuracy, labels = None, sight.data.labels
-    if labels is not None and sight.labels is not None:
-        learn = labels[sight.data.splits["train"][:MOST_FITTED]]
-        if (learn >= 0).sum() >= NEIGHBOURS and (sight.labels >= 0).any():
-            accuracy = neighbour_accuracy(sight.train_codes.mu, learn, sight.codes.mu, sight.labels, NEIGHBOURS)
+    accuracy = None
+    if sight.labels is not None:
+        accuracy = label_accuracy(sight.data, sight.learnt, sight.train_codes.mu, sight.points, sight.codes.mu)
     for name, colour in colours(sight):
         scored = accuracy is not None and "labels" in colour
         shown = draw.latent_scatter(
@@ -261,7 +265,7 @@ def edits(sight: Sight) -> Iterator[Picture]:
             draw.edit_strip(
                 edited(sight, originals, {name: 1.0}, ALPHAS),
                 ALPHAS,
-                [Path(sight.data.files[row]).name for row in without.tolist()],
+                [Path(sight.data.files[row]).name for row in map(int, without)],
                 originals,
                 title=f"Adding {name}",
                 subtitle="z = mu + alpha * (mean of mu with it - mean of mu without it)",

@@ -1,6 +1,8 @@
 """From a run folder to its pictures and its page."""
 
+import re
 from collections.abc import Iterable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +75,15 @@ def keep(run: Run, pictures: Iterable[Picture]) -> list[FigureOnPage]:
     kept = []
     for picture in pictures:
         png = save_png(picture.figure, picture.name)
-        write_atomic(run.figures / f"{picture.name}.png", lambda file, png=png: file.write(png))
+        write_atomic(run.figures / f"{file_name(picture.name)}.png", lambda file, png=png: file.write(png))
         kept.append(FigureOnPage(picture.name, png, picture.caption, picture.alt))
     return kept
+
+
+def file_name(name: str) -> str:
+    """A name that any file system takes, different for different names: an attribute may be called "Rock/Pop"."""
+    plain = re.sub(r"[^\w.=-]+", "-", name)[:60]
+    return plain if plain == name else f"{plain}-{sha256(name.encode(errors='surrogateescape')).hexdigest()[:6]}"
 
 
 def subtitle(run: Run, data: Dataset) -> str:

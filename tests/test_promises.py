@@ -1,0 +1,185 @@
+"""Defects that were found once, each kept away by a test: what a run promises at its edges."""
+
+import dataclasses
+import json
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import tiny
+from vaekit.batches import Batches
+from vaekit.errors import DataError, UsageError
+from vaekit.execution import Execution, choose, halves
+from vaekit.files import sweep
+from vaekit.fitting import find_unfinished, fit, plan, start
+from vaekit.likelihoods import FixedGaussian, OptimalGaussian
+from vaekit.metrics import evaluate, weights_of
+from vaekit.objectives import ELBO, Classic
+from vaekit.recipes import cook
+from vaekit.report.story import file_name
+from vaekit.run import Run
+from vaekit.schedules import Cosine
+from vaekit.train import NonFinite, train
+from vaekit.training import Training
+
+IMAGE = (1, 28, 28)
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_optimal_sigma_is_the_residual_of_the_weights_that_are_kept(tmp_path):
+    """It is taken from the averaged weights at every validation, not from what training passed through on its way."""
+    data = tiny.dataset(count=200)
+    run = start(tmp_path / "run", data, tiny.recipe(images=3000))
+    fit(run, data)
+    model = run.load_model("cpu")
+    measured = evaluate(model, ELBO(), data, "train")["residual"]["value"]
+    assert model.likelihood.sigma == pytest.approx(measured, rel=0.05)
+
+
+def test_a_recipe_budget_gives_way_to_any_other():
+    assert cook("faces", (3, 64, 64), {}).training.minutes == 30
+    chosen = cook("faces", (3, 64, 64), {"epochs": 5, "deterministic": True}).training
+    assert (chosen.epochs, chosen.minutes) == (5, None)
+
+
+def test_the_rmse_form_has_a_density_of_its_own():
+    """The sigma that an r_loss_factor implies is that of the MSE form."""
+    assert isinstance(cook("book", IMAGE, {"error": "rmse"}).model.likelihood, OptimalGaussian)
+    assert isinstance(cook("book", IMAGE, {"error": "mse"}).model.likelihood, FixedGaussian)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"likelihood": "laplace", "sigma": 0.1},
+        {"likelihood": "bernoulli", "r_loss_factor": 100},
+        {"beta_schedule": "linear"},
+        {"beta_images": 1000},
+        {"beta_schedule": "cubic", "beta_images": 1000},
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(options):
+    with pytest.raises(UsageError):
+        cook("vae", IMAGE, options)
+
+
+def test_schedules_and_free_bits_are_options_of_recipes():
+    objective = cook("vae", IMAGE, {"beta": 4.0, "beta_schedule": "cosine", "beta_images": 100, "free_bits": 0.1}).objective
+    assert isinstance(objective, ELBO)
+    assert isinstance(objective.beta, Cosine)
+    assert (objective.beta(0), objective.beta(math.inf), objective.free_bits) == (0.0, 4.0, 0.1)
+
+
+def test_no_weight_is_told_where_the_loss_has_none():
+    assert weights_of(IMAGE, ELBO(beta=0.0), FixedGaussian(scale=0.1)) is None
+    assert weights_of(IMAGE, Classic(error="rmse"), OptimalGaussian()) is None
+
+
+@pytest.mark.parametrize("name", ["validate_every", "clip", "half_life", "patience", "warmup", "weight_decay", "seed", "threads"])
+def test_settings_below_their_bounds_are_refused(name):
+    with pytest.raises(UsageError, match=name):
+        Training(epochs=1, **{name: -1})
+
+
+def test_a_candidate_that_fails_is_left_out_and_named():
+    """A compiler that is there but broken must not end a training that can do without it."""
+    heard = []
+
+    def step(execution):
+        def once():
+            if execution.precision == "bf16":
+                raise RuntimeError("no such kernel")
+
+        return once
+
+    execution, _ = choose(Training(epochs=1, threads=1, compile="off", device="cpu"), step, 8, heard.append)
+    assert execution.precision == "fp32"
+    assert any("RuntimeError" in message for message in heard)
+
+
+def test_thread_counts_are_halved_down_to_one():
+    assert halves(8) == [4, 2, 1]
+    assert halves(1) == []
+
+
+def test_an_unfinished_run_is_found_among_strangers(tmp_path):
+    data, made = tiny.dataset(), tiny.recipe(images=100)
+    planned = plan(data, made)
+    (tmp_path / "0009-strange").mkdir()
+    (tmp_path / "0009-strange" / "run.json").write_text('{"format": 2}')
+    (tmp_path / "0008-broken").mkdir()
+    (tmp_path / "0008-broken" / "run.json").write_text("{")
+    assert find_unfinished(tmp_path, planned) is None
+    run = start(tmp_path / "0001-mine", data, made)
+    found = find_unfinished(tmp_path, planned)
+    assert found is not None
+    assert found.path == run.path
+    run.describe({**run.description, "status": "diverged"})
+    assert find_unfinished(tmp_path, planned) is None
+
+
+def test_a_torn_log_is_cut_back_to_its_last_whole_line(tmp_path):
+    run = Run(tmp_path)
+    run.append({"images": 1})
+    (tmp_path / "log.jsonl").write_text('{"images": 1}\n{"ima')
+    run.rewind_log(10**6)
+    run.append({"images": 2})
+    assert [record["images"] for record in run.records] == [1, 2]
+
+
+def test_leftovers_of_killed_writers_are_swept_and_others_stay(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for name in (f"a.tmp-{dead.pid}", f"b.tmp-{os.getpid()}", "c.tmp-notes"):
+        (tmp_path / name).touch()
+    sweep(tmp_path)
+    assert sorted(path.name.partition(".")[0] for path in tmp_path.iterdir()) == ["b", "c"]
+
+
+def test_a_strange_run_cannot_say_where_to_read_and_write(tmp_path):
+    run = start(tmp_path / "run", tiny.dataset(), tiny.recipe(images=100))
+    about = json.loads((run.path / "run.json").read_text())
+    about["data"]["open"] = {"source": "digits", "cache": str(tmp_path / "elsewhere")}
+    (run.path / "run.json").write_text(json.dumps(about))
+    with pytest.raises(DataError, match="cache"):
+        run.open_data()
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.usefixtures("quick")
+def test_labels_that_the_test_split_lacks_leave_out_the_accuracy():
+    data = tiny.dataset(count=80)
+    labels = np.arange(80) % 2
+    labels[data.splits["test"]] = -1
+    metrics = evaluate(tiny.model().eval(), ELBO(), dataclasses.replace(data, labels=labels, label_names=("a", "b")))
+    assert "elbo" in metrics
+    assert "neighbour_accuracy" not in metrics
+
+
+def test_any_attribute_name_is_a_file_name():
+    names = ["Smiling", "Rock/Pop", "Rock-Pop", "../../up", "x" * 300, "hair=brown"]
+    files = [file_name(name) for name in names]
+    assert len(set(files)) == len(files)
+    assert all("/" not in file and len(file) < 100 for file in files)
+    assert files[0] == "Smiling"
+
+
+def test_a_gradient_that_breaks_names_the_layer_where_it_began():
+    state, settings = tiny.state(images=100)
+    state.model.decoder.last.bias.register_hook(lambda gradient: gradient * math.nan)
+    batches = Batches(tiny.pictures(30), np.arange(30), 8, 0, tiny.CPU)
+    with pytest.raises(NonFinite, match=r"decoder\.last"):
+        next(iter(train(state, batches, settings, Execution(tiny.CPU))))
+
+
+def test_some_rows_of_a_split_are_spread_over_all_of_it():
+    data = tiny.dataset(count=400)
+    rows = data.some("train", 50, seed=1)
+    assert len(rows) == 50
+    assert np.array_equal(rows, data.some("train", 50, seed=1))
+    assert rows[-1] > len(data.splits["train"]) * 0.8
+    assert np.array_equal(data.some("test", 10**6), data.splits["test"])
