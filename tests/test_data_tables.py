@@ -239,10 +239,11 @@ def test_a_group_that_official_folders_part_is_refused(tmp_path):
             (tmp_path / "x" / side / f"{side}{i}.png").write_bytes(encoded(i + 100 * (side == "test"), height=8, width=8))
     table = tmp_path / "t.csv"
     table.write_text(
-        "file,who\n" + "".join(f"{side}{i}.png,{side[: i % 2]}p{i // 2}\n" for side in ("train", "test") for i in range(12))
+        "file,who\n"
+        + "".join(f"{side}{i}.png,{side if i % 2 else ''}{i // 2}\n" for side in ("train", "test") for i in range(12))
     )
     with pytest.raises(
-        DataError, match=r"part 6 of its groups: of 'p0', train/train0.png is in train and test/test0.png is in test.*Leave"
+        DataError, match=r"part 6 of its groups: of '0', test/test0.png is in test and train/train0.png is in train.*Leave"
     ):
         open_data(tmp_path / "x", attributes=table, group="who", cache=tmp_path / "cache")
     table.write_text("file,who\n" + "".join(f"{side}{i}.png,{side}{i // 2}\n" for side in ("train", "test") for i in range(12)))

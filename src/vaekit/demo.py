@@ -92,6 +92,7 @@ def write_story(path: Path, vae: tuple[Run, Dataset], plain: Run, faces: tuple[R
     ]
     numbers = [fact._replace(name=f"Digits: {fact.name}") for fact in facts(vae[0].metrics) if "neighbour" in fact.name]
     numbers += [fact._replace(name=f"Faces: {fact.name}") for fact in facts(faces[0].metrics)]
+    reports = ", ".join(str(run.report.relative_to(path.parent)) for run in (vae[0], plain, faces[0]))
     page = write_page(
         "A walk through latent space",
         "Three small models on data that come with vaekit, trained on this machine in a few minutes.",
@@ -99,7 +100,7 @@ def write_story(path: Path, vae: tuple[Run, Dataset], plain: Run, faces: tuple[R
         sections,
         command="vaekit demo",
         versions=vae[0].description["versions"],
-        notes=[f"Each run has a report of its own: {', '.join(str(run.report) for run in (vae[0], plain, faces[0]))}."],
+        notes=[f"Each run has a report of its own: {reports}."],
     )
     write_text(path, page)
     return path

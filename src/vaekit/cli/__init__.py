@@ -2,12 +2,13 @@
 
 import os
 import sys
+from difflib import get_close_matches
 
 from cyclopts import App, CycloptsError
 from rich.console import Console
 
 from .. import __version__
-from ..errors import Stopped, VaekitError
+from ..errors import Stopped, UsageError, VaekitError
 from .answer import Answer
 from .stopping import code_of, reason, stoppable
 
@@ -47,6 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
     as_json, debug = (take(given, flag) for flag in ("--json", "--debug"))
     errors = Console(stderr=True, highlight=False, markup=False)
     try:
+        check_command(given)
         with stoppable():
             answer = app(given, exit_on_error=False, print_error=False, error_console=errors, result_action="return_value")
             if isinstance(answer, Answer):
@@ -69,6 +71,15 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         code = tell(errors, "unexpected error", f"{type(error).__name__}: {error}. A defect of vaekit; --debug shows where.", 1)
     sys.exit(code)
+
+
+def check_command(given: list[str]) -> None:
+    """Raises UsageError on a command that is none; cyclopts would import all of them, and torch, to say so."""
+    names = [*(name for name, _, _ in COMMANDS), "data"]
+    if given and given[0] not in (*names, "--help", "-h", "--version"):
+        near = get_close_matches(given[0], names, 1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(names)}."
+        raise UsageError(f"No command is named {given[0]!r}. {hint} See vaekit --help.")
 
 
 def tell(console: Console, kind: str, message: str, code: int) -> int:

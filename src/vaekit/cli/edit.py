@@ -76,7 +76,7 @@ def edit(
     if strip:
         alphas = np.linspace(-1, 1, 9, dtype=np.float32)
         pictures = decode(model, mu + alphas[:, None] * direction)[None]
-        told = " + ".join(f"{weight:g} {name}" for name, weight in weights.items())
+        told = " ".join(f"{weight:+g} {name}" for name, weight in weights.items()).removeprefix("+")
         figure = draw.edit_strip(pictures, alphas, [image.name], original, title=f"z + alpha ({told})")
         files += write_sheet(found, figure, "edited-strip", target.with_name(f"{target.stem}-strip.png"))
     return Answer({"files": files, "add": weights}, "\n".join(files))

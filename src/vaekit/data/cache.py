@@ -56,7 +56,7 @@ def kept_json(path: Path, *keys: str) -> dict[str, Any] | None:
 def kept_arrays(path: Path, *keys: str) -> dict[str, np.ndarray] | None:
     """What an .npz file of the cache holds; None where it is missing or damaged, so that it is made again."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
     except Exception:  # noqa: BLE001 (on bad bytes zipfile and NumPy may raise anything)
         return None
