@@ -21,6 +21,7 @@ from torch import Tensor
 from . import execution as running
 from .batches import Batches
 from .data import Dataset
+from .data.quarantine import printable
 from .errors import DataError, Diverged, Stopped, UsageError
 from .estimate import Estimate, estimate
 from .execution import Execution
@@ -284,7 +285,7 @@ class Fitting:
         self.run.describe({**self.run.description, "status": status})
 
     def roll_back(self, error: NonFinite) -> None:
-        files = [str(self.data.files[row]) for row in error.batch.rows]
+        files = [printable(self.data.files[int(row)]) for row in error.batch.rows]
         about = {"step": error.step, "where": error.where, "files": files, "rate_scale": self.state.rate_scale}
         kept = self.run.save_diverged({"pixels": error.batch.pixels}, about)
         told = f"{error} The batch is in {kept}, its first files: {', '.join(files[:3])}."

@@ -1,7 +1,11 @@
 """data check."""
 
 from pathlib import Path
+from typing import Annotated
 
+from cyclopts import Parameter
+
+from ..errors import CheckFailed
 from .answer import Answer
 from .reading import opened, parse_size
 
@@ -17,6 +21,7 @@ def check(
     channels: int | None = None,
     cache: Path | None = None,
     paths: bool = True,
+    strict: Annotated[bool, Parameter(negative=())] = False,
 ) -> Answer:
     """Decode everything once, and report counts, splits, and every file and row that was left out, with the reason.
 
@@ -38,6 +43,8 @@ def check(
         Where decoded pictures are kept.
     paths
         List every path, or counts only.
+    strict
+        Exit with code 5 where a picture cannot be used.
     """
     found = opened(data, attributes=attributes, group=group, size=parse_size(size), crop=crop, channels=channels, cache=cache)
     report = found.quarantine.describe() if found.quarantine else {"counts": {}, "lost": 0, "findings": [], "ignored": {}}
@@ -47,6 +54,8 @@ def check(
             f"{finding['reason']}: {finding['path']}" + (f" ({finding['detail']})" if finding["detail"] else "")
             for finding in report["findings"]
         ]
+    if strict and report["lost"]:
+        raise CheckFailed(f"{report['lost']} pictures of {data} cannot be used:\n" + "\n".join(lines))
     splits = {name: len(rows) for name, rows in found.splits.items()}
     return Answer(
         {"pictures": len(found), "image": list(found.image), "splits": splits, "digest": found.digest, **report}, "\n".join(lines)

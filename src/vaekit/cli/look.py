@@ -178,7 +178,7 @@ def encode(
     if out.suffix == ".npz":
         write_atomic(out, lambda file: np.savez(file, allow_pickle=False, files=np.array(files), **arrays))
     else:
-        write_atomic(out, lambda file: file.write(as_csv(files, arrays).encode()))
+        write_atomic(out, lambda file: file.write(as_csv(files, arrays).encode(errors="surrogateescape")))
     shape = {name: list(array.shape) for name, array in arrays.items()}
     return Answer({"file": str(out), "arrays": shape}, f"{out}  {', '.join(f'{name} {size}' for name, size in shape.items())}")
 

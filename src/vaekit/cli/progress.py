@@ -4,15 +4,17 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import prod
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from ..estimate import estimate
+from ..estimate import Estimate
 from ..execution import Execution
 from ..metrics.weights import Weights, weights_of
+from ..objectives.classic import r_loss_factor_of
 from ..run import Run
 from ..train import State
 from ..training import Training
@@ -52,7 +54,7 @@ class Bar:
         self.progress.stop()
         self.say_held()
 
-    def started(self, run: Run, training: Training, state: State, execution: Execution, needs: Any) -> None:
+    def started(self, run: Run, training: Training, state: State, execution: Execution, needs: Estimate) -> None:
         self.say_held()
         if state.notes["finished"]:
             console.print(f"{run.path}: trained already, {state.images:,} images seen", soft_wrap=True)
@@ -100,7 +102,8 @@ def weights_line(state: State) -> str:
         return f"loss weights at {image}: -log p(x|z) is no weighted squared error, so r_loss_factor and sigma do not apply"
     if hasattr(state.model.likelihood, "observe") and not state.step:
         return (
-            f"loss weights at {image}: sigma is the optimal one, found while training; r_loss_factor and beta follow at the end"
+            f"loss weights at {image}: sigma is the optimal one, found while training; were it 0.1, that would be r_loss_factor "
+            f"{r_loss_factor_of(0.1, prod(state.model.image)):,.0f} (x MSE) = beta 0.02 (beside a sum of squared errors)"
         )
     return (
         f"loss weights at {image}: r_loss_factor {weights.r_loss_factor:,.0f} (x MSE) = beta {weights.beta:.4g} "
@@ -157,6 +160,3 @@ def doing(what: str) -> Iterator[None]:
         return
     with console.status(what):
         yield
-
-
-__all__ = ["Bar", "console", "decoding", "doing", "duration", "estimate"]

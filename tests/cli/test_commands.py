@@ -1,0 +1,188 @@
+"""Every command as its users meet it: answers on stdout, words on stderr, nothing lost."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from commands import QUICK, SHAPES, shape_of
+from vaekit import cli
+
+# The front door
+
+
+def test_help_lists_every_command_in_the_order_of_a_walk(vaekit):
+    said = vaekit("--help")
+    places = [said.out.index(f"│ {name} ") for name, _, _ in cli.COMMANDS]
+    assert said.code == 0
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize(("asked", "code"), [("--help", 0), ("--version", 0), ("trian", 2)])
+def test_a_quick_answer_never_imports_torch(asked, code):
+    program = f"import sys; from vaekit.cli import main\ntry: main(['{asked}'])\nfinally: assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", program], check=False, capture_output=True).returncode == code
+
+
+@pytest.mark.parametrize("name", [name for name, _, _ in cli.COMMANDS])
+def test_every_command_has_help(vaekit, name):
+    said = vaekit(name, "--help")
+    assert said.code == 0
+    assert f"vaekit {name}" in said.out
+
+
+def test_recipes(vaekit):
+    listed = vaekit("recipes", "--json").json["recipes"]
+    assert {"vae", "autoencoder", "digits-2d", "faces", "book"} <= listed.keys()
+    shown = vaekit("recipes", "faces", "--image", "3x48x64", "--json").json
+    assert shown["model"]["encoder"]["image"] == [3, 48, 64]
+
+
+def test_data_check_names_what_was_left_out(vaekit, home):
+    said = vaekit("data", "check", home / "pictures", "--attributes", home / "table.csv")
+    assert "circles/broken.png" in said.out
+    found = vaekit("data", "check", home / "pictures", "--json").json
+    assert found["pictures"] == 120
+    assert found["image"] == [3, 16, 16]
+    assert sum(found["splits"].values()) == 120
+    assert [finding["path"] for finding in found["findings"]] == ["circles/broken.png"]
+
+
+# What a run can do
+
+
+def test_a_training_leaves_metrics_vectors_figures_and_a_report(trained):
+    metrics = json.loads((trained / "metrics.json").read_text())
+    assert {"distortion", "rate", "elbo", "rmse", "neighbour_accuracy"} <= metrics.keys()
+    page = (trained / "report.html").read_text()
+    assert "Adding an attribute" in page
+    drawn = {path.stem for path in (trained / "figures").glob("*.png")}
+    assert {"reconstructions", "samples", "latent-label", "curves", "traversals", "edit-Dark"} <= drawn
+
+
+def test_evaluate_gives_the_same_numbers_twice(vaekit, trained):
+    first, second = (vaekit("evaluate", trained, "--json").json for _ in range(2))
+    assert first == second
+    assert vaekit("evaluate", trained, "--split", "validation", "--json").json["elbo"]["split"] == "validation"
+
+
+def test_plot_beside_takes_a_plain_autoencoder_on_the_same_pictures(vaekit, flat, trained):
+    vae, plain = flat
+    drawn = vaekit("plot", vae, "--beside", plain, "--json").json["figures"]
+    assert str(vae / "figures" / "autoencoder-beside-vae.png") in drawn
+    assert "both VAEs" in vaekit("plot", vae, "--beside", vae).err
+    other = vaekit("plot", vae, "--beside", trained)
+    assert other.code == 2
+    assert "other pictures" in other.err
+
+
+def test_sample(vaekit, trained, tmp_path):
+    once, again = tmp_path / "once.png", tmp_path / "again.png"
+    assert vaekit("sample", trained, "-n", 5, "--seed", 3, "--out", once).out == f"{once}\n"
+    vaekit("sample", trained, "-n", 5, "--seed", 3, "--out", again)
+    assert once.read_bytes() == again.read_bytes()
+    each = vaekit("sample", trained, "-n", 3, "--no-grid", "--out", tmp_path / "each", "--json").json["files"]
+    assert [shape_of(path) for path in each] == [(16, 16)] * 3
+    fitted = vaekit("sample", trained, "-n", 4, "--prior", "fitted", "--temperature", 0.5, "--json").json
+    assert "fitted" in fitted["how"]
+    assert shape_of(fitted["files"][0])
+
+
+def test_samples_leave_the_figures_of_the_report_alone(vaekit, trained):
+    kept = {path: path.read_bytes() for path in (trained / "figures").glob("samples*.png")}
+    vaekit("sample", trained, "-n", 2)
+    vaekit("sample", trained, "-n", 2, "--prior", "fitted")
+    assert kept == {path: path.read_bytes() for path in kept}
+
+
+def test_a_plain_autoencoder_has_no_prior_to_sample(vaekit, flat):
+    said = vaekit("sample", flat[1])
+    assert said.code == 2
+    assert "--prior fitted" in said.err
+    assert vaekit("sample", flat[1], "--prior", "fitted", "-n", 2).code == 0
+
+
+def test_reconstruct(vaekit, trained, picture, tmp_path):
+    said = vaekit("reconstruct", trained, picture, picture, "--out", tmp_path / "r.png", "--json").json
+    assert shape_of(said["files"][0])
+    assert 0 <= said["rmse"][str(picture)] <= 1
+
+
+MODES = {"mean": ["mu"], "sample": ["z"], "distribution": ["mu", "log_var"]}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_encode_writes_npz_and_csv(vaekit, trained, home, tmp_path, mode):
+    arrays = MODES[mode]
+    for name in ("codes.npz", "deep/codes.csv"):
+        said = vaekit("encode", trained, home / "pictures", "--mode", mode, "--out", tmp_path / name, "--json").json
+        assert said["arrays"] == {array: [120, 4] for array in arrays}
+    with np.load(tmp_path / "codes.npz") as npz:
+        values = np.concatenate([npz[array] for array in arrays], 1)
+        files = list(npz["files"])
+    head, *lines = (tmp_path / "deep" / "codes.csv").read_text().splitlines()
+    assert head.split(",") == ["file", *(f"{array}{i}" for array in arrays for i in range(4))]
+    assert [line.split(",")[0] for line in lines] == files
+    np.testing.assert_array_equal(np.array([line.split(",")[1:] for line in lines], np.float32), values)
+
+
+def test_encode_brings_other_pictures_to_the_shape_of_the_model(vaekit, trained, tmp_path):
+    said = vaekit("encode", trained, "digits", "--out", tmp_path / "digits.npz", "--json").json
+    assert said["arrays"] == {"mu": [1797, 4]}
+
+
+def test_attributes_and_edit(vaekit, trained, picture, tmp_path):
+    about = vaekit("attributes", trained, "--json").json["attributes"]
+    assert about.keys() == {"Dark", "Big", "Shade"}
+    out = tmp_path / "edited.png"
+    said = vaekit("edit", trained, picture, "--add", "Dark=1", "--add", "Big=-0.5", "--out", out, "--json").json
+    assert said["add"] == {"Dark": 1.0, "Big": -0.5}
+    assert said["files"] == [str(out), str(tmp_path / "edited-strip.png")]
+    assert shape_of(out) == (16, 16)
+
+
+def test_an_edit_given_in_parts_adds_up(vaekit, trained, picture, tmp_path):
+    for name, weights in (("one", ["--add", "Dark=2"]), ("two", ["--add", "Dark", "--add", "Dark=1"])):
+        vaekit("edit", trained, picture, *weights, "--no-strip", "--out", tmp_path / f"{name}.png")
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+
+
+@pytest.mark.parametrize(("name", "frames"), [("m.png", 1), ("m.gif", 6), ("m.webp", 6), ("M.GIF", 6)])  # there and back
+def test_morph(vaekit, home, trained, name, frames):
+    ends = [home / "pictures" / shape / "00.png" for shape in SHAPES]
+    for kind in ("lerp", "slerp"):
+        target = home / "morphs" / kind / name
+        said = vaekit("morph", trained, *ends, "--steps", 4, "--kind", kind, "--out", target, "--json").json
+        assert said["files"] == [str(target)]
+        with Image.open(target) as image:
+            assert getattr(image, "n_frames", 1) == frames
+
+
+# Again, and on
+
+
+def test_the_same_command_again_keeps_the_weights(vaekit, home, trained):
+    weights = (trained / "weights.safetensors").read_bytes()
+    options = ["--attributes", home / "table.csv", "--latent", 4, "--no-report"]
+    said = vaekit("train", home / "pictures", "--out", trained, *QUICK, *options)
+    assert said.code == 0
+    assert "trained already" in said.err
+    assert weights == (trained / "weights.safetensors").read_bytes()
+    assert vaekit("resume", trained, "--no-report").out == f"{trained}\n"
+
+
+def test_another_training_may_not_go_into_the_same_folder(vaekit, home, trained):
+    before = (trained / "run.json").read_bytes()
+    said = vaekit("train", home / "pictures", "--out", trained, *QUICK, "--recipe", "autoencoder")
+    assert said.code == 2
+    assert "vaekit resume" in said.err
+    assert before == (trained / "run.json").read_bytes()
+
+
+def test_numbered_runs(vaekit, home, tmp_path):
+    for number in ("0001", "0002"):  # the first is finished, so the same command begins another
+        said = vaekit("train", home / "pictures", "--runs", tmp_path / "runs", *QUICK, "--no-report", "--json").json
+        assert said["run"] == str(tmp_path / "runs" / f"{number}-pictures-vae")

@@ -1,0 +1,158 @@
+"""What can go wrong is told in one message, with the exit code that says so, and nothing is lost."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from commands import QUICK
+from vaekit import cli
+
+USAGE = {
+    "no such command": ("trian", "Did you mean 'train'"),
+    "no data": ("train", "DATA"),
+    "no such option": ("train PICTURES --latnet 3", "--latent"),
+    "no such recipe": ("train NOWHERE --recipe vea", "Did you mean 'vae'"),
+    "no such net": ("train NOWHERE --net mpl", "Did you mean 'mlp'"),
+    "no such likelihood": ("train NOWHERE --likelihood gausian", "Did you mean 'gaussian'"),
+    "no such device": ("train NOWHERE --device gpu", "--device cpu"),
+    "two weights": ("train NOWHERE --beta 2 --r-loss-factor 10", "Give r_loss_factor alone"),
+    "no epochs": ("train NOWHERE --epochs 0", "above 0"),
+    "no latents": ("train NOWHERE --latent 0", "--latent"),
+    "no threads": ("train NOWHERE --threads 0", "--threads"),
+    "negative seed": ("train NOWHERE --seed -1", "--seed"),
+    "minutes cannot be exact": ("train NOWHERE --minutes 1 --deterministic", "Give epochs or images"),
+    "no size": ("train PICTURES --size abc", "48x64"),
+    "empty size": ("train PICTURES --size 0", "size=0"),
+    "data as run folder": ("train PICTURES --out PICTURES", "--out RUN"),
+    "file as run folder": ("train PICTURES --out TABLE", "--out RUN"),
+    "no recipe to show": ("recipes face", "Did you mean 'faces'"),
+    "no image shape": ("recipes faces --image 3x64", "3x64x64"),
+    "no run": ("sample PICTURES", "no run.json"),
+    "no samples": ("sample RUN -n 0", "-n"),
+    "temperature": ("sample RUN --temperature nan", "--temperature"),
+    "jpg for a png": ("sample RUN --out x.jpg", ".png"),
+    "no split": ("evaluate RUN --split nope", '"test"'),
+    "no attribute": ("edit RUN PICTURE --add Drk=1", "Did you mean 'Dark'"),
+    "no number": ("edit RUN PICTURE --add Dark=much", "Smiling=2"),
+    "not a number": ("edit RUN PICTURE --add Dark=nan", "Smiling=2"),
+    "nothing to add": ("edit RUN PICTURE", "--add"),
+    "edited jpg": ("edit RUN PICTURE --add Dark=1 --out x.jpg", ".png"),
+    "one end": ("morph RUN PICTURE", "B"),
+    "one step": ("morph RUN PICTURE PICTURE --steps 1", "2 or more"),
+    "no such path": ("morph RUN PICTURE PICTURE --kind slrp", "slerp"),
+    "morph to a film": ("morph RUN PICTURE PICTURE --out m.mp4", ".gif"),
+    "codes to a text": ("encode RUN PICTURES --out z.txt", ".npz"),
+    "vectors without attributes": ("attributes FLAT", "--attributes FILE"),
+    "edit without vectors": ("edit FLAT PICTURE --add Dark=1", "vaekit attributes"),
+    "demo among other things": ("demo --out PICTURES", "vaekit demo --out DIR"),
+}
+DATA = {
+    "no such folder": ("train NOWHERE", "Check the path"),
+    "empty folder": ("train EMPTY", "no picture"),
+    "folder of texts": ("train TEXTS", "can be decoded"),
+    "no such table": ("train PICTURES --attributes NOWHERE", "Check the path"),
+    "table of others": ("train PICTURES --attributes OTHERS", "Mend that column"),
+    "two pictures": ("train PAIR --size 16", "Add pictures"),
+    "broken picture": ("reconstruct RUN BROKEN", "no good picture"),
+    "missing picture": ("edit RUN NOWHERE --add Dark=1", "Check the path"),
+    "folder for a picture": ("morph RUN PICTURES PICTURE", "Is a directory"),
+    "codes of nothing": ("encode RUN EMPTY --out z.csv", "no picture"),
+}
+MISTAKES = [pytest.param(2, *case, id=name) for name, case in USAGE.items()] + [
+    pytest.param(3, *case, id=name) for name, case in DATA.items()
+]
+
+
+@pytest.fixture
+def words(home, trained, flat, tmp_path, monkeypatch) -> dict[str, Path]:
+    """What the words in capitals stand for."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.jpg").write_text("hello")
+    (tmp_path / "others.csv").write_text("file,A\nnobody.png,1\n")
+    (tmp_path / "pair").mkdir()
+    for name in ("a", "b"):
+        Image.new("L", (16, 16), ord(name)).save(tmp_path / "pair" / f"{name}.png")
+    return {
+        "PICTURES": home / "pictures",
+        "PICTURE": home / "pictures" / "circles" / "00.png",
+        "BROKEN": home / "pictures" / "circles" / "broken.png",
+        "TABLE": home / "table.csv",
+        "RUN": trained,
+        "FLAT": flat[0],
+        "EMPTY": tmp_path / "empty",
+        "TEXTS": tmp_path / "texts",
+        "OTHERS": tmp_path / "others.csv",
+        "PAIR": tmp_path / "pair",
+        "NOWHERE": tmp_path / "nowhere",
+    }
+
+
+@pytest.mark.parametrize(("code", "command", "told"), MISTAKES)
+def test_a_mistake_is_told_in_one_message(vaekit, words, code, command, told):
+    before = {path: path.stat().st_mtime_ns for path in words["PICTURES"].rglob("*")}
+    said = vaekit(*(words.get(word, word) for word in command.split()))
+    assert said.code == code
+    assert said.out == ""
+    assert "error: " in said.err
+    assert told in said.err.split("error: ", 1)[1]
+    assert not Path("runs").exists()
+    assert before == {path: path.stat().st_mtime_ns for path in words["PICTURES"].rglob("*")}
+
+
+def test_damaged_weights_and_run_files(vaekit, flat, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("run.json", "weights.safetensors"):
+        (run / name).write_bytes((flat[0] / name).read_bytes())
+    whole = (run / "weights.safetensors").read_bytes()
+    (run / "weights.safetensors").write_bytes(whole[: len(whole) // 2])
+    assert "damaged" in (said := vaekit("sample", run)).err
+    assert said.code == 3
+    (run / "run.json").write_text('{"format": 1')
+    assert "run.json cannot be read" in (said := vaekit("sample", run)).err
+    assert said.code == 3
+
+
+def test_pictures_that_changed_after_the_training_are_noticed(vaekit, tmp_path):
+    folder, run = tmp_path / "changing", tmp_path / "run"
+    folder.mkdir()
+    for i in range(20):
+        Image.new("L", (8, 8), 10 * i + 5).save(folder / f"{i:02d}.png")
+    assert vaekit("train", folder, "--out", run, *QUICK, "--no-report").code == 0
+    Image.new("L", (8, 8), 255).save(folder / "03.png")
+    for command in (("evaluate", run), ("plot", run), ("resume", run)):
+        said = vaekit(*command)
+        assert said.code == 3
+        assert "Restore the pictures" in said.err
+    assert vaekit("sample", run, "-n", 2).code == 0  # needs no pictures
+
+
+def test_what_the_system_refuses_is_told_with_its_place(vaekit, trained, tmp_path):
+    (tmp_path / "file").write_text("")
+    said = vaekit("sample", trained, "--out", tmp_path / "file" / "x.png")
+    assert said.code == 1
+    assert str(tmp_path / "file") in said.err
+
+
+def test_a_full_disk_is_told_and_leaves_no_half_file(vaekit, trained, tmp_path, monkeypatch):
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("vaekit.files.os.fsync", full)
+    said = vaekit("sample", trained, "--out", tmp_path / "x.png")
+    assert said.code == 1
+    assert "No space left" in said.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_defect_is_told_as_one(capsys, monkeypatch):
+    monkeypatch.setattr("vaekit.cli.training.describe", lambda _: 1 // 0)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["recipes", "vae"])
+    assert stop.value.code == 1
+    assert "--debug" in capsys.readouterr().err
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["recipes", "vae", "--debug"])
