@@ -37,9 +37,9 @@ COMMANDS = (
 for place, (name, target, about) in enumerate(COMMANDS):
     app.command(f"vaekit.cli.{target}", name=name, help=about, sort_key=place)
 
-data = App(name="data", help="Look at data before training on them.", sort_key=len(COMMANDS))
-data.command("vaekit.cli.data:check", name="check", help="Open data as training would, and report what was left out and why.")
-app.command(data)
+on_data = App(name="data", help="Look at data before training on them.", sort_key=len(COMMANDS))
+on_data.command("vaekit.cli.data:check", name="check", help="Open data as training would, and report what was left out and why.")
+app.command(on_data)
 
 
 def main(arguments: list[str] | None = None) -> None:
