@@ -26,7 +26,6 @@ from vaekit.latent import (
     plane,
     project,
     reconstruct,
-    sample,
     traverse,
 )
 from vaekit.latent.encode import BATCH, as_pictures
@@ -382,28 +381,3 @@ def test_the_plane_has_equal_shares_of_the_prior(model):
 def test_a_plane_needs_two_latents(model, axes):
     with pytest.raises(UsageError, match="two different latents"):
         plane(model, 3, np.zeros(3), axes=axes)
-
-
-def test_codes_of_rows_are_those_of_the_images_picked():
-    model, images = tiny.model(), tiny.pictures(12)
-    rows = np.array([7, 0, 3])
-    assert np.array_equal(codes(model, images, rows).mu, codes(model, images[rows]).mu)
-
-
-def test_the_interval_of_a_random_attribute_holds_zero():
-    """The norm of noise is never 0; the distance along a direction that other images gave is."""
-    rng = np.random.default_rng(3)
-    mu, columns = rng.standard_normal((2000, 64)), rng.integers(0, 2, (2000, 20)).astype(np.float32)
-    found = attribute_vectors(mu, columns, tuple(f"noise{i}" for i in range(20)))
-    missed = [vector.name for vector in found if not vector.interval[0] <= 0 <= vector.interval[1]]
-    assert len(missed) <= 3
-    assert min(vector.norm for vector in found) > 0.2
-
-
-def test_samples_depend_on_the_seed_alone():
-    model = tiny.model()
-    torch.manual_seed(1)
-    first = sample(model, 5, seed=7)
-    torch.manual_seed(2)
-    assert np.array_equal(first, sample(model, 5, seed=7))
-    assert not np.array_equal(first, sample(model, 5, seed=8))

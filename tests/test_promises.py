@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 import tiny
 from vaekit.batches import Batches
@@ -16,6 +17,7 @@ from vaekit.errors import DataError, UsageError
 from vaekit.execution import Execution, choose, halves
 from vaekit.files import sweep
 from vaekit.fitting import find_unfinished, fit, plan, start
+from vaekit.latent import attribute_vectors, codes, sample
 from vaekit.likelihoods import FixedGaussian, OptimalGaussian
 from vaekit.metrics import evaluate, weights_of
 from vaekit.objectives import ELBO, Classic
@@ -183,3 +185,35 @@ def test_some_rows_of_a_split_are_spread_over_all_of_it():
     assert np.array_equal(rows, data.some("train", 50, seed=1))
     assert rows[-1] > len(data.splits["train"]) * 0.8
     assert np.array_equal(data.some("test", 10**6), data.splits["test"])
+
+
+def test_codes_of_rows_are_those_of_the_images_picked():
+    model, images = tiny.model(), tiny.pictures(12)
+    rows = np.array([7, 0, 3])
+    assert np.array_equal(codes(model, images, rows).mu, codes(model, images[rows]).mu)
+
+
+def test_the_interval_of_a_random_attribute_holds_zero():
+    """The norm of noise is never 0; the distance along a direction that other images gave is."""
+    rng = np.random.default_rng(3)
+    mu, columns = rng.standard_normal((2000, 64)), rng.integers(0, 2, (2000, 20)).astype(np.float32)
+    found = attribute_vectors(mu, columns, tuple(f"noise{i}" for i in range(20)))
+    missed = [vector.name for vector in found if not vector.interval[0] <= 0 <= vector.interval[1]]
+    assert len(missed) <= 3
+    assert min(vector.norm for vector in found) > 0.2
+
+
+def test_samples_depend_on_the_seed_alone():
+    model = tiny.model()
+    torch.manual_seed(1)
+    first = sample(model, 5, seed=7)
+    torch.manual_seed(2)
+    assert np.array_equal(first, sample(model, 5, seed=7))
+    assert not np.array_equal(first, sample(model, 5, seed=8))
+
+
+@pytest.mark.parametrize("damage", ["[]", '{"format": 1}', "{", "\x00\x00"])
+def test_a_damaged_description_is_named(damage, tmp_path):
+    (tmp_path / "run.json").write_text(damage)
+    with pytest.raises(DataError, match=r"run\.json"):
+        _ = Run.open(tmp_path).description

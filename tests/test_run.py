@@ -36,10 +36,10 @@ def test_damaged_files_are_named(trained):
     with pytest.raises(DataError, match=r"weights\.safetensors is damaged"):
         trained.load_model()
     trained.save_weights(tiny.model(latent=2))
-    with pytest.raises(DataError, match="does not belong to"):
+    with pytest.raises(DataError, match="does not fit the model"):
         trained.load_model()
     (trained.path / "run.json").write_text("{")
-    with pytest.raises(DataError, match=r"run\.json cannot be read"):
+    with pytest.raises(DataError, match=r"run\.json is damaged"):
         trained.load_model()
     (trained.path / "run.json").write_text('{"format": 99}')
     with pytest.raises(DataError, match="run format 99"):

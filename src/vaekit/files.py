@@ -9,6 +9,8 @@ from typing import Any, BinaryIO
 
 import psutil
 
+from .errors import DataError
+
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file to a temporary name, fsync it and rename it into place.
@@ -54,4 +56,11 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text())
+    """The object in a file. Raises DataError on a file that holds none, OSError on one that cannot be read."""
+    try:
+        value = json.loads(path.read_text())
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: {error}. Restore it from a copy, or make it again.") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path} holds no JSON object. Restore it from a copy, or make it again.")
+    return value

@@ -33,6 +33,7 @@ from .library import build
 from .model import VAE
 
 FORMAT = 1
+PLANNED = ("data", "model", "objective", "training")  # what a description cannot do without
 # What run.json may ask of open_data: it may be a stranger's.
 OPENING = frozenset(("source", "size", "crop", "channels", "attributes", "group", "seed", "splits"))
 
@@ -71,17 +72,15 @@ class Run:
 
     @property
     def description(self) -> dict[str, Any]:
-        try:
-            description = read_json(self.path / "run.json")
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"{self.path / 'run.json'} cannot be read: {error}. Restore it from a copy, or train again."
-            ) from error
+        description = read_json(self.path / "run.json")
         if description.get("format") != FORMAT:
             given = description.get("format")
             raise DataError(
                 f"{self.path} has run format {given}; this vaekit reads format {FORMAT}. Install the version that wrote it."
             )
+        missing = [name for name in PLANNED if name not in description]
+        if missing:
+            raise DataError(f"{self.path / 'run.json'} has no {', '.join(missing)}. Restore it from a copy, or train again.")
         return description
 
     @contextlib.contextmanager
@@ -146,10 +145,13 @@ class Run:
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """The log, oldest first; a last line cut off by a crash is left out."""
+        """The log, oldest first; a last line cut off by a crash is left out. Raises DataError on any other damage."""
         path = self.path / "log.jsonl"
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        try:
+            return [json.loads(line) for line in lines if line.endswith("\n")]
+        except ValueError as error:
+            raise DataError(f"{path} is damaged: {error}. Take out the line that is no JSON.") from error
 
     # The training state
 
@@ -188,7 +190,9 @@ class Run:
         try:
             model.load_state_dict(tensors)
         except RuntimeError as error:
-            raise DataError(f"{path} does not belong to {self.path / 'run.json'}: {error}") from error
+            raise DataError(
+                f"{path} does not fit the model in {self.path / 'run.json'}. Restore the weights that were trained with it."
+            ) from error
         return model.to(find_device(device)).eval().requires_grad_(False)
 
     # What was measured, and the vectors

@@ -112,7 +112,7 @@ def test_damaged_weights_and_run_files(vaekit, flat, tmp_path):
     assert "damaged" in (said := vaekit("sample", run)).err
     assert said.code == 3
     (run / "run.json").write_text('{"format": 1')
-    assert "run.json cannot be read" in (said := vaekit("sample", run)).err
+    assert "run.json is damaged" in (said := vaekit("sample", run)).err
     assert said.code == 3
 
 
