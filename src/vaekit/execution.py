@@ -100,11 +100,11 @@ def choose(
         if other > gain * speed:
             execution, speed = candidate, other
 
-    if training.precision == "auto" and execution.device.type != "mps":
-        consider(replace(execution, precision="bf16"))
     if training.threads is None and execution.device.type == "cpu":
         for threads in halves(execution.threads):  # beside a busy neighbour, two threads can be 50 times slower than one
             consider(replace(execution, threads=threads))
+    if training.precision == "auto" and execution.device.type != "mps":
+        consider(replace(execution, precision="bf16"))
     if training.compile == "auto" and worth_compiling(training, speed):
         consider(replace(execution, compile=True), gain=1.1)
     return execution, speed
