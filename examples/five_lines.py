@@ -6,4 +6,5 @@ data = open_data("digits")  # or a folder of pictures
 run = start("runs/digits", data, recipes.vae(data.image, latent=8, epochs=20))
 fit(run, data)  # stopped or killed, the same script goes on
 model = run.load_model()
-mu = encode(model, data.pixels)  # (1797, 8): the same pictures give the same codes
+mu = encode(model, data.pixels)
+print(mu.shape)  # (1797, 8): the same pictures give the same codes

@@ -167,7 +167,7 @@ def test_a_saved_model_is_the_same_model(make, tmp_path):
     take(state, batches, settings, 2)
     model = state.average
     run = Run(tmp_path / "run")
-    run.describe({"model": describe(model)})
+    run.describe({"data": {}, "model": describe(model), "objective": {}, "training": {}})
     run.save_weights(model)
     loaded = run.load_model()
     assert not loaded.training

@@ -25,7 +25,7 @@ def test_a_run_that_has_nothing_yet_says_what_to_do(tmp_path):
         Run.open(tmp_path / "0002-tiny")
     with pytest.raises(UsageError, match=r"no weights\.safetensors yet"):
         run.load_model()
-    with pytest.raises(UsageError, match="no attribute vectors yet"):
+    with pytest.raises(UsageError, match="no attribute vectors"):
         run.load_attributes()
     assert next_path(tmp_path, "my pictures!").name == "0002-my-pictures"
 

@@ -36,6 +36,7 @@ from .training import Training
 
 LOG_EVERY = 50  # steps
 SNAPSHOT_SECONDS = 60.0
+VALIDATIONS = 10  # at least, spread over the budget, where no interval is given
 CALIBRATION = 1024  # training images that the averaged weights' own statistics are taken from
 DISTRIBUTIONS = ("vaekit", "torch", "numpy", "pillow", "safetensors", "scikit-learn")
 
@@ -107,10 +108,10 @@ def check_same(run: Run, planned: dict[str, Any]) -> None:
         if old[key] != value:
             parts = (old[key], value)
             changed = sorted({name for part in parts for name in part if parts[0].get(name) != parts[1].get(name)})
-            raise UsageError(
-                f"{run.path} already holds another training: its {key} differs in {', '.join(changed)}. "
-                f"Give another --out, or go on with it as it was: vaekit resume {run.path}"
-            )
+            told = f"{run.path} already holds another training: its {key} differs in {', '.join(changed)}."
+            if old["status"] == "finished":
+                raise UsageError(f"{told} It is finished. Train into another folder.")
+            raise UsageError(f"{told} Train into another folder, or go on with it as it was: vaekit resume {run.path}")
 
 
 def provenance(command: str) -> dict[str, Any]:
@@ -210,12 +211,16 @@ class Fitting:
     def go_on(self) -> None:
         state, run = self.state, self.run
         saved = time.monotonic()
-        interval = self.training.validation_interval
+        interval, passed = self.training.validation_interval, self.training.fraction(state.images, state.seconds)
         for step in train(state, self.batches, self.training, self.execution):
             self.tally.add(step)
             if step.number % LOG_EVERY == 0 or step.number == 1:
                 self.log("train", self.tally.flush(), step.fraction, learning_rate=step.learning_rate)
-            if state.images // interval > (state.images - self.batches.size) // interval:
+            due = state.images // interval > (state.images - self.batches.size) // interval
+            if self.training.validate_every is None:
+                due = due or int(VALIDATIONS * step.fraction) > int(VALIDATIONS * passed)
+            passed = step.fraction
+            if due:
                 self.validate(step.fraction)
                 saved = -math.inf
                 if self.training.patience is not None and state.notes["stale"] >= self.training.patience:
@@ -223,7 +228,7 @@ class Fitting:
                     break
             if self.caught:
                 self.save()
-                self.stop()
+                self.stop()  # after the snapshot: what it does leaves no trace in the training
             if time.monotonic() - saved >= self.snapshot_seconds:
                 self.save()
                 saved = time.monotonic()
@@ -278,6 +283,10 @@ class Fitting:
     def stop(self) -> None:
         number = self.caught[0]
         self.mark("stopped")
+        if self.state.notes["best"] is None:  # something to look at; the first validation will replace it
+            own = self.data.some("train", CALIBRATION, self.training.seed)
+            calibrate(self.state.average, self.pixels_of(own), len(own), self.training.seed)
+            self.run.save_weights(self.state.average, images=self.state.images)
         code = 130 if number == signal.SIGINT else 75
         raise Stopped(f"Stopped after {self.state.images:,} images, all saved. Go on: vaekit resume {self.run.path}", code)
 

@@ -154,6 +154,9 @@ RECIPES: dict[str, Callable[..., Recipe]] = {
 WEIGHTS = tuple(name for name in inspect.signature(weigh).parameters if name not in ("image", "error"))
 SETTINGS = tuple(field.name for field in fields_of(Training) if field.name != "epoch")  # that one is set from the data
 BUDGETS = ("epochs", "images", "minutes")
+DEFAULT_IMAGES = (
+    200_000  # seen: some minutes at 64 x 64 on a laptop; in epochs a small folder would end before it learned a thing
+)
 
 
 def parted(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -163,11 +166,11 @@ def parted(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def settings(given: dict[str, Any], budget: dict[str, float] | None = None) -> Training:
-    """Training from the options that a recipe passes on; the recipe's budget, or ten epochs, where none is given."""
+    """Training from the options that a recipe passes on; the recipe's budget, or DEFAULT_IMAGES, where none is given."""
     for name in given.keys() - set(SETTINGS):
         raise UsageError(f"Training has no option {name!r}. {known(name, SETTINGS)}")
     if all(given.get(name) is None for name in BUDGETS):
-        given = given | (budget or {"epochs": 10.0})
+        given = given | (budget or {"images": DEFAULT_IMAGES})
     return Training(**given)
 
 

@@ -219,7 +219,8 @@ class Run:
         """Raises UsageError before `save_attributes`."""
         path = self.path / "attributes.safetensors"
         if not self.has_attributes:
-            raise UsageError(f"{self.path} has no attribute vectors yet. Compute them: vaekit attributes {self.path}")
+            told = f"{self.path} has no attribute vectors"
+            raise UsageError(f"{told}. A run that was trained with --attributes gets them: vaekit attributes {self.path}")
         return load_tensors(path)[0], read_json(self.path / "attributes.json")
 
     def save_diverged(self, arrays: dict[str, Tensor], about: dict[str, Any]) -> Path:

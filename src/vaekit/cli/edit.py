@@ -74,10 +74,13 @@ def edit(
     edited = decode(model, mu + direction)
     files = [write_one(edited[0], target)]
     if strip:
-        alphas = np.linspace(-1, 1, 9, dtype=np.float32)
-        pictures = decode(model, mu + alphas[:, None] * direction)[None]
-        told = " ".join(f"{weight:+g} {name}" for name, weight in weights.items()).removeprefix("+")
-        figure = draw.edit_strip(pictures, alphas, [image.name], original, title=f"z + alpha ({told})")
+        if len(weights) == 1:  # alpha is the strength of the attribute itself
+            ((told, most),) = weights.items()
+        else:
+            told, most = " ".join(f"{weight:+g} {name}" for name, weight in weights.items()).removeprefix("+"), 1.0
+        shares = np.linspace(-1, 1, 9, dtype=np.float32) * np.sign(most or 1)  # so that alpha rises
+        pictures = decode(model, mu + shares[:, None] * direction)[None]
+        figure = draw.edit_strip(pictures, shares * most, [image.name], original, title=f"z + alpha ({told})")
         files += write_sheet(found, figure, "edited-strip", target.with_name(f"{target.stem}-strip.png"))
     return Answer({"files": files, "add": weights}, "\n".join(files))
 

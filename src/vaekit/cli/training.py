@@ -16,6 +16,7 @@ from ..finish import finish
 from ..fitting import SNAPSHOT_SECONDS, find_unfinished, fit, plan, start
 from ..part import describe
 from ..recipes import RECIPES, cook
+from ..report.story import notes
 from ..run import Run, next_path
 from .answer import Answer, metric_rows, table
 from .progress import Bar, console, decoding, doing, residual_line
@@ -216,7 +217,7 @@ def carry_out(run: Run, dataset: Dataset, snapshot_seconds: float, report: bool)
     with doing("measuring and drawing the report"):
         page = finished(run, dataset)
     metrics = run.metrics
-    told = f"{table(metric_rows(metrics))}\n{residual_line(metrics)}"
+    told = "\n".join([table(metric_rows(metrics)), residual_line(metrics), *notes(run)])
     return Answer({"run": str(run.path), "report": str(page), "metrics": metrics}, f"{told}\nrun     {run.path}\nreport  {page}")
 
 

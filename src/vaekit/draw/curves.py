@@ -16,6 +16,7 @@ PANELS = (
     ("rate", "Rate", "KL(q(z|x) ‖ p(z))"),
     ("elbo", "ELBO", "−(distortion + rate), higher is better"),
 )
+FEW = 16  # points; with more, the first ones lie so far off that they would flatten the rest
 SPLITS = {"train": CONTRAST, "validation": ACCENT}
 
 
@@ -35,7 +36,7 @@ def training_curves(
             "Train for at least one logged step."
         )
     path = path and {"distortion", "rate"} <= {key for key, *_ in panels}
-    n, gap, left, high = len(panels) + path, 62.0, 50.0, 236.0
+    n, gap, left, high = len(panels) + path, 66.0, 66.0, 236.0
     wide = min(400.0, (WIDE - left - (n - 1) * gap) / n)
     there = [split for split in SPLITS if any(len(_series(records, split, key)[0]) for key, *_ in panels)]
     sheet = Sheet(max(left + n * (wide + gap) - gap, 440), high + 96, title, subtitle)
@@ -93,9 +94,9 @@ def _panel(axes: Axes, series: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> N
             solid_capstyle="round",
         )
     xs, ys = np.concatenate([x for x, _ in series.values()]), np.concatenate([y for _, y in series.values()])
-    settled = ys[xs >= 0.04 * xs.max()]
+    settled = ys[xs >= 0.04 * xs.max()] if len(ys) > FEW else ys
     low, high = (float(settled.min()), float(settled.max()))
-    pad = 0.14 * (high - low) or max(abs(high), 1.0) * 0.05
+    pad = 0.18 * (high - low) or max(abs(high), 1.0) * 0.05
     axes.set(xlim=(0, max(float(xs.max()) * 1.02, 1.0)), ylim=(low - pad, high + pad))
     end = series.get("validation", (np.empty(0),) * 2)
     end = end if len(end[0]) else series["train"]
@@ -111,7 +112,7 @@ def _panel(axes: Axes, series: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> N
 def _path(axes: Axes, records: Sequence[Mapping[str, Any]], split: str) -> None:
     table = {key: dict(zip(*_series(records, split, key), strict=True)) for key in ("rate", "distortion")}
     seen = sorted(table["rate"].keys() & table["distortion"].keys())
-    settled = [at for at in seen if at >= 0.04 * seen[-1]]
+    settled = [at for at in seen if at >= 0.04 * seen[-1] or len(seen) <= FEW]
     if settled:
         rate, distortion = (np.array([table[key][at] for at in settled]) for key in ("rate", "distortion"))
         half = len(rate) // 40

@@ -59,10 +59,14 @@ def write_report(run: Run, data: Dataset, beside: Run | None = None, seed: int =
 def check_pair(run: Run, other: Run) -> None:
     """Raises UsageError unless the two are a VAE and a plain autoencoder on the same data."""
     one, two = run.description, other.description
-    if one["data"]["digest"] != two["data"]["digest"]:
+    if (one["data"]["open"]["source"], one["data"]["image"]) != (two["data"]["open"]["source"], two["data"]["image"]):
         raise UsageError(
             f"{other.path} was trained on other pictures, or another size of them, than {run.path}. Train it on the same."
         )
+    latents = one["model"]["posterior"]["latent"], two["model"]["posterior"]["latent"]
+    if latents != (2, 2):
+        told = f"{run.path} and {other.path} have {latents[0]} and {latents[1]} latents"
+        raise UsageError(f"{told}; gaps between codes can be seen in two. Train both with --latent 2.")
     if (one["model"]["prior"] is None) == (two["model"]["prior"] is None):
         kind = "plain autoencoders" if one["model"]["prior"] is None else "VAEs"
         raise UsageError(
@@ -91,7 +95,8 @@ def subtitle(run: Run, data: Dataset) -> str:
     images = max((record["images"] for record in run.records), default=0)
     return (
         f"{len(data):,} pictures of {height} x {width} pixels and {channels} channel{'s' if channels > 1 else ''}; "
-        f"trained for {images:,} images seen. {run.path.name}, {run.description['created'][:10]}."
+        f"trained on {len(data.splits['train']):,} of them, {images / len(data.splits['train']):,.0f} times each. "
+        f"{run.path.name}, {run.description['created'][:10]}."
     )
 
 
@@ -108,12 +113,19 @@ def facts(metrics: dict[str, Any]) -> list[Fact]:
 
 
 def notes(run: Run) -> list[str]:
+    """What a reader must know before believing the pictures."""
     status = run.description["status"]
-    return (
-        []
-        if status == "finished"
-        else [f"This training is not finished (status: {status}). The pictures show its best weights so far."]
-    )
+    if status != "finished":
+        return [f"This training is not finished (status: {status}). The pictures show its best weights so far."]
+    if still_improving(run.records):
+        return ["The validation loss was still falling when the budget ended: a longer training will give a better model."]
+    return []
+
+
+def still_improving(records: list[dict[str, Any]]) -> bool:
+    """Whether the last validation gained a fiftieth or more of what all of them gained together."""
+    losses = [record["loss"] for record in records if record["split"] == "validation"]
+    return len(losses) < 3 or losses[-2] - losses[-1] > 0.02 * (losses[0] - losses[-1])
 
 
 def attribute_section(run: Run, sight: Sight) -> Section:
