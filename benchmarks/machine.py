@@ -8,9 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import joblib
 import psutil
-
-from vaekit.execution import available_threads
 
 PACKAGES = ("vaekit", "torch", "pillow", "numpy")
 
@@ -21,7 +20,7 @@ def hardware() -> str:
     names = [line.split(":")[1] for line in lines if line.startswith("model name")]
     name = (names or [platform.processor() or platform.machine()])[0]
     name = re.sub(r"\(r\)|\(tm\)|cpu|processor|@.*", " ", name.lower())
-    return re.sub(r"[^a-z0-9]+", "-", f"{available_threads()}x {name}").strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", f"{joblib.cpu_count()}x {name}").strip("-")
 
 
 def load() -> float:

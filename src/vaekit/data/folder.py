@@ -1,7 +1,9 @@
 """Open a folder of pictures: scan, survey, ingest, index. All but the scan come from the cache the next time."""
 
+import gc
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,20 @@ DEFAULT_SIZE = 64
 SURVEY_CHUNK = 512
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Let the cycle collector rest: names and findings are many and none is garbage, and a pass over all that torch holds in the
+    midst of them takes longer than opening a folder again."""
+    resting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if resting:
+            gc.enable()
+
+
+@uncollected()
 def open_folder(
     root: Path, wish: Wish, cache: Path, *, name: str, source: str, progress: Progress | None, workers: int | None
 ) -> Dataset:
