@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--name", required=True)
-    parser.add_argument("--load", type=float, default=0.0, help="processes that wanted a core before the run began")
+    parser.add_argument("--load", default="not measured", help="processes that wanted a core before the run began")
     parser.add_argument("--figures", nargs="*", default=[])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     given = parser.parse_args()

@@ -28,7 +28,9 @@ def load() -> float:
     return round(psutil.getloadavg()[0], 2)
 
 
-def write_results(out: Path, what: str, command: str, figures: dict[str, Any], *, load_before: float, text: str = "") -> Path:
+def write_results(
+    out: Path, what: str, command: str, figures: dict[str, Any], *, load_before: float | str, text: str = ""
+) -> Path:
     """Write the two files; returns the .md."""
     report = {
         "command": command,
