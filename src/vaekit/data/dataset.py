@@ -51,10 +51,6 @@ class Dataset:
         """The labels (n,) of one split, None where there are none."""
         return None if self.labels is None else self.labels[self.splits[split]]
 
-    def attributes_of(self, split: str) -> np.ndarray | None:
-        """The attributes (n, A) of one split, None where there are none."""
-        return None if self.attributes is None else self.attributes[self.splits[split]]
-
     def summary(self) -> str:
         """One screen: counts, shape, splits, labels, attributes, what was left out."""
         channels, height, width = self.image
