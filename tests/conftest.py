@@ -12,6 +12,14 @@ settings.register_profile("vaekit", deadline=None, derandomize=True)  # no timed
 settings.load_profile("vaekit")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory):
+    """What tests decode and time stays out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VAEKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data: $VAEKIT_DATA, or ../shared/data beside the checkout; skips where neither is."""
@@ -27,7 +35,7 @@ def quick(monkeypatch):
     import torch
 
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    monkeypatch.setattr("vaekit.execution.SECONDS_EACH", 1e-9)
+    monkeypatch.setattr("vaekit.tuner.SECONDS_EACH", 1e-9)
     monkeypatch.setattr("vaekit.fitting.LOG_EVERY", 1)
     yield
     torch.set_num_threads(threads)

@@ -253,7 +253,7 @@ def test_in_eval_mode_the_optimal_gaussian_uses_what_it_has_seen():
     errors = []
     for _ in range(5):
         out, x = torch.randn(1, 4, 1, 2, 2), torch.rand(4, 1, 2, 2)
-        likelihood.observe(Trace(x, (), likelihood(out)))
+        likelihood.absorb(likelihood.observe(Trace(x, (), likelihood(out))), len(x))
         errors.append((x - out.sigmoid()).square().mean().item())
     assert min(errors) <= likelihood.variance.item() <= max(errors)  # nothing of the initial value
     likelihood.calibrate(Trace(x, (), likelihood(out)) for _ in range(3))
@@ -261,7 +261,7 @@ def test_in_eval_mode_the_optimal_gaussian_uses_what_it_has_seen():
     likelihood.eval()
     torch.testing.assert_close(likelihood(out).log_prob(x), FixedGaussian(scale=likelihood.sigma)(out).log_prob(x))
     for _ in range(500):
-        likelihood.observe(Trace(x, (), likelihood(out)))
+        likelihood.absorb(likelihood.observe(Trace(x, (), likelihood(out))), len(x))
     assert likelihood.variance.item() == pytest.approx(errors[-1], rel=1e-4)
 
 

@@ -1,11 +1,6 @@
 """Defects that were found once, each kept away by a test: what a run promises at its edges."""
 
-import dataclasses
-import json
 import math
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,9 +9,8 @@ import torch
 import tiny
 from vaekit.batches import Batches
 from vaekit.errors import DataError, UsageError
-from vaekit.execution import Execution, choose, halves
-from vaekit.files import sweep
-from vaekit.fitting import find_unfinished, fit, plan, start
+from vaekit.execution import Execution
+from vaekit.fitting import fit, start
 from vaekit.latent import attribute_vectors, codes, sample
 from vaekit.likelihoods import FixedGaussian, OptimalGaussian
 from vaekit.metrics import evaluate, weights_of
@@ -85,81 +79,6 @@ def test_no_weight_is_told_where_the_loss_has_none():
 def test_settings_below_their_bounds_are_refused(name):
     with pytest.raises(UsageError, match=name):
         Training(epochs=1, **{name: -1})
-
-
-def test_a_candidate_that_fails_is_left_out_and_named():
-    """A compiler that is there but broken must not end a training that can do without it."""
-    heard = []
-
-    def step(execution):
-        def once():
-            if execution.precision == "bf16":
-                raise RuntimeError("no such kernel")
-
-        return once
-
-    execution, _ = choose(Training(epochs=1, threads=1, compile="off", device="cpu"), step, 8, heard.append)
-    assert execution.precision == "fp32"
-    assert any("RuntimeError" in message for message in heard)
-
-
-def test_thread_counts_are_halved_down_to_one():
-    assert halves(8) == [4, 2, 1]
-    assert halves(1) == []
-
-
-def test_an_unfinished_run_is_found_among_strangers(tmp_path):
-    data, made = tiny.dataset(), tiny.recipe(images=100)
-    planned = plan(data, made)
-    (tmp_path / "0009-strange").mkdir()
-    (tmp_path / "0009-strange" / "run.json").write_text('{"format": 2}')
-    (tmp_path / "0008-broken").mkdir()
-    (tmp_path / "0008-broken" / "run.json").write_text("{")
-    assert find_unfinished(tmp_path, planned) is None
-    run = start(tmp_path / "0001-mine", data, made)
-    found = find_unfinished(tmp_path, planned)
-    assert found is not None
-    assert found.path == run.path
-    run.describe({**run.description, "status": "diverged"})
-    assert find_unfinished(tmp_path, planned) is None
-
-
-def test_a_torn_log_is_cut_back_to_its_last_whole_line(tmp_path):
-    run = Run(tmp_path)
-    run.append({"images": 1})
-    (tmp_path / "log.jsonl").write_text('{"images": 1}\n{"ima')
-    run.rewind_log(10**6)
-    run.append({"images": 2})
-    assert [record["images"] for record in run.records] == [1, 2]
-
-
-def test_leftovers_of_killed_writers_are_swept_and_others_stay(tmp_path):
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    for name in (f"a.tmp-{dead.pid}", f"b.tmp-{os.getpid()}", "c.tmp-notes"):
-        (tmp_path / name).touch()
-    sweep(tmp_path)
-    assert sorted(path.name.partition(".")[0] for path in tmp_path.iterdir()) == ["b", "c"]
-
-
-def test_a_strange_run_cannot_say_where_to_read_and_write(tmp_path):
-    run = start(tmp_path / "run", tiny.dataset(), tiny.recipe(images=100))
-    about = json.loads((run.path / "run.json").read_text())
-    about["data"]["open"] = {"source": "digits", "cache": str(tmp_path / "elsewhere")}
-    (run.path / "run.json").write_text(json.dumps(about))
-    with pytest.raises(DataError, match="cache"):
-        run.open_data()
-    assert not (tmp_path / "elsewhere").exists()
-
-
-@pytest.mark.usefixtures("quick")
-def test_labels_that_the_test_split_lacks_leave_out_the_accuracy():
-    data = tiny.dataset(count=80)
-    labels = np.arange(80) % 2
-    labels[data.splits["test"]] = -1
-    metrics = evaluate(tiny.model().eval(), ELBO(), dataclasses.replace(data, labels=labels, label_names=("a", "b")))
-    assert "elbo" in metrics
-    assert "neighbour_accuracy" not in metrics
 
 
 def test_any_attribute_name_is_a_file_name():

@@ -13,6 +13,8 @@ import psutil
 import torch
 from torch import Tensor
 
+from . import world
+
 SHARE_OF_MEMORY = 0.25  # of the device's free memory that the images may take
 COPIED = 4096  # images to the device at once
 AHEAD = 3  # batches gathered before they are needed
@@ -25,7 +27,7 @@ def mix(*numbers: int) -> int:
 
 @dataclass(frozen=True)
 class Batch:
-    """B images of the training split."""
+    """B images of the training split: this process's share of a batch."""
 
     rows: np.ndarray  # (B,) int64, rows of Dataset.pixels
     pixels: Tensor  # (B, C, H, W) uint8, on the device
@@ -39,7 +41,8 @@ class Batches:
 
     def __init__(self, pixels: np.ndarray, rows: np.ndarray, size: int, seed: int, device: torch.device):
         self.rows, self.seed, self.device = rows, seed, device
-        self.size = min(size, len(rows))
+        self.size = min(size, len(rows))  # of the whole batch
+        self.share = world.share(self.size)
         self.per_epoch = len(rows) // self.size
         self.source = pixels
         self.resident = resident(pixels, rows, device)
@@ -50,7 +53,7 @@ class Batches:
         epoch, position = divmod(step, self.per_epoch)
         if epoch != self.epoch:
             self.epoch, self.order = epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self.rows))
-        chosen = self.order[position * self.size : (position + 1) * self.size]
+        chosen = self.order[position * self.size : (position + 1) * self.size][self.share]
         if self.resident is not None:
             return Batch(self.rows[chosen], self.resident[torch.from_numpy(chosen).to(self.device)])
         rows = self.rows[chosen]

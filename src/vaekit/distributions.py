@@ -11,6 +11,8 @@ from torch.distributions import Distribution
 from torch.distributions.kl import register_kl
 from torch.nn import functional as F
 
+from . import world
+
 LOG_2PI = math.log(2 * math.pi)
 
 
@@ -57,7 +59,7 @@ class Gaussian(Density):
 
     def rsample(self, sample_shape=()) -> Tensor:
         """z = mu + exp(log_var / 2) * eps (Kingma & Welling, 2014, section 2.4)."""
-        eps = torch.randn(*sample_shape, *self.loc.shape, dtype=self.loc.dtype, device=self.loc.device)
+        eps = world.normal((*sample_shape, *self.loc.shape), len(sample_shape) + len(self.batch_shape) - 1, self.loc)
         return self.loc + (self.log_var / 2).exp() * eps
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -30,9 +30,7 @@ def estimate(model: VAE, objective: Objective, training: Training, batches: Batc
     held = sum(t.numel() * t.element_size() for t in model.state_dict().values())
     images = batches.resident.numel() if batches.resident is not None else 0
     kept = 2 * kept_for_backward(model, objective) * batches.size  # and as much again for the gradients that flow back
-    budgets = [n for n in (training.images, training.epochs and training.epochs * training.epoch) if n]
-    seconds = min([n / speed for n in budgets] + ([60 * training.minutes] if training.minutes else []))
-    return Estimate(parameters, COPIES * held + kept + images, seconds, speed)
+    return Estimate(parameters, COPIES * held + kept + images, training.seconds_at(speed), speed)
 
 
 def kept_for_backward(model: VAE, objective: Objective) -> int:

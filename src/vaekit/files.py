@@ -1,4 +1,4 @@
-"""Writing files so that a reader, or a machine that loses power, only ever sees the old one or the new one."""
+"""Writing files so that a reader, or a machine that loses power, only ever sees the old one or the new one; and where to."""
 
 import json
 import os
@@ -10,6 +10,13 @@ from typing import Any, BinaryIO
 import psutil
 
 from .errors import DataError
+
+
+def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
+    """`given`, else $VAEKIT_CACHE, else $XDG_CACHE_HOME/vaekit, else ~/.cache/vaekit; not created."""
+    if given or (given := os.environ.get("VAEKIT_CACHE")):
+        return Path(given).expanduser().absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "vaekit"
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:

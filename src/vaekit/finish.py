@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from . import world
 from .data import Dataset
 from .errors import UsageError
 from .latent import attribute_vectors, codes
@@ -25,7 +26,7 @@ def finish(run: Run, data: Dataset) -> Path:
 def measure(run: Run, data: Dataset, split: str = "test", seed: int = 0) -> dict[str, Metric]:
     """Evaluate a run's best weights; those of the test split go into metrics.json."""
     metrics = evaluate(run.load_model(), build(run.description["objective"]), data, split, seed)
-    if split == "test":
+    if split == "test" and world.here.first:
         run.add_metrics(metrics)
     return metrics
 

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from . import execution as running
+from . import tuner, world
 from .batches import Batches
 from .data import Dataset
 from .data.quarantine import printable
@@ -29,10 +31,11 @@ from .library import build, describe
 from .model import VAE
 from .objectives import Objective
 from .recipes import Recipe
-from .run import Run
+from .run import Follower, Run
 from .trace import At
 from .train import NonFinite, State, Step, calibrate, losses, picture, train, validate
 from .training import Training
+from .tuner import Choice
 
 LOG_EVERY = 50  # steps
 SNAPSHOT_SECONDS = 60.0
@@ -44,7 +47,7 @@ DISTRIBUTIONS = ("vaekit", "torch", "numpy", "pillow", "safetensors", "scikit-le
 class Watcher(Protocol):
     """Whoever wants to see a training go by: the progress bar, a logger, the studio."""
 
-    def started(self, run: Run, training: Training, state: State, execution: Execution, needs: Estimate) -> None: ...
+    def started(self, run: Run, training: Training, state: State, choice: Choice, needs: Estimate) -> None: ...
 
     def logged(self, record: dict[str, Any], fraction: float) -> None: ...
 
@@ -54,7 +57,7 @@ class Watcher(Protocol):
 class Silent:
     """Watches nothing."""
 
-    def started(self, run: Run, training: Training, state: State, execution: Execution, needs: Estimate) -> None: ...
+    def started(self, run: Run, training: Training, state: State, choice: Choice, needs: Estimate) -> None: ...
 
     def logged(self, record: dict[str, Any], fraction: float) -> None: ...
 
@@ -67,10 +70,11 @@ def start(path: str | Path, data: Dataset, recipe: Recipe, command: str = "") ->
     Raises UsageError where the folder already holds another training, DataError where there is nothing to train on.
     """
     run, planned = Run(path), plan(data, recipe)
-    if run.exists:
+    if world.agree(run.exists):
         check_same(run, planned)
-    else:
+    elif world.here.first:
         run.describe(planned | provenance(command))
+    world.meet()
     return run
 
 
@@ -138,9 +142,11 @@ def commit_of(folder: Path) -> str | None:
 def fit(run: Run, data: Dataset, watcher: Watcher | None = None, snapshot_seconds: float = SNAPSHOT_SECONDS) -> None:
     """Train what run.json describes until its budget is spent, from the last snapshot where there is one.
 
-    Raises Stopped (130 after SIGINT, 75 after SIGTERM) with everything saved, Diverged after a second non-finite step, DataError
-    when the data are not those that the run began with, VaekitError when another process writes into the folder.
+    Under torchrun every process calls it: they take each step together, and the first one writes. Raises Stopped (130 after
+    SIGINT, 75 after SIGTERM) with everything saved, Diverged after a second non-finite step, DataError when the data are not
+    those that the run began with, VaekitError when another process writes into the folder.
     """
+    run = run if world.here.first else Follower(run.path)
     with run.lock(), signals() as caught:
         Fitting(run, data, watcher or Silent(), snapshot_seconds, caught).finish()
 
@@ -163,9 +169,11 @@ class Fitting:
         device = running.find_device(description["execution"]["device"] if "execution" in description else self.training.device)
         self.state = State.start(model, objective, self.training, device)
         self.batches = Batches(data.pixels, data.splits["train"], self.training.batch_size, self.training.seed, device)
-        self.execution, speed = self.choose(description)
-        self.execution.apply()
+        choice = self.choose(description)
+        self.execution = choice.execution
+        self.execution.apply(self.state.model, self.state.average)
         snapshot = run.load_state()
+        world.meet()  # before the first process writes the next one
         if snapshot:
             self.state.restore(*snapshot)
             run.rewind_log(self.state.notes["log_size"])
@@ -174,28 +182,41 @@ class Fitting:
             self.state.notes |= {"best": None, "stale": 0, "validated": 0, "retries": 0, "finished": False}
             self.tally = Tally()
             self.save()
-        needs = estimate(self.state.model, self.state.objective, self.training, self.batches, speed)
-        watcher.started(run, self.training, self.state, self.execution, needs)
+        needs = estimate(self.state.model, self.state.objective, self.training, self.batches, choice.speed)
+        watcher.started(run, self.training, self.state, choice, needs)
 
-    def choose(self, description: dict[str, Any]) -> tuple[Execution, float]:
+    def choose(self, description: dict[str, Any]) -> Choice:
         """How to run a step: as the run began, so that it can go on with the same bits, else the fastest way."""
         batch, state = self.batches.at(self.state.step), self.state
+        if "execution" in description:
+            known = Execution(**description["execution"] | {"device": batch.pixels.device})
+            return Choice(known, description["speed"], description["gain"], remembered=True)
 
-        def step(execution: Execution):
-            forward = execution.compiled(lambda pixels: losses(state.model, state.objective, picture(pixels), At(0), execution))
+        def trial(execution: Execution) -> Callable[[int], float]:
+            execution.apply(state.model)
+            forward = execution.compiled(
+                lambda pixels: losses(state.model, state.objective, picture(pixels, self.training.flip), At(0), execution)[0]
+            )
 
-            def once() -> None:
-                torch.manual_seed(0)
-                forward(batch.pixels)[0]["loss"].backward()
-                state.model.zero_grad()
+            def once(seed: int) -> float:
+                torch.manual_seed(seed)
+                loss = forward(batch.pixels)["loss"]
+                loss.backward()
+                state.optimizer.zero_grad()
+                return loss.item()
 
             return once
 
-        if "execution" in description:
-            return Execution(**description["execution"] | {"device": batch.pixels.device}), description["speed"]
-        chosen, speed = running.choose(self.training, step, len(batch.rows), self.watcher.said)
-        self.run.describe(description | {"execution": chosen.describe(), "speed": round(speed, 1), "status": "running"})
-        return chosen, speed
+        about = [description["model"], description["objective"]]
+        convolves = any(weight.dim() == 4 for weight in state.model.parameters())
+        found = tuner.choose(self.training, trial, len(batch.rows), about=about, convolves=convolves, say=self.watcher.said)
+        speed = sum(world.gathered(found.speed))  # images per second, of all processes
+        agreed = world.agree(found.execution.describe()) | {"threads": found.execution.threads}
+        choice = replace(found, execution=Execution(**agreed | {"device": found.execution.device}), speed=speed)
+        self.run.describe(
+            description | {"execution": agreed, "speed": round(speed, 1), "gain": round(found.gain, 2), "status": "running"}
+        )
+        return choice
 
     def finish(self) -> None:
         """Train to the end of the budget; on a non-finite step, once more from the last snapshot at half the rate."""
@@ -212,7 +233,11 @@ class Fitting:
         state, run = self.state, self.run
         saved = time.monotonic()
         interval, passed = self.training.validation_interval, self.training.fraction(state.images, state.seconds)
-        for step in train(state, self.batches, self.training, self.execution):
+        steps = train(state, self.batches, self.training, self.execution)
+        if self.training.threads is None and not self.training.deterministic and self.execution.device.type == "cpu":
+            most = running.available_threads()
+            steps = tuner.Attention(self.execution.threads, most, self.watcher.said).watch(steps)
+        for step in steps:
             self.tally.add(step)
             if step.number % LOG_EVERY == 0 or step.number == 1:
                 self.log("train", self.tally.flush(), step.fraction, learning_rate=step.learning_rate)
@@ -226,7 +251,7 @@ class Fitting:
                 if self.training.patience is not None and state.notes["stale"] >= self.training.patience:
                     self.watcher.said(f"No better validation loss in {state.notes['stale']} validations: stopped early.")
                     break
-            if self.caught:
+            if world.some(bool(self.caught)):
                 self.save()
                 self.stop()  # after the snapshot: what it does leaves no trace in the training
             if time.monotonic() - saved >= self.snapshot_seconds:
@@ -281,7 +306,7 @@ class Fitting:
         self.run.save_state(self.state.tensors(), self.state.position())
 
     def stop(self) -> None:
-        number = self.caught[0]
+        number = next(number for caught in world.gathered(self.caught) for number in caught)
         self.mark("stopped")
         if self.state.notes["best"] is None:  # something to look at; the first validation will replace it
             own = self.data.some("train", CALIBRATION, self.training.seed)
@@ -294,9 +319,10 @@ class Fitting:
         self.run.describe({**self.run.description, "status": status})
 
     def roll_back(self, error: NonFinite) -> None:
-        files = [printable(self.data.files[int(row)]) for row in error.batch.rows]
+        rows = np.concatenate(world.gathered(error.batch.rows))
+        files = [printable(self.data.files[int(row)]) for row in rows]
         about = {"step": error.step, "where": error.where, "files": files, "rate_scale": self.state.rate_scale}
-        kept = self.run.save_diverged({"pixels": error.batch.pixels}, about)
+        kept = self.run.save_diverged({"pixels": torch.from_numpy(self.data.take(rows))}, about)
         told = f"{error} The batch is in {kept}, its first files: {', '.join(files[:3])}."
         snapshot = self.run.load_state()
         if self.state.notes["retries"] or snapshot is None:
@@ -322,9 +348,8 @@ class Tally:
         self.began, self.before = time.monotonic(), images
 
     def add(self, step: Step) -> None:
-        self.names = list(step.tensors)
-        values = torch.stack(list(step.tensors.values()))
-        self.sums = self.sums.to(values.device) + values
+        self.names = list(step.names)
+        self.sums = self.sums.to(step.tensor.device) + step.tensor
         self.count += 1
         self.images = step.images
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Independent, Laplace
 
+from . import world
 from .distributions import ContinuousBernoulli, Density, Gaussian, full_precision
 from .errors import UsageError
 from .part import Part
@@ -108,7 +109,7 @@ class OptimalGaussian(Likelihood):
     """Gaussian noise with the standard deviation that maximises the likelihood (Rybkin et al., 2021, eq. 8).
 
     While training it is the residual of the batch, in closed form. A density of one image must not depend on its batch-mates,
-    so in eval mode it is a kept value: `observe` follows the residual of training with a half-life of `half_life` images, and
+    so in eval mode it is a kept value: `absorb` follows the residual of training with a half-life of `half_life` images, and
     `calibrate` sets it from the model's own residual, as every validation does for the averaged weights.
     """
 
@@ -129,12 +130,16 @@ class OptimalGaussian(Likelihood):
         return Gaussian(mean, self.variance.log(), 3)
 
     @torch.no_grad()
-    def observe(self, t: Trace) -> None:
-        """Move the kept variance towards this batch's; the half-life grows to its value over the first images."""
-        images = t.x.shape[0]
+    def observe(self, t: Trace) -> Tensor:
+        """What a step has to say for `absorb`: the residual of its batch."""
+        return residual(t.px.mean, t.x)
+
+    @torch.no_grad()
+    def absorb(self, variance: Tensor, images: int) -> None:
+        """Move the kept variance towards that of a batch of `images`; the half-life grows to its value over the first images."""
         self.images_seen.add_(images)
         keep = 0.5 ** (images / (0.05 * self.images_seen).clamp_max(self.half_life))
-        self.variance.lerp_(residual(t.px.mean, t.x), 1 - keep)
+        self.variance.lerp_(variance, 1 - keep)
 
     @torch.no_grad()
     def calibrate(self, traces: Iterable[Trace]) -> None:
@@ -164,7 +169,7 @@ class GaussianOfBatch(Density):
 
 def residual(mean: Tensor, x: Tensor) -> Tensor:
     """The mean squared error over everything, no finer than 8-bit rounding. ()"""
-    return (x - mean).square().mean().clamp_min(FINEST**2)
+    return world.mean((x - mean).square().mean()).clamp_min(FINEST**2)
 
 
 def positive(name: str, value: float) -> None:

@@ -232,6 +232,30 @@ class Run:
         return folder / f"step-{about['step']:07d}.json"
 
 
+class Follower(Run):
+    """A run folder as every process but the first of a world sees it: it reads, and leaves the writing to the first."""
+
+    def describe(self, description: dict[str, Any]) -> None: ...
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        yield
+
+    def append(self, record: dict[str, Any]) -> None: ...
+
+    def sync_log(self) -> int:
+        return 0
+
+    def rewind_log(self, size: int) -> None: ...
+
+    def save_state(self, tensors: dict[str, Tensor], position: dict[str, Any]) -> None: ...
+
+    def save_weights(self, model: VAE, last: bool = False, **notes: Any) -> None: ...
+
+    def save_diverged(self, arrays: dict[str, Tensor], about: dict[str, Any]) -> Path:
+        return self.path / "diverged"
+
+
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_atomic(path, lambda file: file.write(save(plain, metadata=metadata)))

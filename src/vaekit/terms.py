@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from . import world
 from .trace import Trace
 
 
@@ -25,7 +26,7 @@ def rate_above(t: Trace, free_bits: float, per: str) -> Tensor:
         means = torch.stack([group.kl().mean() for group in t.groups])
     else:
         means = torch.cat([group.kl_per_latent().mean(0) for group in t.groups])
-    return means.clamp_min(free_bits).sum().expand(t.x.shape[0])
+    return world.mean(means).clamp_min(free_bits).sum().expand(t.x.shape[0])
 
 
 def mse(t: Trace) -> Tensor:

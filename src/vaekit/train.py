@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from . import world
 from .batches import Batch, Batches, mix
 from .execution import Execution, autocast
 from .model import VAE
@@ -80,10 +81,12 @@ class State:
             owned[owner][rest] = tensor
         for owner in ("model", "objective", "average"):
             getattr(self, owner).load_state_dict(owned[owner])
+        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in owned["optimizer"].items():
             index, _, rest = name.partition(".")
-            moments.setdefault(int(index), {})[rest] = tensor.clone()  # the optimiser would change the given one
+            like = weights[int(index)] if tensor.dim() else tensor  # the fused optimiser wants a weight's memory layout
+            moments.setdefault(int(index), {})[rest] = torch.empty_like(like, device=tensor.device).copy_(tensor)
         self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
         for name, value in position.items():
             setattr(self, name, deepcopy(value))
@@ -97,15 +100,16 @@ class Step:
     images: int  # images seen, this batch included
     fraction: float  # of the budget that is spent
     learning_rate: float
-    tensors: dict[str, Tensor]  # (): loss and its weighted parts as "loss/<term>"; distortion, rate, elbo; gradient_norm
+    names: tuple[str, ...]  # loss and its weighted parts as "loss/<term>"; distortion, rate, elbo; gradient_norm
+    tensor: Tensor  # (len(names),), on the device
 
     @property
     def values(self) -> dict[str, float]:
-        return dict(zip(self.tensors, torch.stack(list(self.tensors.values())).tolist(), strict=True))
+        return dict(zip(self.names, self.tensor.tolist(), strict=True))
 
 
 class NonFinite(Exception):
-    """A step whose loss or gradient is not a finite number. The step was not taken."""
+    """A step whose loss or gradient is not a finite number. Neither it nor a later one was taken."""
 
     def __init__(self, step: int, where: str, batch: Batch):
         super().__init__(f"Step {step}: {where}.")
@@ -115,49 +119,86 @@ class NonFinite(Exception):
 def train(state: State, batches: Batches, training: Training, execution: Execution) -> Iterator[Step]:
     """Yield after every step until the budget is spent; the state is whole at every yield.
 
-    Raises NonFinite, before the weights are touched.
+    Raises NonFinite, with the weights as they were before that step.
     """
     model = state.model
-    forward = execution.compiled(lambda pixels, at: losses(model, state.objective, picture(pixels, training.flip), at, execution))
     observers: list[Any] = [part for part in model.modules() if hasattr(part, "observe")]
+
+    def look(pixels: Tensor, at: At) -> tuple[dict[str, Tensor], list[Tensor]]:
+        terms, trace = losses(model, state.objective, picture(pixels, training.flip), at, execution)
+        return terms, [part.observe(trace) for part in observers]  # not the trace: it would keep every activation alive
+
+    forward = execution.compiled(look)
     trained: list[Tensor] = [*model.parameters(), *state.objective.parameters()]
     live: list[Tensor] = list(model.parameters())
     averaged: list[Tensor] = list(state.average.parameters())
+    guard = Guard(execution.device)
     training.epoch = training.epoch or len(batches.rows)
     began, before = time.monotonic(), state.seconds
     model.train()
     for batch in batches.since(state.step):
         fraction = training.fraction(state.images, state.seconds)
         if fraction >= 1:
-            return
+            break
         torch.manual_seed(mix(training.seed, state.step))  # the noise of a step depends on its number, not on the past
-        terms, trace = forward(batch.pixels, At(state.images))
         state.optimizer.zero_grad(set_to_none=True)
-        (terms["loss"] / batch.pixels[0].numel()).backward()  # nats per pixel value: gradients of one size at any resolution
-        norm = nn.utils.get_total_norm([weight.grad for weight in trained if weight.grad is not None])
-        if not torch.isfinite(norm + terms["loss"].detach()):
-            raise NonFinite(state.step, explain(state, batch, training, execution), batch)
-        nn.utils.clip_grads_with_norm_(trained, training.clip, norm)
+        with world.dealt():
+            terms, seen = forward(batch.pixels, At(state.images))
+            (terms["loss"] / batch.pixels[0].numel()).backward()  # nats per pixel value: gradients of one size at any resolution
+        gradients = [weight.grad for weight in trained if weight.grad is not None]
+        values = torch.stack(list(terms.values())).detach()
+        world.average([*gradients, values])
+        norm = nn.utils.get_total_norm(gradients)
+        guard.watch(state.step, values[0], norm, state.optimizer, training.clip)
+        if state.step % guard.every == 0:
+            guard.check(state, batches, training, execution)
         learning_rate = state.rate_scale * training.rate_at(state.images, fraction)
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate
         state.optimizer.step()
-        for part in observers:
-            part.observe(trace)
+        for part, statistic in zip(observers, seen, strict=True):
+            part.absorb(statistic, batches.size)
         state.step += 1
-        state.images += len(batch.rows)
-        move_average(averaged, live, training.keep(len(batch.rows), state.images))
+        state.images += batches.size
+        move_average(averaged, live, training.keep(batches.size, state.images))
         for mean, buffer in zip(state.average.buffers(), model.buffers(), strict=True):
             mean.copy_(buffer)
-        state.seconds = before + time.monotonic() - began
-        logged = {name: term.detach() for name, term in terms.items()} | {"gradient_norm": norm.detach()}
-        yield Step(state.step, state.images, training.fraction(state.images, state.seconds), learning_rate, logged)
+        state.seconds = before + world.same(time.monotonic() - began)
+        fraction = training.fraction(state.images, state.seconds)
+        names = (*terms, "gradient_norm")
+        yield Step(state.step, state.images, fraction, learning_rate, names, torch.cat([values, norm.detach()[None]]))
+    guard.check(state, batches, training, execution)
+
+
+class Guard:
+    """Clips gradients, and lets no step through from the first non-finite one on, without waiting for the device.
+
+    The fused optimiser divides the gradients by `grad_scale` and skips its step where `found_inf` is not 0.
+    """
+
+    def __init__(self, device: torch.device):
+        self.every = 1 if device.type == "cpu" else 50  # steps between two looks, each of which waits for the device
+        self.first = torch.full((), -1, dtype=torch.int64, device=device)  # the step that was not finite
+
+    @torch.no_grad()
+    def watch(self, step: int, loss: Tensor, norm: Tensor, optimizer: Any, clip: float) -> None:
+        bad = ~torch.isfinite(loss + norm)
+        self.first = torch.where(bad & (self.first < 0), step, self.first)
+        optimizer.grad_scale = (norm / clip).clamp_min(1.0)
+        optimizer.found_inf = (self.first >= 0).float()
+
+    def check(self, state: State, batches: Batches, training: Training, execution: Execution) -> None:
+        """Raises NonFinite where a step was not finite."""
+        step = int(self.first)
+        if step >= 0:
+            batch = batches.at(step)
+            raise NonFinite(step, explain(state, batch, step, training, execution), batch)
 
 
 def losses(model: VAE, objective: Objective, x: Tensor, at: At, execution: Execution) -> tuple[dict[str, Tensor], Trace]:
     """The loss, its parts, and the plain ELBO beside them: batch means in nats per image."""
     with autocast(execution):
-        t = model(x, objective.samples)
+        t = model(execution.laid_out(x), objective.samples)
         terms = {f"loss/{name}": term.mean() for name, term in objective(t, at).items()}
     loss = torch.stack(list(terms.values())).sum()
     with torch.no_grad():
@@ -179,7 +220,7 @@ def bound(t: Trace) -> dict[str, Tensor]:
 def picture(pixels: Tensor, flip: bool = False) -> Tensor:
     """uint8 (B, C, H, W) to float in [0, 1]; with `flip`, half of the pictures mirrored."""
     if flip:
-        mirrored = torch.rand(len(pixels), 1, 1, 1, device=pixels.device) < 0.5
+        mirrored = world.uniform((len(pixels), 1, 1, 1), 0, pixels.float()) < 0.5
         pixels = torch.where(mirrored, pixels.flip(-1), pixels)
     return pixels.float() / 255
 
@@ -197,38 +238,42 @@ def calibrate(model: VAE, pixels: Callable[[slice], Tensor], count: int, seed: i
     """
     keepers: list[Any] = [part for part in model.modules() if hasattr(part, "calibrate")]
     for part in keepers:
-        part.calibrate(traces(model, pixels, count, seed))
+        part.calibrate(t for _, t in traces(model, pixels, chunks(count), seed))
 
 
 @torch.no_grad()
 def validate(model: VAE, objective: Objective, pixels: Callable[[slice], Tensor], count: int, seed: int = 0) -> dict[str, float]:
     """Means over `count` images: distortion, rate, ELBO and the objective at its final weights, `loss`, in nats per image; MSE.
 
-    In fp32 with one z per image from a fixed seed. `pixels(slice)` gives uint8 images on the device. The global generator is
-    left as it was.
+    In fp32 with one z per image from a fixed seed; several processes share the work. `pixels(slice)` gives uint8 images on the
+    device. The global generator is left as it was.
     """
-    totals: dict[str, float] = {}
-    for t in traces(model, pixels, count, seed):
+    found: dict[int, dict[str, float]] = {}
+    for start, t in traces(model, pixels, chunks(count)[world.here.rank :: world.here.size], seed):
         loss = torch.stack([term.mean() for term in objective(t, At(math.inf)).values()]).sum()
         errors = {"mse": (t.px.mean[0] - t.x).square().mean()}
-        for name, value in {**bound(t), **errors, "loss": loss}.items():
-            totals[name] = totals.get(name, 0.0) + value.item() * len(t.x)
-    return {name: total / count for name, total in totals.items()}
+        found[start] = {name: value.item() * len(t.x) for name, value in {**bound(t), **errors, "loss": loss}.items()}
+    sums = dict(sorted(item for part in world.gathered(found) for item in part.items()))  # in one order, whoever found them
+    return {name: sum(values[name] for values in sums.values()) / count for name in sums[0]}
 
 
-def traces(model: VAE, pixels: Callable[[slice], Tensor], count: int, seed: int) -> Iterator[Trace]:
-    """Traces of `count` images in batches, z from a fixed seed; the global generator is as it was when they are through."""
+def chunks(count: int) -> list[slice]:
+    return [slice(start, min(start + VALIDATION_BATCH, count)) for start in range(0, count, VALIDATION_BATCH)]
+
+
+def traces(model: VAE, pixels: Callable[[slice], Tensor], parts: list[slice], seed: int) -> Iterator[tuple[int, Trace]]:
+    """Where each part begins, and its trace, z from a fixed seed; the global generator is as it was when they are through."""
     device = next(model.parameters()).device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        for start in range(0, count, VALIDATION_BATCH):
-            torch.manual_seed(mix(seed, 1, start))
-            yield model(picture(pixels(slice(start, min(start + VALIDATION_BATCH, count)))))
+        for part in parts:
+            torch.manual_seed(mix(seed, 1, part.start))
+            yield part.start, model(picture(pixels(part)))
 
 
 VALIDATION_BATCH = 256
 
 
-def explain(state: State, batch: Batch, training: Training, execution: Execution) -> str:
+def explain(state: State, batch: Batch, step: int, training: Training, execution: Execution) -> str:
     """Which term and which layer went wrong first; runs the step once more, slowly."""
     model, first = state.model, []
 
@@ -241,8 +286,9 @@ def explain(state: State, batch: Batch, training: Training, execution: Execution
 
     hooks = [part.register_forward_hook(look(name)) for name, part in model.named_modules() if name]
     try:
-        torch.manual_seed(mix(training.seed, state.step))
-        terms, _ = losses(model, state.objective, picture(batch.pixels, training.flip), At(state.images), execution)
+        torch.manual_seed(mix(training.seed, step))
+        with world.dealt():
+            terms, _ = losses(model, state.objective, picture(batch.pixels, training.flip), At(state.images), execution)
     finally:
         for hook in hooks:
             hook.remove()

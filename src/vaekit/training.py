@@ -32,8 +32,10 @@ class Training(Part):
     validate_every: int | None = None  # images; None: an epoch, at least 10,000 images
     patience: int | None = None  # validations without a better loss before the run ends
     precision: str = "auto"  # auto, fp32, bf16
-    compile: str = "auto"  # auto, on, off
+    layout: str = "auto"  # auto, contiguous, channels_last
+    compile: str = "auto"  # auto, off, on, reduce-overhead (CUDA graphs), max-autotune
     threads: int | None = None
+    tune: bool = True  # whether the clock decides what is left open
     device: str = "auto"
     deterministic: bool = False
     seed: int = 0
@@ -50,7 +52,8 @@ class Training(Part):
                     raise UsageError(f"Training {name} is {value}; it must be a number, {bound}.")
         for name, value, choices in (
             ("precision", self.precision, ("auto", "fp32", "bf16")),
-            ("compile", self.compile, ("auto", "on", "off")),
+            ("layout", self.layout, ("auto", "contiguous", "channels_last")),
+            ("compile", self.compile, ("auto", "off", "on", "reduce-overhead", "max-autotune")),
         ):
             if value not in choices:
                 raise UsageError(f"Training {name} is {value!r}; choose one of {', '.join(choices)}.")
@@ -65,6 +68,11 @@ class Training(Part):
             seconds / (60 * self.minutes) if self.minutes else 0,
         ]
         return max(spent)
+
+    def seconds_at(self, speed: float) -> float:
+        """The whole budget in seconds, at so many images per second."""
+        budgets = [n / speed for n in (self.images, self.epochs and self.epochs * self.epoch) if n]
+        return min(budgets + ([60 * self.minutes] if self.minutes else []))
 
     def rate_at(self, images: float, fraction: float) -> float:
         """The learning rate: linear warm-up, then half a cosine down to a hundredth."""

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 from cyclopts import App, CycloptsError
@@ -11,6 +13,9 @@ from .. import __version__
 from ..errors import Stopped, UsageError, VaekitError
 from .answer import Answer
 from .stopping import code_of, reason, stoppable
+
+RANK = int(os.environ.get("RANK", "0"))  # of the processes that torchrun started
+SHARED = ("train", "resume", "evaluate", "encode")  # commands whose work several processes share
 
 app = App(
     name="vaekit",
@@ -49,9 +54,9 @@ def main(arguments: list[str] | None = None) -> None:
     errors = Console(stderr=True, highlight=False, markup=False)
     try:
         check_command(given)
-        with stoppable():
+        with stoppable(), together(given):
             answer = app(given, exit_on_error=False, print_error=False, error_console=errors, result_action="return_value")
-            if isinstance(answer, Answer):
+            if isinstance(answer, Answer) and RANK == 0:
                 answer.show(as_json)
         code = 0
     except CycloptsError as error:
@@ -73,6 +78,22 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code)
 
 
+@contextmanager
+def together(given: list[str]) -> Iterator[None]:
+    """With the other processes of torchrun for a command that they share; any other command is the first one's alone."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        yield
+    elif given and given[0] in SHARED:
+        from ..world import join
+
+        with join():
+            yield
+    elif RANK == 0:
+        yield
+    else:
+        sys.exit(0)
+
+
 def check_command(given: list[str]) -> None:
     """Raises UsageError on a command that is none; cyclopts would import all of them, and torch, to say so."""
     names = [*(name for name, _, _ in COMMANDS), "data"]
@@ -83,6 +104,8 @@ def check_command(given: list[str]) -> None:
 
 
 def tell(console: Console, kind: str, message: str, code: int) -> int:
+    if RANK:
+        console.print(f"process {RANK}: ", end="")
     if kind:
         console.print(f"{kind}: ", style="bold red", end="")
     console.print(message, soft_wrap=True)

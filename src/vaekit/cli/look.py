@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from matplotlib.figure import Figure
 from PIL import Image
 
-from .. import draw
+from .. import draw, world
 from ..data import Dataset, read_image
 from ..errors import UsageError
 from ..files import write_atomic
@@ -175,7 +175,9 @@ def encode(
     arrays = coded._asdict() if isinstance(coded, Codes) else {"mu" if mode == "mean" else "z": coded}
     files = [str(name) for name in dataset.files]
     out.parent.mkdir(parents=True, exist_ok=True)
-    if out.suffix == ".npz":
+    if not world.here.first:
+        pass
+    elif out.suffix == ".npz":
         write_atomic(out, lambda file: np.savez(file, allow_pickle=False, files=np.array(files), **arrays))
     else:
         write_atomic(out, lambda file: file.write(as_csv(files, arrays).encode(errors="surrogateescape")))

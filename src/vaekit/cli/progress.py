@@ -1,6 +1,7 @@
 """What a person sees on stderr while work goes on: a bar on a terminal, plain lines elsewhere."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,14 +13,14 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from ..estimate import Estimate
-from ..execution import Execution
 from ..metrics.weights import Weights, weights_of
 from ..objectives.classic import r_loss_factor_of
 from ..run import Run
 from ..train import State
 from ..training import Training
+from ..tuner import Choice
 
-console = Console(stderr=True, highlight=False, markup=False)
+console = Console(stderr=True, highlight=False, markup=False, quiet=os.environ.get("RANK", "0") != "0")  # the first one speaks
 PLAIN_SECONDS = {"train": 10.0, "validation": 5.0}  # at least, between a line and the one before it
 SHOWN = ("distortion", "rate", "elbo", "loss")
 
@@ -54,16 +55,15 @@ class Bar:
         self.progress.stop()
         self.say_held()
 
-    def started(self, run: Run, training: Training, state: State, execution: Execution, needs: Estimate) -> None:
+    def started(self, run: Run, training: Training, state: State, choice: Choice, needs: Estimate) -> None:
         self.say_held()
         if state.notes["finished"]:
             console.print(f"{run.path}: trained already, {state.images:,} images seen", soft_wrap=True)
             return
-        told = "compiled" if execution.compile else "not compiled"
         console.print(
             f"{run.path}: {needs.parameters / 1e6:.2f} M parameters, about {needs.memory / 2**20:,.0f} MB while training, "
-            f"about {duration(needs.seconds)} at {needs.speed:,.0f} images/s ({execution.device}, {execution.precision}, "
-            f"{execution.threads} thread{'s' * (execution.threads > 1)}, {told})",
+            f"about {duration(needs.seconds)} at {needs.speed:,.0f} images/s ({choice.execution}: {choice.gain:.1f} times the "
+            f"plain step{', as known from an earlier run' * choice.remembered})",
             soft_wrap=True,
         )
         console.print(weights_line(state), soft_wrap=True)

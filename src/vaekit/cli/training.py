@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from .. import world
 from ..data import Dataset
 from ..errors import Stopped, UsageError, VaekitError
 from ..execution import find_device
@@ -59,8 +60,10 @@ def train(
     validate_every: OptionalCount = None,
     patience: OptionalCount = None,
     precision: str | None = None,
+    layout: str | None = None,
     compile: str | None = None,
     threads: OptionalCount = None,
+    tune: Literal["on", "off"] | None = None,
     device: str | None = None,
     deterministic: Annotated[bool, Off] = False,
     seed: OptionalSeed = None,
@@ -135,10 +138,14 @@ def train(
         Stop after so many validations without a better loss.
     precision
         auto, fp32 or bf16.
+    layout
+        auto, contiguous or channels_last: how images lie in memory.
     compile
-        auto, on or off.
+        auto, off, on, reduce-overhead (CUDA graphs) or max-autotune.
     threads
         Processor threads. Default: as many as help.
+    tune
+        off: time nothing; what is left open runs the plain way.
     device
         auto, cpu, cuda, mps.
     deterministic
@@ -170,8 +177,10 @@ def train(
         "validate_every": validate_every,
         "patience": patience,
         "precision": precision,
+        "layout": layout,
         "compile": compile,
         "threads": threads,
+        "tune": None if tune is None else tune == "on",
         "device": device,
         "deterministic": deterministic or None,
         "seed": seed,
@@ -186,7 +195,7 @@ def train(
     planned = plan(dataset, cooked)
     unfinished = None if out or new else find_unfinished(runs, planned)
     path = out or (unfinished.path if unfinished else next_path(runs, f"{dataset.name}-{recipe}"))
-    run = start(path, dataset, cooked, command=shlex.join(["vaekit", *sys.argv[1:]]))
+    run = start(world.agree(path), dataset, cooked, command=shlex.join(["vaekit", *sys.argv[1:]]))
     return carry_out(run, dataset, snapshot_seconds, report)
 
 
@@ -212,9 +221,9 @@ def carry_out(run: Run, dataset: Dataset, snapshot_seconds: float, report: bool)
     """Train to the end and tell what came out."""
     with Bar() as bar:
         fit(run, dataset, bar, snapshot_seconds)
-    if not report:
+    if not report or not world.here.first:
         return Answer({"run": str(run.path)}, str(run.path))
-    with doing("measuring and drawing the report"):
+    with doing("measuring and drawing the report"), world.alone():
         page = finished(run, dataset)
     metrics = run.metrics
     told = "\n".join([table(metric_rows(metrics)), residual_line(metrics), *notes(run)])

@@ -26,13 +26,6 @@ from ..files import read_json
 CODE = 3  # raise it when a recipe gives other pixels, or a file here another form, than before: every key changes
 
 
-def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
-    """`given`, else $VAEKIT_CACHE, else $XDG_CACHE_HOME/vaekit, else ~/.cache/vaekit; not created."""
-    if given or (given := os.environ.get("VAEKIT_CACHE")):
-        return Path(given).expanduser().absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "vaekit"
-
-
 def key_of(*parts: Any) -> str:
     """A hash of plain JSON values and of the code version."""
     return sha256(json.dumps([CODE, *parts], sort_keys=True).encode()).hexdigest()[:32]

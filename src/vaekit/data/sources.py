@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from ..errors import DataError, UsageError
+from ..files import cache_folder
 from . import arrays, celeba, named
 from .arrays import CHANNELS, Arrays
-from .cache import cache_folder
 from .dataset import Dataset, digest_of, pixel_hash
 from .decode import Broken, Recipe, decode, fitted, in_mode
 from .decode import pixels as to_array

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import world
 from ..distributions import Gaussian
 from ..errors import UsageError
 from ..model import VAE
@@ -41,15 +42,21 @@ def as_pictures(images: np.ndarray | Tensor) -> Tensor:
 
 @torch.no_grad()
 def codes(model: VAE, images: np.ndarray, rows: np.ndarray | None = None) -> Codes:
-    """mu and log_var of every image, or of the rows (n,) alone; a memory map is read batch by batch."""
+    """mu and log_var of every image, or of the rows (n,) alone; a memory map is read batch by batch.
+
+    Under torchrun the processes share the work, and each has all codes.
+    """
     rows = np.arange(len(images)) if rows is None else rows
-    mu, log_var = np.empty((2, len(rows), model.latent), np.float32)
+    found = np.empty((2, len(rows), model.latent), np.float32)
     like = next(model.parameters())  # its device and type
-    for start in range(0, len(rows), BATCH):
-        part = slice(start, start + BATCH)
+    cuts = np.linspace(0, len(rows), world.here.size + 1).astype(int)  # a run of images for each process
+    for start in range(cuts[world.here.rank], cuts[world.here.rank + 1], BATCH):
+        part = slice(start, min(start + BATCH, cuts[world.here.rank + 1]))
         q = model.encode(as_pictures(images[rows[part]]).to(like))
-        mu[part], log_var[part] = q.mean.float().cpu(), q.variance.log().float().cpu()
-    return Codes(mu, log_var)
+        found[0, part], found[1, part] = q.mean.float().cpu(), q.variance.log().float().cpu()
+    for rank, its in enumerate(world.gathered(found[:, cuts[world.here.rank] : cuts[world.here.rank + 1]])):
+        found[:, cuts[rank] : cuts[rank + 1]] = its
+    return Codes(*found)
 
 
 def encode(model: VAE, images: np.ndarray, mode: Mode = "mean", seed: int = 0) -> np.ndarray | Codes:

@@ -1,0 +1,241 @@
+"""The fastest way to run a step on this machine: timed on the real step before training, and watched while it goes on.
+
+Beside a busy neighbour, two threads can be 50 times slower than one: so threads are timed at every start, and timed again while
+training whenever steps become slow. Precision, layout and compiling belong to the machine, and are remembered.
+"""
+
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from json import dumps
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+
+from .errors import DataError
+from .execution import Execution, settle
+from .files import cache_folder, read_json, write_json
+from .training import Training
+
+WORTH_COMPILING = 240  # seconds of training below which a compiler's half a minute never pays
+SECONDS_EACH = 0.6  # for timing one candidate
+SEEDS = 3  # runs of the plain step that say how much the loss changes with the noise alone
+CLOSE = 0.005  # of the loss's own size: what rounding may change
+
+Trial = Callable[[Execution], Callable[[int], float]]  # an execution -> a seed -> the loss of one forward and backward pass
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How steps will run, and how that was found."""
+
+    execution: Execution
+    speed: float  # images per second, forward and backward
+    gain: float = 1.0  # over the plain way: fp32, all threads, not compiled
+    remembered: bool = False
+
+
+class Measured(NamedTuple):
+    speed: float  # images per second
+    losses: tuple[float, ...]  # nats per image, with the seeds 0, 1, ...
+
+
+def choose(
+    training: Training,
+    trial: Trial,
+    images: int,
+    *,
+    about: Any = None,
+    convolves: bool = False,
+    say: Callable[[str], None] = lambda message: None,
+) -> Choice:
+    """The fastest of the executions that the settings leave open and that compute the plain step's loss.
+
+    `trial` runs one forward and backward pass over `images` images and changes nothing; `about` describes model and objective,
+    so that the choice can be remembered; `convolves`: whether a memory layout matters. With `tune` off, and in deterministic
+    mode, nothing is chosen by the clock.
+    """
+    plain = settle(training)
+    measured = measure(trial, plain, images, SEEDS)
+    if training.deterministic or not training.tune:
+        return Choice(plain, measured.speed)
+    search = Search(trial, images, plain, measured, say)
+    if training.threads is None and plain.device.type == "cpu":
+        for threads in halves(plain.threads):
+            search.consider(threads=threads)
+    compiling = worth_compiling(training, search.speed)
+    key = key_of(training, plain, about, compiling)
+    if known := remembered(key):
+        search.consider(gain=0.0, **known)
+    else:
+        for change, gain in open_choices(training, plain, convolves, compiling):
+            search.consider(gain, **change)
+        remember(key, search.execution)
+    return Choice(search.execution, search.speed, search.speed / measured.speed, bool(known))
+
+
+class Search:
+    """One choice after another, each kept where it is faster and right."""
+
+    def __init__(self, trial: Trial, images: int, plain: Execution, measured: Measured, say: Callable[[str], None]):
+        self.trial, self.images, self.say = trial, images, say
+        self.execution, self.speed, self.losses = plain, measured.speed, measured.losses
+
+    def consider(self, gain: float = 1.05, **change: Any) -> None:
+        """Take the execution with this change where it is `gain` times faster."""
+        candidate = replace(self.execution, **change)
+        what = ", ".join(f"{name} {value}" for name, value in change.items())
+        try:
+            found = measure(self.trial, candidate, self.images, 1)
+        except Exception as error:  # noqa: BLE001 - a compiler that is there but broken must not end a training that can do without
+            self.say(f"Not {what}: {type(error).__name__} while it was tried.")
+            return
+        if not agrees(found.losses[0], self.losses):
+            self.say(f"Not {what}: its loss is {found.losses[0]:,.6g} where the plain step has {self.losses[0]:,.6g} nats.")
+        elif found.speed > gain * self.speed:
+            self.execution, self.speed = candidate, found.speed
+
+
+def open_choices(
+    training: Training, plain: Execution, convolves: bool, compiling: bool
+) -> Iterator[tuple[dict[str, str], float]]:
+    """What the settings leave to the clock, with the gain that makes it worth it."""
+    if training.precision == "auto" and plain.device.type != "mps":
+        yield {"precision": "bf16"}, 1.05
+    if training.layout == "auto" and convolves:
+        yield {"layout": "channels_last"}, 1.05
+    if training.compile == "auto" and compiling:
+        yield {"compile": "on"}, 1.1
+        if plain.device.type == "cuda":
+            yield {"compile": "reduce-overhead"}, 1.05  # CUDA graphs
+
+
+def agrees(loss: float, plain: tuple[float, ...]) -> bool:
+    """Whether a loss is the plain step's, up to rounding and to what other noise would change."""
+    centre = sum(plain) / len(plain)
+    return abs(loss - centre) <= CLOSE * abs(centre) + 3 * (max(plain) - min(plain))
+
+
+def halves(threads: int) -> list[int]:
+    """8: 4, 2, 1."""
+    return [threads >> i for i in range(1, threads.bit_length())]
+
+
+def worth_compiling(training: Training, speed: float) -> bool:
+    if shutil.which(os.environ.get("CXX", "c++")) is None:
+        return False
+    return training.seconds_at(speed) >= WORTH_COMPILING
+
+
+def measure(trial: Trial, execution: Execution, images: int, seeds: int) -> Measured:
+    """Images per second of forward and backward, the best of a few repeats, and the losses."""
+    run = trial(execution)
+    losses = tuple(run(seed) for seed in range(seeds))
+    best, spent = float("inf"), 0.0
+    while spent < SECONDS_EACH:
+        began = time.perf_counter()
+        run(0)  # its loss is read, so the device has finished
+        took = time.perf_counter() - began
+        best, spent = min(best, took), spent + took
+    return Measured(images / best, losses)
+
+
+# What is remembered
+
+
+def key_of(training: Training, plain: Execution, about: Any, compiling: bool) -> str:
+    """Of the work and the machine it was timed on."""
+    asked = [getattr(training, name) for name in ("batch_size", "precision", "layout", "compile", "flip")]
+    where = torch.cuda.get_device_name(plain.device) if plain.device.type == "cuda" else processor()
+    parts = [asked, compiling, where, plain.threads, torch.__version__, about]
+    return sha256(dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def processor() -> str:
+    with suppress(OSError), open("/proc/cpuinfo") as lines:
+        return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return platform.processor() or platform.machine()
+
+
+def remembered(key: str) -> dict[str, str] | None:
+    try:
+        known = read_json(cache_folder() / "tuned" / f"{key}.json")
+    except (OSError, DataError):
+        return None
+    return {name: known[name] for name in ("precision", "layout", "compile")}
+
+
+def remember(key: str, execution: Execution) -> None:
+    folder = cache_folder() / "tuned"
+    with suppress(OSError):  # a cache that cannot be written costs seconds at the next start, no more
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / f"{key}.json", execution.describe())
+
+
+# While training
+
+
+class Attention:
+    """Watches the speed of steps, and times other thread counts when steps have become slow or a neighbour may have left."""
+
+    WINDOW = 2.0  # seconds of steps that one speed is taken from
+    SLOW = 0.6  # of the best speed seen
+    REST = 20.0  # seconds until threads are timed again; doubled each time, up to LONGEST
+    LONGEST = 300.0
+
+    def __init__(self, threads: int, most: int, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic):
+        self.threads, self.most, self.say, self.clock = threads, most, say, clock
+        self.rest, self.due = self.REST, clock() + self.REST
+        self.best = 0.0  # steps per second
+        self.untried: list[int] = []
+        self.found: dict[int, float] = {}
+
+    def watch(self, steps: Iterator[T]) -> Iterator[T]:
+        """The same steps; only the time that they take themselves is counted."""
+        count, spent = 0, 0.0
+        while True:
+            began = self.clock()
+            step = next(steps, None)
+            if step is None:
+                return
+            count, spent = count + 1, spent + self.clock() - began
+            if spent >= self.WINDOW:
+                self.judge(count / spent)
+                count, spent = 0, 0.0
+            yield step
+
+    def judge(self, speed: float) -> None:
+        """Take in the speed of the last window, in steps per second."""
+        self.best = max(self.best, speed)
+        if self.found:
+            self.found[self.threads] = speed
+        elif self.clock() >= self.due and (speed < self.SLOW * self.best or self.threads < self.most):
+            self.found = {self.threads: speed}
+            self.untried = [count for count in (self.most, *halves(self.most)) if count != self.threads]
+        if self.untried:
+            self.use(self.untried.pop(0))
+        elif self.found:
+            self.decide()
+
+    def decide(self) -> None:
+        """Stay with the fastest; `found` begins with what was in use."""
+        before, now = next(iter(self.found)), max(self.found, key=lambda count: self.found[count])
+        if now != before:
+            gain = self.found[now] / self.found[before]
+            self.say(
+                f"Threads: {now} instead of {before}, {gain:.1f} times as fast now that other work shares the processor or left."
+            )
+        self.use(now)
+        self.found = {}
+        self.rest = min(2 * self.rest, self.LONGEST)
+        self.due = self.clock() + self.rest
+
+    def use(self, threads: int) -> None:
+        self.threads = threads
+        torch.set_num_threads(threads)

@@ -1,0 +1,219 @@
+"""The processes that train one model together, as torchrun starts them; a process alone is a world of one.
+
+A batch belongs to the whole world. While it is `dealt`, each process holds an equal run of its images, draws the random numbers
+of the whole batch and keeps those of its own images, and a mean over images is the mean over the whole batch, its gradient too.
+So what a step computes does not depend on how many processes take it.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from .errors import UsageError
+
+PATIENCE = timedelta(hours=2)  # the first process may be decoding pictures while the others wait
+
+
+@dataclass
+class World:
+    """Which of how many processes this is."""
+
+    rank: int = 0
+    size: int = 1
+    dealt: bool = False  # whether a tensor with an image dimension is this process's share of a batch
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes and speaks."""
+        return self.rank == 0
+
+
+here = World()
+
+
+@contextlib.contextmanager
+def join() -> Iterator[World]:
+    """Meet the other processes where torchrun started this one; leave them at the end."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        yield here
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    store, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))
+    backend = "cuda:nccl,cpu:gloo" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, store=fresh(store, rank, size), rank=rank, world_size=size, timeout=PATIENCE)
+    here.rank, here.size = rank, size
+    try:
+        yield here
+    finally:
+        here.rank, here.size = 0, 1
+        dist.destroy_process_group()
+
+
+def fresh(store: dist.Store, rank: int, size: int) -> dist.Store:
+    """A part of torchrun's store that is new to this start of the job, agreed on by all processes.
+
+    Where a killed process makes torchrun start all of them again, they find the store as the others left it, with addresses at
+    which nobody listens any more (torch 2.13). The first process names a new part, and goes on answering until all have it.
+    """
+    name = uuid4().hex
+    if rank:
+        store.set(f"vaekit/asking/{rank}", name)
+        name = store.get(f"vaekit/answer/{name}").decode()
+        store.set(f"vaekit/met/{name}/{rank}", "")
+        return dist.PrefixStore(name, store)
+    while not all(store.check([f"vaekit/met/{name}/{other}"]) for other in range(1, size)):
+        for other in range(1, size):
+            if store.check([f"vaekit/asking/{other}"]):
+                store.set(f"vaekit/answer/{store.get(f'vaekit/asking/{other}').decode()}", name)
+        time.sleep(0.05)
+    return dist.PrefixStore(name, store)
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Within it, this process works by itself: nothing waits for the others."""
+    before = here.size
+    here.size = 1
+    try:
+        yield
+    finally:
+        here.size = before
+
+
+@contextlib.contextmanager
+def dealt() -> Iterator[None]:
+    """Within it, tensors with an image dimension are this process's share of a batch of the whole world."""
+    before, here.dealt = here.dealt, here.size > 1
+    try:
+        yield
+    finally:
+        here.dealt = before
+
+
+def share(batch: int) -> slice:
+    """This process's images of a batch of so many. Raises UsageError where they cannot be dealt equally."""
+    if batch % here.size:
+        raise UsageError(
+            f"A batch of {batch} images cannot be dealt equally to {here.size} processes. Give a multiple: --batch-size "
+            f"{-(-batch // here.size) * here.size}"
+        )
+    each = batch // here.size
+    return slice(here.rank * each, (here.rank + 1) * each)
+
+
+# Random numbers
+
+
+def normal(shape: Sequence[int], images: int, like: Tensor) -> Tensor:
+    """Standard normal numbers of this shape, whose dimension `images` counts images, with the type and device of `like`."""
+    return kept(torch.randn(whole(shape, images), dtype=like.dtype, device=like.device), images)
+
+
+def uniform(shape: Sequence[int], images: int, like: Tensor) -> Tensor:
+    """Numbers from [0, 1) of this shape, whose dimension `images` counts images, with the type and device of `like`."""
+    return kept(torch.rand(whole(shape, images), dtype=like.dtype, device=like.device), images)
+
+
+def whole(shape: Sequence[int], images: int) -> list[int]:
+    sizes = list(shape)
+    if here.dealt:
+        sizes[images] *= here.size
+    return sizes
+
+
+def kept(drawn: Tensor, images: int) -> Tensor:
+    if not here.dealt:
+        return drawn
+    each = drawn.shape[images] // here.size
+    return drawn.narrow(images, here.rank * each, each)
+
+
+# Means over the whole batch
+
+
+class Sum(torch.autograd.Function):
+    """The sum over all processes. Each process's loss depends on it, so its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(_, t: Tensor) -> Tensor:
+        t = t.contiguous().clone()
+        dist.all_reduce(t)
+        return t
+
+    @staticmethod
+    def backward(_, *gradients: Tensor) -> Tensor:
+        total = gradients[0].contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
+def mean(t: Tensor) -> Tensor:
+    """A mean over a share's images, made the mean over the whole batch."""
+    return Sum.apply(t) / here.size if here.dealt else t  # pyright: ignore[reportReturnType, reportOperatorIssue]
+
+
+@torch.no_grad()
+def average(tensors: Sequence[Tensor]) -> None:
+    """Replace tensors, such as gradients, by their means over all processes; all travel together."""
+    if here.size == 1:
+        return
+    flat = torch.cat([t.reshape(-1) for t in tensors])
+    dist.all_reduce(flat)
+    flat /= here.size
+    for t, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+        t.copy_(part.view_as(t))
+
+
+# Agreement
+
+
+def meet() -> None:
+    """Wait until every process is here."""
+    if here.size > 1:
+        dist.barrier()
+
+
+def agree(value: Any) -> Any:
+    """The first process's value, in every process."""
+    if here.size == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def same(number: float) -> float:
+    """The first process's number, in every process: quick enough for every step."""
+    if here.size == 1:
+        return number
+    box = torch.tensor(number, dtype=torch.float64)
+    dist.broadcast(box, src=0)
+    return box.item()
+
+
+def some(flag: bool) -> bool:
+    """Whether it is so in any process."""
+    if here.size == 1:
+        return flag
+    box = torch.tensor(int(flag))
+    dist.all_reduce(box, op=dist.ReduceOp.MAX)
+    return bool(box)
+
+
+def gathered(value: Any) -> list[Any]:
+    """Every process's value, in the order of their ranks."""
+    if here.size == 1:
+        return [value]
+    values: list[Any] = [None] * here.size
+    dist.all_gather_object(values, value)
+    return values

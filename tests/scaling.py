@@ -1,0 +1,43 @@
+"""Takes a few steps with every variant, as one of the processes that torchrun started; the first prints all losses as JSON.
+
+torchrun --nproc-per-node 2 tests/scaling.py
+"""
+
+import json
+import sys
+
+import numpy as np
+import torch
+
+from conformance import VARIANTS
+from tiny import CPU, pictures, training
+from vaekit import world
+from vaekit.batches import Batches
+from vaekit.execution import Execution
+from vaekit.train import State, train, validate
+
+STEPS, IMAGES = 4, 600  # more than one validation batch
+
+
+def curve(name: str) -> list[float]:
+    """The losses of a few steps at a batch of 8, the length of the gradient, then the means of a validation."""
+    torch.manual_seed(0)
+    model, objective = VARIANTS[name]()
+    settings = training(images=8 * STEPS, learning_rate=1e-3, flip=True)
+    pixels = pictures(IMAGES, model.image)
+    state, batches = State.start(model, objective, settings, CPU), Batches(pixels, np.arange(IMAGES), 8, 0, CPU)
+    values = [step.values for step in train(state, batches, settings, Execution(CPU))]
+    checked = validate(state.average.eval(), objective, lambda part: torch.from_numpy(pixels[part]), IMAGES)
+    return [value for step in values for value in step.values()] + list(checked.values())
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    with world.join():
+        curves = {name: curve(name) for name in VARIANTS}
+        if world.here.first:
+            sys.stdout.write(json.dumps(curves) + "\n")
+
+
+if __name__ == "__main__":
+    main()

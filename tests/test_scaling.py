@@ -1,0 +1,114 @@
+"""One, two and four processes take the same steps; a process that dies takes nothing with it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conformance import VARIANTS
+from scaling import curve
+from vaekit.run import Run
+
+HERE = Path(__file__).parent
+
+
+def torchrun(processes: int, *command: str, restarts: int = 0) -> subprocess.Popen:
+    """The command as several processes of one machine, torchrun's own way."""
+    options = ["--standalone", f"--nproc-per-node={processes}", f"--max-restarts={restarts}", "--monitor-interval=0.1"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", *options, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def told(process: subprocess.Popen) -> str:
+    out, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return out
+
+
+@pytest.fixture(scope="module", params=[2, 4])
+def shared_curves(request) -> dict[str, list[float]]:
+    return json.loads(told(torchrun(request.param, str(HERE / "scaling.py"))).splitlines()[-1])
+
+
+def test_several_processes_take_the_steps_of_one(shared_curves):
+    """Every variant of the conformance table: losses, terms, gradient norms and validations."""
+    assert shared_curves.keys() == VARIANTS.keys()
+    for name in VARIANTS:
+        np.testing.assert_allclose(shared_curves[name], curve(name), rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+TRAIN = ("-m", "vaekit", "train", "digits", "--no-report", "--net", "mlp", "--latent", "4", "--batch-size", "64", "--seed", "3")
+STEADY = ("--deterministic", "--snapshot-seconds", "0.2")
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    return {name: t.numpy() for name, t in Run(folder).load_model("cpu", last=True).state_dict().items()}
+
+
+def same(a: Path, b: Path, **tolerance: float) -> None:
+    ours, theirs = weights(a), weights(b)
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        np.testing.assert_allclose(ours[name], theirs[name], err_msg=name, **tolerance)
+
+
+def test_the_same_command_trains_under_torchrun_and_says_its_result_once(tmp_path):
+    command = (*TRAIN, *STEADY, "--images", "12800")
+    assert told(torchrun(2, *command, "--out", str(tmp_path / "two"))).split() == [str(tmp_path / "two")]
+    subprocess.run([sys.executable, *command, "--out", str(tmp_path / "one")], check=True, capture_output=True)
+    same(tmp_path / "two", tmp_path / "one", rtol=1e-3, atol=1e-4)
+
+
+def test_a_killed_process_is_started_again_and_the_result_is_the_same(tmp_path):
+    """The job restarts from the last snapshot; on the same number of processes the result has the same bits."""
+    command = (*TRAIN, *STEADY, "--images", "32000")
+    told(torchrun(2, *command, "--out", str(tmp_path / "whole")))
+    job = torchrun(2, *command, "--out", str(tmp_path / "killed"), restarts=1)
+    wait_for(tmp_path / "killed" / "resume" / "state.safetensors", images=3200)
+    os.kill(children(job.pid)[-1], signal.SIGKILL)
+    told(job)
+    same(tmp_path / "killed", tmp_path / "whole", rtol=0, atol=0)
+
+
+def test_any_number_of_processes_goes_on_with_a_run(tmp_path):
+    """Two, then one, then four, each stopped on the way."""
+    run, command = tmp_path / "moved", (*TRAIN, *STEADY, "--images", "32000")
+    for processes, stop_at in ((2, 3200), (1, 12800), (4, None)):
+        job = torchrun(processes, *command, "--out", str(run))
+        if stop_at is None:
+            told(job)
+            continue
+        wait_for(run / "resume" / "state.safetensors", images=stop_at)
+        job.terminate()
+        job.communicate(timeout=60)
+        assert Run(run).description["status"] in ("stopped", "running")
+    told(torchrun(1, *command, "--out", str(tmp_path / "alone")))
+    same(run, tmp_path / "alone", rtol=1e-2, atol=1e-3)
+
+
+def wait_for(snapshot: Path, images: int) -> None:
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        state = Run(snapshot.parents[1]).load_state() if snapshot.exists() else None
+        if state and state[1]["images"] >= images:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"no snapshot after {images} images")
+
+
+def children(pid: int) -> list[int]:
+    """The processes that torchrun started."""
+    import psutil
+
+    return [child.pid for child in psutil.Process(pid).children() if "vaekit" in " ".join(child.cmdline())]
