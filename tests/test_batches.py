@@ -50,39 +50,79 @@ def gatherers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "vaekit-gather"]
 
 
-def test_images_gathered_by_the_thread_are_those_that_would_have_been_resident(monkeypatch, tmp_path):
-    np.save(tmp_path / "pixels.npy", pictures(21))
-    pixels = np.load(tmp_path / "pixels.npy", mmap_mode="r")
-    rows = np.arange(3, 21)
-    at_hand = Batches(pixels, rows, 4, 0, CPU)
-    assert at_hand.resident is not None
-    monkeypatch.setattr("vaekit.batches.SHARE_OF_MEMORY", 0.0)
-    fetched = Batches(pixels, rows, 4, 0, CPU)
-    assert fetched.resident is None
-    here, there = at_hand.since(3), fetched.since(3)
-    for _ in range(10):
-        a, b = next(here), next(there)
+def mapped(folder, count: int) -> np.ndarray:
+    """Pictures whose pixels say which they are, as a memory map."""
+    pixels = np.zeros((count, 1, 2, 2), np.uint8)
+    pixels[:, 0, 0, 0], pixels[:, 0, 0, 1] = np.divmod(np.arange(count), 256)
+    pixels.tofile(folder / "pixels.u8")
+    return np.memmap(folder / "pixels.u8", np.uint8, "r", shape=pixels.shape)
+
+
+@pytest.fixture
+def small_windows(monkeypatch):
+    """Blocks of 4 pictures of 4 bytes, windows of 5 blocks."""
+    monkeypatch.setattr("vaekit.windows.BLOCK_BYTES", 16)
+    monkeypatch.setattr("vaekit.windows.WINDOW_BYTES", 80)
+
+
+@pytest.mark.usefixtures("small_windows")
+@pytest.mark.parametrize("kept", ["a memory map", "an array", "a part of a memory map"])
+@pytest.mark.parametrize(("count", "size"), [(97, 8), (97, 31), (3, 2), (20, 20), (41, 1)])
+def test_windows_give_every_image_once_an_epoch_and_the_right_one(tmp_path, kept, count, size):
+    whole = mapped(tmp_path, 200)
+    pixels = {"a memory map": whole, "an array": np.array(whole), "a part of a memory map": whole[50:]}[kept]
+    rows = np.sort(np.random.default_rng(0).permutation(150)[:count])
+    batches = Batches(pixels, rows, size, 0, CPU, windowed=True)
+    for epoch in range(2):
+        steps = range(epoch * batches.per_epoch, (epoch + 1) * batches.per_epoch)
+        found = [batches.at(step) for step in steps]
+        seen = np.concatenate([batch.rows for batch in found])
+        assert len(set(seen)) == len(seen) > count - size
+        assert set(seen) <= set(rows)
+        for batch in found:
+            np.testing.assert_array_equal(batch.pixels.numpy(), np.array(pixels)[batch.rows])
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_windows_are_shuffled_anew_each_epoch_and_are_a_function_of_seed_and_step(tmp_path):
+    pixels, rows = mapped(tmp_path, 400), np.arange(400)
+    one, twin, other = (Batches(pixels, rows, 10, seed, CPU, windowed=True) for seed in (0, 0, 1))
+    forwards, backwards = all_rows(one, 0, 80), [twin.at(step).rows for step in reversed(range(80))][::-1]
+    assert all(np.array_equal(a, b) for a, b in zip(forwards, backwards, strict=True))
+    assert not np.array_equal(np.concatenate(forwards[:40]), np.concatenate(forwards[40:]))
+    assert not np.array_equal(np.concatenate(forwards[:40]), np.concatenate(all_rows(other, 0, 40)))
+    poorly_mixed = np.mean([len(set(rows // 4)) < 4 for rows in forwards])
+    assert poorly_mixed < 0.1  # a batch of 10 has pictures of nearly all 5 blocks of its window
+
+
+def test_images_read_ahead_by_the_thread_are_those_of_the_steps(tmp_path):
+    pixels, rows = mapped(tmp_path, 64), np.arange(3, 64)
+    by_hand, streamed = (Batches(pixels, rows, 4, 0, CPU, windowed=True) for _ in range(2))
+    stream = streamed.since(3)
+    for step in range(3, 13):
+        a, b = by_hand.at(step), next(stream)
         assert np.array_equal(a.rows, b.rows)
         assert torch.equal(a.pixels, b.pixels)
     assert len(gatherers()) == 1
-    there.close()
+    stream.close()
     assert not gatherers()
+
+
+def test_pictures_that_do_not_fit_are_read_in_windows(monkeypatch):
+    assert not Batches(pictures(20), np.arange(20), 4, 0, CPU).windowed
+    monkeypatch.setattr("vaekit.batches.SHARE_OF_MEMORY", 0.0)
+    assert Batches(pictures(20), np.arange(20), 4, 0, CPU).windowed
 
 
 @pytest.mark.usefixtures("too_big")
 def test_an_error_while_gathering_surfaces_where_the_batch_is_asked_for():
     class Disk:
         shape = (12, 1, 2, 2)
-        reads = 0
 
         def __getitem__(self, rows):
-            self.reads += 1
-            if self.reads > 2:
-                raise OSError("the disk has gone")
-            return np.zeros((len(rows), 1, 2, 2), np.uint8)
+            raise OSError("the disk has gone")
 
     stream = Batches(Disk(), np.arange(12), 4, 0, CPU).since(0)
-    next(stream), next(stream)
     with pytest.raises(OSError, match="the disk has gone"):
         next(stream)
     assert not gatherers()

@@ -1,6 +1,7 @@
 """Batches of images, as a function of the step alone: whoever knows (seed, step) knows the batch, so a resumed run needs no more.
 
-Images stay uint8 until they are on the device. They live there when they fit; else a thread gathers them ahead of time.
+Images stay uint8 until they are on the device. They live there when they fit; else they are read in windows (windows.py), and a
+thread gathers batches ahead of time.
 """
 
 import queue
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from . import world
+from .windows import Windows
 
 SHARE_OF_MEMORY = 0.25  # of the device's free memory that the images may take
 COPIED = 4096  # images to the device at once
@@ -36,28 +38,43 @@ class Batch:
 class Batches:
     """An endless sequence of shuffled batches; an epoch visits every image once, save a rest too small for a batch.
 
-    pixels: (N, C, H, W) uint8, an array or a memory map. rows: the images to use, (n,).
+    pixels: (N, C, H, W) uint8, an array or a memory map. rows: the images to use, (n,), sorted. windowed: whether they are
+    shuffled window by window; None: where they do not fit on the device. The order of the images depends on it.
     """
 
-    def __init__(self, pixels: np.ndarray, rows: np.ndarray, size: int, seed: int, device: torch.device):
+    def __init__(
+        self,
+        pixels: np.ndarray,
+        rows: np.ndarray,
+        size: int,
+        seed: int,
+        device: torch.device,
+        *,
+        windowed: bool | None = None,
+    ):
         self.rows, self.seed, self.device = rows, seed, device
         self.size = min(size, len(rows))  # of the whole batch
         self.share = world.share(self.size)
         self.per_epoch = len(rows) // self.size
+        room = fits(pixels, rows, device)
+        self.windowed = not room if windowed is None else windowed
+        self.resident = resident(pixels, rows, device) if room and not self.windowed else None
+        self.windows = Windows(pixels, rows, seed) if self.windowed else None
         self.source = pixels
-        self.resident = resident(pixels, rows, device)
         self.epoch, self.order = -1, np.empty(0, np.int64)
 
     def at(self, step: int) -> Batch:
         """The batch of a step, counted from 0."""
         epoch, position = divmod(step, self.per_epoch)
         if epoch != self.epoch:
-            self.epoch, self.order = epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self.rows))
+            self.epoch = epoch
+            shuffled = np.random.default_rng([self.seed, epoch]).permutation
+            self.order = self.windows.order(epoch) if self.windows else shuffled(len(self.rows))
         chosen = self.order[position * self.size : (position + 1) * self.size][self.share]
         if self.resident is not None:
             return Batch(self.rows[chosen], self.resident[torch.from_numpy(chosen).to(self.device)])
-        rows = self.rows[chosen]
-        return Batch(rows, torch.from_numpy(self.source[rows]).to(self.device))
+        images = self.windows.take(chosen) if self.windows else self.source[self.rows[chosen]]
+        return Batch(self.rows[chosen], torch.from_numpy(images).to(self.device))
 
     def since(self, step: int) -> Iterator[Batch]:
         """Batches from a step on, without end."""
@@ -68,11 +85,14 @@ class Batches:
         yield from ahead(self, step)
 
 
-def resident(pixels: np.ndarray, rows: np.ndarray, device: torch.device) -> Tensor | None:
-    """The chosen images on the device, (n, C, H, W) uint8, or None where they would take too much of its memory."""
+def fits(pixels: np.ndarray, rows: np.ndarray, device: torch.device) -> bool:
+    """Whether the chosen images would take a small enough share of the device's free memory."""
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
-    if len(rows) * int(np.prod(pixels.shape[1:])) > SHARE_OF_MEMORY * free:
-        return None
+    return len(rows) * int(np.prod(pixels.shape[1:])) <= SHARE_OF_MEMORY * free
+
+
+def resident(pixels: np.ndarray, rows: np.ndarray, device: torch.device) -> Tensor:
+    """The chosen images on the device, (n, C, H, W) uint8."""
     held = torch.empty((len(rows), *pixels.shape[1:]), dtype=torch.uint8, device=device)
     for start in range(0, len(rows), COPIED):
         held[start : start + COPIED] = torch.from_numpy(pixels[rows[start : start + COPIED]])

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from . import execution as running
 from . import tuner, world
-from .batches import Batches
+from .batches import Batches, fits
 from .data import Dataset
 from .data.quarantine import printable
 from .errors import DataError, Diverged, Stopped, UsageError
@@ -168,7 +168,9 @@ class Fitting:
         objective: Objective = build(description["objective"])
         device = running.find_device(description["execution"]["device"] if "execution" in description else self.training.device)
         self.state = State.start(model, objective, self.training, device)
-        self.batches = Batches(data.pixels, data.splits["train"], self.training.batch_size, self.training.seed, device)
+        rows = data.splits["train"]
+        windowed = world.agree(description.get("windowed", not fits(data.pixels, rows, device)))
+        self.batches = Batches(data.pixels, rows, self.training.batch_size, self.training.seed, device, windowed=windowed)
         choice = self.choose(description)
         self.execution = choice.execution
         self.execution.apply(self.state.model, self.state.average)

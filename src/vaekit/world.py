@@ -17,6 +17,7 @@ from uuid import uuid4
 import torch
 from torch import Tensor
 from torch import distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore, Store, rendezvous
 
 from .errors import UsageError
 
@@ -48,7 +49,7 @@ def join() -> Iterator[World]:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    store, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))
+    store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
     backend = "cuda:nccl,cpu:gloo" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=fresh(store, rank, size), rank=rank, world_size=size, timeout=PATIENCE)
     here.rank, here.size = rank, size
@@ -59,7 +60,7 @@ def join() -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def fresh(store: dist.Store, rank: int, size: int) -> dist.Store:
+def fresh(store: Store, rank: int, size: int) -> Store:
     """A part of torchrun's store that is new to this start of the job, agreed on by all processes.
 
     Where a killed process makes torchrun start all of them again, they find the store as the others left it, with addresses at
@@ -70,13 +71,13 @@ def fresh(store: dist.Store, rank: int, size: int) -> dist.Store:
         store.set(f"vaekit/asking/{rank}", name)
         name = store.get(f"vaekit/answer/{name}").decode()
         store.set(f"vaekit/met/{name}/{rank}", "")
-        return dist.PrefixStore(name, store)
+        return PrefixStore(name, store)
     while not all(store.check([f"vaekit/met/{name}/{other}"]) for other in range(1, size)):
         for other in range(1, size):
             if store.check([f"vaekit/asking/{other}"]):
                 store.set(f"vaekit/answer/{store.get(f'vaekit/asking/{other}').decode()}", name)
         time.sleep(0.05)
-    return dist.PrefixStore(name, store)
+    return PrefixStore(name, store)
 
 
 @contextlib.contextmanager
