@@ -82,7 +82,7 @@ def measure(gigabytes: float, seconds: float, rounds: int, place: Path | None) -
         for _ in range(rounds):
             for count, its in found.items():
                 command = [sys.executable, __file__, "--train", str(path), str(count), "--seconds", str(seconds)]
-                out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+                out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
                 its.append(json.loads(out.splitlines()[-1]))
         few, much = found.values()
         ratios = [big["images/s"] / small["images/s"] for small, big in zip(few, much, strict=True)]

@@ -215,9 +215,8 @@ class Fitting:
         speed = sum(world.gathered(found.speed))  # images per second, of all processes
         agreed = world.agree(found.execution.describe()) | {"threads": found.execution.threads}
         choice = replace(found, execution=Execution(**agreed | {"device": found.execution.device}), speed=speed)
-        self.run.describe(
-            description | {"execution": agreed, "speed": round(speed, 1), "gain": round(found.gain, 2), "status": "running"}
-        )
+        chosen = {"execution": agreed, "speed": round(speed, 1), "gain": round(found.gain, 2), "windowed": self.batches.windowed}
+        self.run.describe(description | chosen | {"status": "running"})
         return choice
 
     def finish(self) -> None:
