@@ -29,15 +29,22 @@ def load() -> float:
 
 
 def write_results(
-    out: Path, what: str, command: str, figures: dict[str, Any], *, load_before: float | str, text: str = ""
+    out: Path,
+    what: str,
+    command: str,
+    figures: dict[str, Any],
+    *,
+    load_before: float | str,
+    text: str = "",
+    versions: dict[str, str] | None = None,
 ) -> Path:
-    """Write the two files; returns the .md."""
+    """Write the two files; returns the .md. `versions` are those of another environment, where the work was done in one."""
     report = {
         "command": command,
         "hardware": hardware(),
         "load before": load_before,
         "date": date.today().isoformat(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": {"python": platform.python_version(), **(versions or {name: version(name) for name in PACKAGES})},
     }
     stem = out / f"{what}_{report['hardware']}_{report['date']}"
     stem.with_suffix(".json").write_text(json.dumps({**report, "figures": figures}, indent=1) + "\n")
