@@ -20,7 +20,7 @@ from torch import Tensor
 
 from . import execution as running
 from .batches import Batches
-from .data import Dataset
+from .data import Dataset, binarized
 from .data.quarantine import printable
 from .errors import DataError, Diverged, Stopped, UsageError
 from .estimate import Estimate, estimate
@@ -157,6 +157,7 @@ class Fitting:
                 "Restore the pictures as they were, or train into another folder."
             )
         self.training: Training = build(description["training"])
+        self.measured = binarized(data) if self.training.binarize else data  # what validations see
         torch.manual_seed(self.training.seed)
         model: VAE = build(description["model"])
         objective: Objective = build(description["objective"])
@@ -179,10 +180,12 @@ class Fitting:
 
     def choose(self, description: dict[str, Any]) -> tuple[Execution, float]:
         """How to run a step: as the run began, so that it can go on with the same bits, else the fastest way."""
-        batch, state = self.batches.at(self.state.step), self.state
+        batch, state, binarize = self.batches.at(self.state.step), self.state, self.training.binarize
 
         def step(execution: Execution):
-            forward = execution.compiled(lambda pixels: losses(state.model, state.objective, picture(pixels), At(0), execution))
+            forward = execution.compiled(
+                lambda pixels: losses(state.model, state.objective, picture(pixels, binarize=binarize), At(0), execution)
+            )
 
             def once() -> None:
                 torch.manual_seed(0)
@@ -259,7 +262,7 @@ class Fitting:
 
     def pixels_of(self, rows: np.ndarray) -> Callable[[slice], Tensor]:
         def pixels(part: slice) -> Tensor:
-            return torch.from_numpy(self.data.take(rows[part])).to(self.execution.device)
+            return torch.from_numpy(self.measured.take(rows[part])).to(self.execution.device)
 
         return pixels
 

@@ -118,7 +118,9 @@ def train(state: State, batches: Batches, training: Training, execution: Executi
     Raises NonFinite, before the weights are touched.
     """
     model = state.model
-    forward = execution.compiled(lambda pixels, at: losses(model, state.objective, picture(pixels, training.flip), at, execution))
+    forward = execution.compiled(
+        lambda pixels, at: losses(model, state.objective, picture(pixels, training.flip, training.binarize), at, execution)
+    )
     observers: list[Any] = [part for part in model.modules() if hasattr(part, "observe")]
     trained: list[Tensor] = [*model.parameters(), *state.objective.parameters()]
     live: list[Tensor] = list(model.parameters())
@@ -176,12 +178,16 @@ def bound(t: Trace) -> dict[str, Tensor]:
     return {"distortion": d, "rate": r, "elbo": -(d + r)}
 
 
-def picture(pixels: Tensor, flip: bool = False) -> Tensor:
-    """uint8 (B, C, H, W) to float in [0, 1]; with `flip`, half of the pictures mirrored."""
+def picture(pixels: Tensor, flip: bool = False, binarize: bool = False) -> Tensor:
+    """uint8 (B, C, H, W) to float in [0, 1]; with `flip`, half of the pictures mirrored.
+
+    With `binarize`, x ~ Bernoulli(pixel / 255), drawn anew at every call: dynamic binarisation (Salakhutdinov & Murray, 2008).
+    """
     if flip:
         mirrored = torch.rand(len(pixels), 1, 1, 1, device=pixels.device) < 0.5
         pixels = torch.where(mirrored, pixels.flip(-1), pixels)
-    return pixels.float() / 255
+    x = pixels.float() / 255
+    return (torch.rand_like(x) < x).float() if binarize else x
 
 
 def move_average(averaged: list[Tensor], live: list[Tensor], keep: float) -> None:
@@ -242,7 +248,9 @@ def explain(state: State, batch: Batch, training: Training, execution: Execution
     hooks = [part.register_forward_hook(look(name)) for name, part in model.named_modules() if name]
     try:
         torch.manual_seed(mix(training.seed, state.step))
-        terms, _ = losses(model, state.objective, picture(batch.pixels, training.flip), At(state.images), execution)
+        terms, _ = losses(
+            model, state.objective, picture(batch.pixels, training.flip, training.binarize), At(state.images), execution
+        )
     finally:
         for hook in hooks:
             hook.remove()
