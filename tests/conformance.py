@@ -71,8 +71,8 @@ NETS: dict[str, Callable[[Image], tuple]] = {
         ResNetDecoder(image=image, latent=LATENT, width=8, widest=16),
     ),
     "mixer": lambda image: (
-        MixerEncoder(image=image, features=FEATURES, width=8, depth=1),
-        MixerDecoder(image=image, latent=LATENT, features=FEATURES, width=8, depth=1),
+        MixerEncoder(image=image, features=FEATURES, patch=2, width=16, depth=1),
+        MixerDecoder(image=image, latent=LATENT, features=FEATURES, patch=2, width=16, depth=1),
     ),
 }
 

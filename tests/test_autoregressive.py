@@ -34,7 +34,7 @@ def test_bayers_matrix_is_the_one_of_the_paper():
 
 
 @pytest.mark.parametrize(
-    ("image", "fields"), [((1, 3, 3), {}), ((1, 2, 4), {}), ((2, 2, 2), {}), ((1, 3, 3), {"patch": 4}), ((1, 2, 2), {"patch": 1})]
+    ("image", "fields"), [((1, 3, 3), {}), ((1, 2, 4), {}), ((2, 2, 2), {}), ((1, 3, 3), {"patch": 4}), ((1, 3, 3), {"depth": 2})]
 )
 def test_the_density_sums_to_one_over_all_pictures(image, fields):
     net, x = likelihood(image, **fields), all_pictures(image)
@@ -44,18 +44,24 @@ def test_the_density_sums_to_one_over_all_pictures(image, fields):
 
 @pytest.mark.parametrize(
     ("image", "fields"),
-    [((1, 9, 6), {}), ((1, 9, 6), {"patch": 4}), ((1, 9, 6), {"reach": 0}), ((1, 11, 9), {"reach": 2}), ((3, 5, 6), {})],
+    [
+        ((1, 9, 6), {}),
+        ((1, 9, 6), {"patch": 4}),
+        ((1, 9, 6), {"reach": 0}),
+        ((1, 11, 9), {"reach": 2}),
+        ((3, 5, 6), {"depth": 1}),
+    ],
 )
 def test_a_pixel_sees_all_earlier_places_in_reach_and_no_later_ones(image, fields):
     net = likelihood(image, **fields)
     out, values = out_of(net)[0], net.fold(torch.rand(1, *image, dtype=F64).round())
-    seen = torch.autograd.functional.jacobian(lambda x: net.logits(net.context(x), out), values)[0]  # (H', W', V, 1, V, H', W')
-    seen = seen[:, :, :, 0].abs() > 0
-    places = seen.any(5).any(4).any(1).any(0)  # (V, V)
+    seen = torch.autograd.functional.jacobian(lambda x: net.logits(net.context(x), out), values)[0]  # (H', W', V, 1, H', W', V)
+    seen = seen[:, :, :, 0].abs() > 0  # (H', W', V, H', W', V)
+    places = seen.any(4).any(3).any(1).any(0)  # (V, V)
     assert torch.equal(places, torch.ones_like(places).tril(-1))
     for y, x in itertools.product(*map(range, net.grid)):
-        near = seen[y, x].any(1).any(0).nonzero() - torch.tensor([y, x])
-        assert near.abs().max() <= net.reach
+        near = seen[y, x].any(3).any(0).nonzero() - torch.tensor([y, x])
+        assert near.abs().max() <= net.reach * (1 + net.depth)
 
 
 def test_folding_loses_nothing():
@@ -66,7 +72,7 @@ def test_folding_loses_nothing():
 
 def test_draws_have_the_frequencies_of_the_density():
     image, count = (1, 2, 3), 20_000
-    net, pictures = likelihood(image), all_pictures(image)
+    net, pictures = likelihood(image, depth=1), all_pictures(image)
     torch.manual_seed(0)
     drawn = net(out_of(net).expand(count, 1, -1, -1, -1)).sample()[:, 0]
     frequencies = (drawn[:, None] == pictures).flatten(2).all(-1).double().mean(0)
@@ -80,9 +86,9 @@ def test_the_mean_is_grey_and_nothing_is_drawn():
     assert px.mean.shape == (2, 3, 1, 9, 6)
     assert torch.equal(px.mean, px.mean)
     assert ((px.mean > 0) & (px.mean < 1)).all()
-    first = px.net.fold(px.mean.flatten(0, 1))[:, 0]  # the first values see nothing: theirs is the exact mean
+    first = px.net.fold(px.mean.flatten(0, 1))[..., 0]  # the first values see nothing: theirs is the exact mean
     torch.manual_seed(0)
-    drawn = torch.stack([px.net.fold(px.sample().flatten(0, 1))[:, 0] for _ in range(2000)]).mean(0)
+    drawn = torch.stack([px.net.fold(px.sample().flatten(0, 1))[..., 0] for _ in range(2000)]).mean(0)
     torch.testing.assert_close(drawn, first, atol=0.06, rtol=0)
 
 

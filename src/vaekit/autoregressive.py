@@ -30,59 +30,58 @@ def bayer(n: int) -> Tensor:
 
 
 class Masked(nn.Module):
-    """A linear map from the features of each value to those of itself and of later ones (MADE: Germain et al., 2015, eq. 9).
+    """A linear map from the features of each value to those of itself and later ones, or of later ones alone (`strict`).
 
-    https://arxiv.org/abs/1502.03509
+    (N, H', W', V * features) to (N, H', W', V * out), over a window of patches. MADE (Germain et al., 2015, eq. 9), as a
+    convolution: the order of the values is the same in every patch. https://arxiv.org/abs/1502.03509
     """
 
-    def __init__(self, values: int, features: int, out: int):
+    def __init__(self, values: int, features: int, out: int, window: int = 1, strict: bool = False):
         super().__init__()
-        self.features, self.out = features, out
-        bound = 1 / math.sqrt(values * features / 2)
-        self.weight = nn.Parameter(torch.empty(values * out, values * features).uniform_(-bound, bound))
+        self.features, self.out, self.window = features, out, window
+        bound = 1 / math.sqrt(window**2 * values * features / 2)
+        self.weight = nn.Parameter(torch.empty(values * out, values * features, window, window).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(values * out))
-        allowed = torch.ones(values, values).tril().repeat_interleave(out, 0).repeat_interleave(features, 1)
-        self.register_buffer("allowed", allowed, persistent=False)
+        allowed = torch.ones(values, values).tril(-1 if strict else 0).repeat_interleave(out, 0).repeat_interleave(features, 1)
+        self.register_buffer("allowed", allowed[..., None, None], persistent=False)
 
-    def forward(self, h: Tensor) -> Tensor:
-        """(..., V * features) to (..., V * out)."""
-        return F.linear(h, self.weight * self.allowed, self.bias)
-
-    def at(self, i: int, h: Tensor) -> Tensor:
-        """The part of value i, from the features of the values 0 ... i."""
-        rows = slice(i * self.out, (i + 1) * self.out)
-        return F.linear(h, self.weight[rows, : h.shape[-1]], self.bias[rows])
+    def forward(self, h: Tensor, i: int | None = None) -> Tensor:
+        """All of it, or the features of value i from those of the values 0 ... i."""
+        rows = slice(None) if i is None else slice(i * self.out, (i + 1) * self.out)
+        weight = (self.weight * self.allowed)[rows, : h.shape[-1]]
+        if self.window == 1:
+            return F.linear(h, weight.flatten(1), self.bias[rows])
+        return F.conv2d(h.permute(0, 3, 1, 2), weight, self.bias[rows], padding="same").permute(0, 2, 3, 1)
 
 
 class NeighbourBernoulli(Likelihood):
-    """Black or white pixels; each one's logit is a small net of the decoder's features there and of the pixels drawn before it.
+    """Black or white pixels; each one's logit comes from the decoder's features there and from the pixels drawn before it.
 
-    The decoder gives `features` numbers for every value of every patch: out is (K, B, H', W', V * F). A pixel sees the earlier
-    pixels of its own patch and of the patches up to `reach` away.
+    The decoder gives `features` numbers for every value of every patch: out is (K, B, H', W', V * F). The pixels pass `depth`
+    residual layers that see the patches up to `reach` away, computed once for all K samples; then one layer sees both.
     """
 
     image: tuple[int, int, int]
-    features: int = 16
+    features: int = 8
     patch: int = 4
     reach: int = 1
+    depth: int = 0
 
     def __post_init__(self):
         channels, height, width = self.image
         if self.patch < 1 or self.patch & (self.patch - 1):
             raise UsageError(f"NeighbourBernoulli patch is {self.patch}; it must be a power of two: 1, 2, 4, 8.")
-        if self.features < 1 or self.reach < 0:
-            given = f"{self.features} features, reach {self.reach}"
-            raise UsageError(f"NeighbourBernoulli got {given}; it needs 1 feature or more, and a reach of 0 or more.")
+        if self.features < 1 or min(self.reach, self.depth) < 0:
+            given = f"{self.features} features, reach {self.reach}, depth {self.depth}"
+            raise UsageError(f"NeighbourBernoulli got {given}; it needs 1 feature or more, and reach and depth of 0 or more.")
         self.values, window = channels * self.patch**2, 2 * self.reach + 1
         self.grid = -(-height // self.patch), -(-width // self.patch)
         self.missing = (0, -width % self.patch, 0, -height % self.patch)  # to whole patches
         ranks = bayer(self.patch).flatten() * channels + torch.arange(channels)[:, None]  # (C, patch^2)
         self.register_buffer("order", ranks.flatten().argsort(), persistent=False)
         self.register_buffer("restored", ranks.flatten(), persistent=False)
-        earlier = torch.ones(self.values, self.values).tril(-1).repeat_interleave(self.features, 0)
-        self.register_buffer("earlier", earlier[..., None, None], persistent=False)
-        bound = 1 / math.sqrt(window**2 * self.values / 2)
-        self.weight = nn.Parameter(torch.empty(self.values * self.features, self.values, window, window).uniform_(-bound, bound))
+        self.first = Masked(self.values, 1, self.features, window, strict=True)
+        self.body = nn.ModuleList(Masked(self.values, self.features, self.features, window) for _ in range(self.depth))
         self.hidden = Masked(self.values, self.features, self.features)
         self.last = Masked(self.values, self.features, 1)
 
@@ -97,18 +96,20 @@ class NeighbourBernoulli(Likelihood):
         return NeighbourPixels(self, out)
 
     def fold(self, x: Tensor) -> Tensor:
-        """Pictures (N, C, H, W) to values in their order, (N, V, H', W'); what is missing to whole patches is 0."""
-        return F.pixel_unshuffle(F.pad(x, self.missing), self.patch)[:, self.order]
+        """Pictures (N, C, H, W) to values in their order, (N, H', W', V); what is missing to whole patches is 0."""
+        return F.pixel_unshuffle(F.pad(x, self.missing), self.patch).permute(0, 2, 3, 1)[..., self.order]
 
     def unfold(self, values: Tensor) -> Tensor:
-        """Undoes `fold`: (N, V, H', W') to (N, C, H, W)."""
-        return F.pixel_shuffle(values[:, self.restored], self.patch)[..., : self.image[1], : self.image[2]]
+        """Undoes `fold`: (N, H', W', V) to (N, C, H, W)."""
+        x = F.pixel_shuffle(values[..., self.restored].permute(0, 3, 1, 2), self.patch)
+        return x[..., : self.image[1], : self.image[2]]
 
-    def context(self, values: Tensor, which: slice = slice(None)) -> Tensor:
-        """What values in their order, (N, V, H', W'), tell the later ones: (N, H', W', V * F), or `which` of these features."""
-        weight = (self.weight * self.earlier)[which]
-        values = values.to(weight.dtype).contiguous(memory_format=torch.channels_last)
-        return F.conv2d(values, weight, padding=self.reach).permute(0, 2, 3, 1)
+    def context(self, values: Tensor) -> Tensor:
+        """What the values in their order, (N, H', W', V), tell the later ones: (N, H', W', V * F)."""
+        h = self.first(values.to(self.first.weight.dtype))
+        for layer in self.body:
+            h = h + layer(F.relu(h))
+        return h
 
     def logits(self, context: Tensor, out: Tensor) -> Tensor:
         """(..., H', W', V * F) twice to (..., H', W', V)."""
@@ -127,10 +128,9 @@ class NeighbourPixels(Density):
         net, lead = self.net, value.shape[:-3]
         x = net.fold(value.flatten(0, -4))
         logits = net.logits(net.context(x).unflatten(0, lead), self.out)
-        x = x.permute(0, 2, 3, 1).unflatten(0, lead)  # (..., H', W', V)
-        nats = F.softplus(logits) - logits * x
+        nats = F.softplus(logits) - logits * x.unflatten(0, lead)
         if any(net.missing):
-            nats = nats * net.fold(torch.ones_like(value.flatten(0, -4)[:1]))[0].permute(1, 2, 0)
+            nats = nats * net.fold(torch.ones_like(value.flatten(0, -4)[:1]))[0]
         return -nats.sum((-3, -2, -1))
 
     @torch.no_grad()
@@ -139,14 +139,17 @@ class NeighbourPixels(Density):
 
         The features of earlier values stay as they are, so that all steps together cost one pass.
         """
-        net, out = self.net, self.out.flatten(0, -4)
-        x = out.new_zeros(len(out), net.values, *net.grid, dtype=torch.promote_types(out.dtype, torch.float32))
-        first, second = out.new_empty((2, *out.shape), dtype=x.dtype)
+        net, out = self.net, full_precision(self.out.flatten(0, -4))
+        x = out.new_zeros(*out.shape[:-1], net.values)
+        context, last, second = out.new_empty((net.depth + 1, *out.shape)), out.new_empty(out.shape), out.new_empty(out.shape)
         for i in range(net.values):
             here, until = slice(i * net.features, (i + 1) * net.features), slice((i + 1) * net.features)
-            first[..., here] = F.relu(net.context(x, here) + out[..., here])
-            second[..., here] = first[..., here] + F.relu(net.hidden.at(i, first[..., until]))
-            x[:, i] = choose(full_precision(net.last.at(i, second[..., until])).sigmoid()).squeeze(-1)
+            context[0][..., here] = net.first(x[..., : i + 1], i)
+            for layer, before, after in zip(net.body, context, context[1:], strict=False):
+                after[..., here] = before[..., here] + layer(F.relu(before[..., until]), i)
+            last[..., here] = F.relu(context[-1][..., here] + out[..., here])
+            second[..., here] = last[..., here] + F.relu(net.hidden(last[..., until], i))
+            x[..., i] = choose(full_precision(net.last(second[..., until], i)).sigmoid()).squeeze(-1)
         return net.unfold(x).unflatten(0, self.batch_shape)
 
     def sample(self, sample_shape=()) -> Tensor:
