@@ -11,6 +11,7 @@ Shapes: K samples of z, B images, (H', W') patches, V values in a patch in their
 
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,8 @@ class Masked(nn.Module):
     (N, H', W', V * features) to (N, H', W', V * out), over a window of patches. MADE (Germain et al., 2015, eq. 9), as a
     convolution: the order of the values is the same in every patch. https://arxiv.org/abs/1502.03509
     """
+
+    allowed: Tensor  # a buffer
 
     def __init__(self, values: int, features: int, out: int, window: int = 1, strict: bool = False):
         super().__init__()
@@ -66,6 +69,9 @@ class NeighbourBernoulli(Likelihood):
     patch: int = 4
     reach: int = 1
     depth: int = 0
+
+    order: ClassVar[Tensor]  # buffers, (V,): the pixels of a patch in the order they are drawn, and the way back
+    restored: ClassVar[Tensor]
 
     def __post_init__(self):
         channels, height, width = self.image

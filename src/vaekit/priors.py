@@ -1,5 +1,7 @@
 """Priors: p(z)."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -69,6 +71,9 @@ class CouplingFlow(Prior):
 
     couplings: int = 6
     width: int = 128
+
+    riffled: ClassVar[Tensor]  # buffers, (D,): the order after a riffle, and the way back
+    restored: ClassVar[Tensor]
 
     def __post_init__(self):
         if self.latent < 2 or min(self.couplings, self.width) < 1:

@@ -147,7 +147,8 @@ def density(image: Shape, *, latent: int = 40, **training: Any) -> Recipe:
     """The highest probability of small black-and-white pictures, drawn anew at every step: a bound on -log p(x) in nats.
 
     A decoder whose pixels see their neighbours, and a learned prior. Beta rises slowly: from the start at 1, the neighbours would
-    learn to do without the latents. From 20 minutes on, the nets are larger.
+    learn to do without the latents. The minutes decide: from LARGE_MINUTES on the nets are larger, and beta takes 100,000 images a
+    minute to rise, from 200,000 to 400,000.
     """
     chosen = {
         "binarize": True,
@@ -157,9 +158,10 @@ def density(image: Shape, *, latent: int = 40, **training: Any) -> Recipe:
         "validate_every": 500_000,
     } | training
     plan = settings(chosen, {"minutes": 12.0})
-    large = plan.minutes is None or plan.minutes >= LARGE_MINUTES
+    minutes = plan.minutes or LARGE_MINUTES
+    large = minutes >= LARGE_MINUTES
     likelihood = NeighbourBernoulli(image=image, depth=1 if large else 0)
-    sizes = {"image": image, "patch": likelihood.patch, "width": 64, "depth": 2 if large else 0}
+    sizes = {"image": image, "patch": likelihood.patch, "width": 64, "depth": 1 if large else 0}
     model = VAE(
         encoder=MixerEncoder(**sizes) if large else MLPEncoder(image=image),
         posterior=DiagonalGaussian(features=512, latent=latent),
@@ -167,7 +169,7 @@ def density(image: Shape, *, latent: int = 40, **training: Any) -> Recipe:
         likelihood=likelihood,
         prior=CouplingFlow(latent=latent),
     )
-    return Recipe(model, ELBO(beta=Linear(images=BETA_IMAGES)), plan)
+    return Recipe(model, ELBO(beta=Linear(images=100_000 * min(max(minutes, 2), 4))), plan)
 
 
 RECIPES: dict[str, Callable[..., Recipe]] = {
@@ -184,7 +186,6 @@ WEIGHTS = tuple(name for name in inspect.signature(weigh).parameters if name not
 SETTINGS = tuple(field.name for field in fields_of(Training) if field.name != "epoch")  # that one is set from the data
 BUDGETS = ("epochs", "images", "minutes")
 LARGE_MINUTES = 20  # from here on, `density` has time for larger nets
-BETA_IMAGES = 200_000  # until the rate of `density` counts in full
 DEFAULT_IMAGES = (
     200_000  # seen: some minutes at 64 x 64 on a laptop; in epochs a small folder would end before it learned a thing
 )

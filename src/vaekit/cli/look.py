@@ -24,6 +24,7 @@ from ..latent import reconstruct as rebuild
 from ..latent import sample as draw_samples
 from ..metrics.evaluate import MOST_FITTED
 from ..report import write_report
+from ..priors import StandardNormal
 from ..run import Run
 from .answer import Answer, metric_rows, nll_lines, table
 from .progress import counting, decoding, doing
@@ -128,7 +129,8 @@ def sample(
         if model.prior is None:
             raise UsageError("A plain autoencoder has no prior to sample from. Use --prior fitted.")
         pictures = draw_samples(model, n, seed, temperature)
-    source = "N(0, 1)" if prior == "normal" else "the Gaussian fitted to the codes"
+    own = "N(0, 1)" if isinstance(model.prior, StandardNormal) else "the learned prior"
+    source = own if prior == "normal" else "the Gaussian fitted to the codes"
     told = f"z from {source}, temperature {temperature:g}, seed {seed}"
     name = f"sampled-{prior}"
     paths = (
