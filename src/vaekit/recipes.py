@@ -146,9 +146,9 @@ def book(
 def density(image: Shape, *, latent: int = 40, **training: Any) -> Recipe:
     """The highest probability of small black-and-white pictures, drawn anew at every step: a bound on -log p(x) in nats.
 
-    A decoder whose pixels see their neighbours, and a learned prior. Beta rises slowly: from the start at 1, the neighbours would
-    learn to do without the latents. The minutes decide: from LARGE_MINUTES on the nets are larger, and beta takes 100,000 images a
-    minute to rise, from 200,000 to 400,000.
+    A decoder whose pixels see their neighbours, and a learned prior. Beta rises slowly: were it 1 from the start, the neighbours
+    would learn to do without the latents. The minutes decide: from LARGE_MINUTES on the nets are larger, and beta rises over
+    100,000 images for each minute, 200,000 at least and 400,000 at most.
     """
     chosen = {
         "binarize": True,

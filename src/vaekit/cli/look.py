@@ -23,8 +23,8 @@ from ..latent import encode as encode_images
 from ..latent import reconstruct as rebuild
 from ..latent import sample as draw_samples
 from ..metrics.evaluate import MOST_FITTED
-from ..report import write_report
 from ..priors import StandardNormal
+from ..report import write_report
 from ..run import Run
 from .answer import Answer, metric_rows, nll_lines, table
 from .progress import counting, decoding, doing
