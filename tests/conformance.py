@@ -5,6 +5,7 @@
 
 from collections.abc import Callable
 
+from vaekit.autoregressive import NeighbourBernoulli
 from vaekit.likelihoods import (
     BernoulliPixels,
     ContinuousBernoulliPixels,
@@ -15,10 +16,19 @@ from vaekit.likelihoods import (
     OptimalGaussian,
 )
 from vaekit.model import VAE
-from vaekit.nets import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder, ResNetDecoder, ResNetEncoder
+from vaekit.nets import (
+    ConvDecoder,
+    ConvEncoder,
+    MixerDecoder,
+    MixerEncoder,
+    MLPDecoder,
+    MLPEncoder,
+    ResNetDecoder,
+    ResNetEncoder,
+)
 from vaekit.objectives import ELBO, Classic, Objective, Reconstruction
 from vaekit.posteriors import Deterministic, DiagonalGaussian
-from vaekit.priors import StandardNormal
+from vaekit.priors import CouplingFlow, StandardNormal
 from vaekit.schedules import Cosine, Cyclical, Linear
 
 FEATURES, LATENT = 24, 3
@@ -60,6 +70,10 @@ NETS: dict[str, Callable[[Image], tuple]] = {
         ResNetEncoder(image=image, features=FEATURES, width=8, widest=16),
         ResNetDecoder(image=image, latent=LATENT, width=8, widest=16),
     ),
+    "mixer": lambda image: (
+        MixerEncoder(image=image, features=FEATURES, patch=2, width=16, depth=1),
+        MixerDecoder(image=image, latent=LATENT, features=FEATURES, patch=2, width=16, depth=1),
+    ),
 }
 
 
@@ -69,6 +83,20 @@ def variational(likelihood: str = "optimal-gaussian", objective: str = "elbo", n
         posterior, prior = DiagonalGaussian(features=FEATURES, latent=LATENT), StandardNormal(latent=LATENT)
         model = VAE(encoder=encoder, posterior=posterior, decoder=decoder, likelihood=LIKELIHOODS[likelihood](), prior=prior)
         return model, OBJECTIVES[objective]()
+
+    return make
+
+
+def neighbours(image: Image, patch: int = 4, reach: int = 1):
+    """Autoregressive pixels over a mixer, with a learned prior."""
+
+    def make() -> tuple[VAE, Objective]:
+        likelihood = NeighbourBernoulli(image=image, features=4, patch=patch, reach=reach)
+        sizes = {"image": image, "features": FEATURES, "patch": patch, "width": 8, "depth": 1}
+        decoder = MixerDecoder(latent=LATENT, per_patch=4 * likelihood.values, **sizes)
+        posterior, prior = DiagonalGaussian(features=FEATURES, latent=LATENT), CouplingFlow(latent=LATENT, couplings=3, width=8)
+        encoder = MixerEncoder(**sizes)
+        return VAE(encoder=encoder, posterior=posterior, decoder=decoder, likelihood=likelihood, prior=prior), ELBO()
 
     return make
 
@@ -92,5 +120,6 @@ VARIANTS: dict[str, Callable[[], tuple[VAE, Objective]]] = (
     | {f"autoencoder {net}": plain(net=net, image=(3, 9, 7)) for net in NETS}
     | {f"vae {net} classic-mse": variational("fixed-gaussian", "classic-mse", net) for net in NETS}
     | {f"vae {net} colour, not square": variational(net=net, image=(3, 7, 10)) for net in NETS}
+    | {"neighbours": neighbours((1, 8, 8)), "neighbours colour, not square": neighbours((3, 7, 10), patch=2, reach=2)}
     | {f"vae {net} with transparency": variational("continuous-bernoulli", "elbo-linear", net, (4, 5, 6)) for net in NETS}
 )

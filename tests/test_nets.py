@@ -8,10 +8,25 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from vaekit.errors import UsageError
-from vaekit.nets import NETS, ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder, ResNetDecoder, ResNetEncoder
+from vaekit.nets import (
+    NETS,
+    ConvDecoder,
+    ConvEncoder,
+    MixerDecoder,
+    MixerEncoder,
+    MLPDecoder,
+    MLPEncoder,
+    ResNetDecoder,
+    ResNetEncoder,
+)
 from vaekit.nets.pyramid import Climb, Stair, groups, stairs
 
-SMALL = {"mlp": {"depth": 1}, "conv": {"width": 4, "widest": 8}, "resnet": {"width": 4, "widest": 8}}
+SMALL = {
+    "mlp": {"depth": 1},
+    "conv": {"width": 4, "widest": 8},
+    "resnet": {"width": 4, "widest": 8},
+    "mixer": {"width": 4, "depth": 1},
+}
 SIDES = st.integers(1, 70)
 IMAGES = st.tuples(st.integers(1, 4), SIDES, SIDES)
 
@@ -105,6 +120,8 @@ def test_an_impossible_image_is_refused_at_construction(net, image):
         lambda: MLPDecoder(image=(1, 8, 8), latent=2, width=0),
         lambda: ConvEncoder(image=(1, 8, 8), width=0),
         lambda: ConvDecoder(image=(1, 8, 8), latent=2, width=-4),
+        lambda: MixerEncoder(image=(1, 8, 8), patch=0),
+        lambda: MixerDecoder(image=(1, 8, 8), latent=2, features=0),
         lambda: ResNetEncoder(image=(1, 8, 8), features=0),
         lambda: ResNetDecoder(image=(1, 8, 8), latent=2, widest=0),
     ],

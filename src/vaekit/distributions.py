@@ -4,6 +4,7 @@ Shapes: a distribution has a batch shape, (B,) or (K, B), and an event shape, (D
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -136,3 +137,27 @@ class ContinuousBernoulli(Density):
         safe = self.logits.where(~small, 1.0)
         log_c = torch.where(small, math.log(2) + self.logits.square() / 12, (safe / torch.tanh(safe / 2)).log())
         return sum_events(value * self.logits - F.softplus(self.logits) + log_c, self.dims)
+
+
+class Flow(Density):
+    """x of density N(u; 0, I) |det du/dx|; `forward(x)` gives u (..., D) and log |det| (...,), and `inverse(u)` gives x.
+
+    Its `mean` is the image of the base's mean, where temperature 0 would draw; the true mean has no closed form.
+    """
+
+    has_rsample = True
+
+    def __init__(self, like: Tensor, forward: Callable[[Tensor], tuple[Tensor, Tensor]], inverse: Callable[[Tensor], Tensor]):
+        self.base, self.to_base, self.from_base = Gaussian(torch.zeros_like(like), torch.zeros_like(like)), forward, inverse
+        super().__init__(like, 1)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.from_base(self.base.mean)
+
+    def rsample(self, sample_shape=()) -> Tensor:
+        return self.from_base(self.base.rsample(sample_shape))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        u, log_det = self.to_base(value)
+        return self.base.log_prob(u) + log_det

@@ -1,31 +1,62 @@
 """What follows a training: its metrics, its attribute vectors, its report, all kept in the run folder."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from . import world
-from .data import Dataset
+from .data import Dataset, binarized
 from .errors import UsageError
+from .execution import Execution
 from .latent import attribute_vectors, codes
 from .library import build
-from .metrics import Metric, evaluate
+from .metrics import Metric, evaluate, likelihood
 from .report import write_report
 from .run import Run
+
+SAMPLES = 100  # of z, for a first look at log p(x) where training was about nothing else
 
 
 def finish(run: Run, data: Dataset) -> Path:
     """What every training ends with: metrics, attribute vectors where attributes give any, the report."""
-    measure(run, data)
+    measure(run, data, samples=SAMPLES if is_binarized(run) else None)
     if data.attributes is not None:
         compute_attributes(run, data)
     return write_report(run, data)
 
 
-def measure(run: Run, data: Dataset, split: str = "test", seed: int = 0) -> dict[str, Metric]:
-    """Evaluate a run's best weights; those of the test split go into metrics.json."""
-    metrics = evaluate(run.load_model(), build(run.description["objective"]), data, split, seed)
+def is_binarized(run: Run) -> bool:
+    """Whether it was trained on black-or-white draws of grey pictures."""
+    return run.description["training"].get("binarize", False)
+
+
+def measure(
+    run: Run,
+    data: Dataset,
+    split: str = "test",
+    seed: int = 0,
+    *,
+    samples: int | None = None,
+    execution: Execution | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Metric]:
+    """Evaluate a run's best weights; those of the test split go into metrics.json. With `samples`, the bound on log p(x) too.
+
+    A run that was trained on draws of black and white is measured on one draw, the same for every run.
+    """
+    model, objective = run.load_model(), build(run.description["objective"])
+    data = binarized(data) if is_binarized(run) else data
+    metrics = evaluate(model, objective, data, split, seed)
+    if samples:
+        metrics |= likelihood(model, data, samples, split, seed=seed, execution=execution, progress=progress)
+        metrics["nll"]["pixels"] = (
+            "dynamic binarisation: x ~ Bernoulli(pixel / 255), anew at every training step, once (seed 0) for what is measured"
+            if is_binarized(run)
+            else "as they are, in [0, 1]"
+        )
+        metrics["nll"]["trained_on"] = len(data.splits["train"])
     if split == "test" and world.here.first:
         run.add_metrics(metrics)
     return metrics

@@ -22,7 +22,7 @@ from torch import Tensor
 from . import execution as running
 from . import tuner, world
 from .batches import Batches, fits
-from .data import Dataset
+from .data import Dataset, binarized
 from .data.quarantine import printable
 from .errors import DataError, Diverged, Stopped, UsageError
 from .estimate import Estimate, estimate
@@ -33,7 +33,7 @@ from .objectives import Objective
 from .recipes import Recipe
 from .run import Follower, Run
 from .trace import At
-from .train import NonFinite, State, Step, calibrate, losses, picture, train, validate
+from .train import NonFinite, State, Step, calibrate, losses, seen, train, validate
 from .training import Training
 from .tuner import Choice
 
@@ -163,6 +163,7 @@ class Fitting:
                 "Restore the pictures as they were, or train into another folder."
             )
         self.training: Training = build(description["training"])
+        self.measured = binarized(data) if self.training.binarize else data  # what validations see
         torch.manual_seed(self.training.seed)
         model: VAE = build(description["model"])
         objective: Objective = build(description["objective"])
@@ -197,7 +198,7 @@ class Fitting:
         def trial(execution: Execution) -> Callable[[int], float]:
             execution.apply(state.model)
             forward = execution.compiled(
-                lambda pixels: losses(state.model, state.objective, picture(pixels, self.training.flip), At(0), execution)[0]
+                lambda pixels: losses(state.model, state.objective, seen(pixels, self.training), At(0), execution)[0]
             )
 
             def once(seed: int) -> float:
@@ -285,7 +286,7 @@ class Fitting:
 
     def pixels_of(self, rows: np.ndarray) -> Callable[[slice], Tensor]:
         def pixels(part: slice) -> Tensor:
-            return torch.from_numpy(self.data.take(rows[part])).to(self.execution.device)
+            return torch.from_numpy(self.measured.take(rows[part])).to(self.execution.device)
 
         return pixels
 

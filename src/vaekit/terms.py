@@ -14,7 +14,7 @@ def distortion(t: Trace) -> Tensor:
 
 def rate(t: Trace) -> Tensor:
     """KL(q(z | x) || p(z)), summed over latents and groups."""
-    return sum((group.kl() for group in t.groups), t.x.new_zeros(()))
+    return sum((group.kl for group in t.groups), t.x.new_zeros(()))
 
 
 def rate_above(t: Trace, free_bits: float, per: str) -> Tensor:
@@ -23,7 +23,7 @@ def rate_above(t: Trace, free_bits: float, per: str) -> Tensor:
     Kingma et al. (2016), eq. 15: below that, a latent costs nothing and gets no gradient. https://arxiv.org/abs/1606.04934
     """
     if per == "group":
-        means = torch.stack([group.kl().mean() for group in t.groups])
+        means = torch.stack([group.kl.mean() for group in t.groups])
     else:
         means = torch.cat([group.kl_per_latent().mean(0) for group in t.groups])
     return world.mean(means).clamp_min(free_bits).sum().expand(t.x.shape[0])

@@ -1,9 +1,11 @@
-"""What one forward pass computed. Objectives, metrics and figures read a trace, and nothing else.
+"""What one forward pass computed. Objectives, metrics and figures read a trace, and nothing else. What is asked for twice, by the
+objective and by the log, is computed once.
 
 Shapes: K samples of z per image, B images, D latents; images are (C, H, W).
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
@@ -27,11 +29,12 @@ class Group:
             raise UsageError("This model has no prior, so it has no rate: give VAE a prior, or train with Reconstruction.")
         return self.p
 
-    @property
+    @cached_property
     def log_p(self) -> Tensor:
         """log p(z), (K, B)."""
         return self.prior.log_prob(self.z)
 
+    @cached_property
     def kl(self) -> Tensor:
         """KL(q || p) in nats, (B,): in closed form where one is known, else the K-sample estimate."""
         try:
@@ -57,7 +60,7 @@ class Trace:
     groups: tuple[Group, ...]
     px: Distribution  # p(x | z), batch (K, B)
 
-    @property
+    @cached_property
     def log_px(self) -> Tensor:
         """log p(x | z) in nats per image, (K, B)."""
         return self.px.log_prob(self.x)

@@ -125,7 +125,7 @@ def train(state: State, batches: Batches, training: Training, execution: Executi
     observers: list[Any] = [part for part in model.modules() if hasattr(part, "observe")]
 
     def look(pixels: Tensor, at: At) -> tuple[dict[str, Tensor], list[Tensor]]:
-        terms, trace = losses(model, state.objective, picture(pixels, training.flip), at, execution)
+        terms, trace = losses(model, state.objective, seen(pixels, training), at, execution)
         return terms, [part.observe(trace) for part in observers]  # not the trace: it would keep every activation alive
 
     forward = execution.compiled(look)
@@ -143,7 +143,7 @@ def train(state: State, batches: Batches, training: Training, execution: Executi
         torch.manual_seed(mix(training.seed, state.step))  # the noise of a step depends on its number, not on the past
         state.optimizer.zero_grad(set_to_none=True)
         with world.dealt():
-            terms, seen = forward(batch.pixels, At(state.images))
+            terms, observed = forward(batch.pixels, At(state.images))
             (terms["loss"] / batch.pixels[0].numel()).backward()  # nats per pixel value: gradients of one size at any resolution
         gradients = [weight.grad for weight in trained if weight.grad is not None]
         values = torch.stack(list(terms.values())).detach()
@@ -156,7 +156,7 @@ def train(state: State, batches: Batches, training: Training, execution: Executi
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate
         state.optimizer.step()
-        for part, statistic in zip(observers, seen, strict=True):
+        for part, statistic in zip(observers, observed, strict=True):
             part.absorb(statistic, batches.size)
         state.step += 1
         state.images += batches.size
@@ -217,12 +217,21 @@ def bound(t: Trace) -> dict[str, Tensor]:
     return {"distortion": d, "rate": r, "elbo": -(d + r)}
 
 
-def picture(pixels: Tensor, flip: bool = False) -> Tensor:
-    """uint8 (B, C, H, W) to float in [0, 1]; with `flip`, half of the pictures mirrored."""
+def picture(pixels: Tensor, flip: bool = False, binarize: bool = False) -> Tensor:
+    """uint8 (B, C, H, W) to float in [0, 1]; with `flip`, half of the pictures mirrored.
+
+    With `binarize`, x ~ Bernoulli(pixel / 255), drawn anew at every call: dynamic binarisation (Salakhutdinov & Murray, 2008).
+    """
     if flip:
         mirrored = world.uniform((len(pixels), 1, 1, 1), 0, pixels.float()) < 0.5
         pixels = torch.where(mirrored, pixels.flip(-1), pixels)
-    return pixels.float() / 255
+    x = pixels.float() / 255
+    return (world.uniform(x.shape, 0, x) < x).float() if binarize else x
+
+
+def seen(pixels: Tensor, training: Training) -> Tensor:
+    """A batch as this training sees it."""
+    return picture(pixels, training.flip, training.binarize)
 
 
 def move_average(averaged: list[Tensor], live: list[Tensor], keep: float) -> None:
@@ -288,7 +297,7 @@ def explain(state: State, batch: Batch, step: int, training: Training, execution
     try:
         torch.manual_seed(mix(training.seed, step))
         with world.dealt():
-            terms, _ = losses(model, state.objective, picture(batch.pixels, training.flip), At(state.images), execution)
+            terms, _ = losses(model, state.objective, seen(batch.pixels, training), At(state.images), execution)
     finally:
         for hook in hooks:
             hook.remove()

@@ -29,6 +29,7 @@ class Training(Part):
     clip: float = 1.0  # largest gradient norm, of nats per pixel value
     half_life: int = 20_000  # images: of the average of the weights
     flip: bool = False  # mirror half of the pictures
+    binarize: bool = False  # black or white pixels, drawn anew at every step with the grey value as probability of white
     validate_every: int | None = None  # images; None: an epoch, at least 10,000 images
     patience: int | None = None  # validations without a better loss before the run ends
     precision: str = "auto"  # auto, fp32, bf16

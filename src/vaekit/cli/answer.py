@@ -29,6 +29,21 @@ def number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 
 
+def nll_lines(metrics: dict[str, Any]) -> list[str]:
+    """The bound on -log p(x) with its protocol, where it was measured: without it, the number compares with nothing."""
+    if "nll" not in metrics:
+        return []
+    nll = metrics["nll"]
+    low, high = nll["interval"]
+    curve = ", ".join(f"{value:.2f} at {k}" for k, value in nll["curve"].items())
+    return [
+        f"-log p(x) <= {nll['value']:.2f} nats, 95 % {low:.2f} to {high:.2f} over {nll['count']:,} {nll['split']} images, "
+        f"trained on {nll['trained_on']:,}",
+        f"  {nll['how']}; {curve} samples",
+        f"  pixels: {nll['pixels']}",
+    ]
+
+
 def metric_rows(metrics: dict[str, Any]) -> list[tuple[str, ...]]:
     """name, value, unit and how it was measured."""
     return [

@@ -127,17 +127,22 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-@contextmanager
-def decoding() -> Iterator[Callable[[int, int], None]]:
+def decoding():
     """A progress callback for an ingest: (pictures done, pictures in all)."""
+    return counting("decoded")
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress callback: (pictures done, pictures in all)."""
     columns = (
-        TextColumn("decoding"),
+        TextColumn(what),
         BarColumn(bar_width=24),
         TextColumn("{task.completed:,.0f} of {task.total:,.0f}"),
         TimeRemainingColumn(),
     )
     progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    task = progress.add_task("decoding", total=1, visible=False)
+    task = progress.add_task(what, total=1, visible=False)
     spoke = time.monotonic()
 
     def show(done: int, total: int) -> None:
@@ -145,7 +150,7 @@ def decoding() -> Iterator[Callable[[int, int], None]]:
         progress.update(task, completed=done, total=total, visible=True)
         if not console.is_terminal and time.monotonic() - spoke >= PLAIN_SECONDS["train"]:
             spoke = time.monotonic()
-            console.print(f"decoded {done:,} of {total:,} pictures")
+            console.print(f"{what} {done:,} of {total:,} pictures")
 
     with progress:
         yield show

@@ -19,7 +19,7 @@ from ..part import describe
 from ..recipes import RECIPES, cook
 from ..report.story import notes
 from ..run import Run, next_path
-from .answer import Answer, metric_rows, table
+from .answer import Answer, metric_rows, nll_lines, table
 from .progress import Bar, console, decoding, doing, residual_line
 from .reading import OptionalCount, OptionalSeed, opened, parse_numbers, parse_size
 from .stopping import code_of, reason
@@ -57,6 +57,7 @@ def train(
     batch_size: OptionalCount = None,
     learning_rate: float | None = None,
     flip: bool | None = None,
+    binarize: bool | None = None,
     validate_every: OptionalCount = None,
     patience: OptionalCount = None,
     precision: str | None = None,
@@ -101,7 +102,7 @@ def train(
     cache
         Where decoded pictures are kept.
     net
-        mlp, conv or resnet.
+        mlp, conv, resnet or mixer.
     latent
         Number of latents.
     likelihood
@@ -132,6 +133,8 @@ def train(
         The highest, after warm-up.
     flip
         Mirror half of the pictures.
+    binarize
+        Black or white pixels, drawn anew at every step with the grey value as probability of white.
     validate_every
         Images between two validations.
     patience
@@ -174,6 +177,7 @@ def train(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "flip": flip,
+        "binarize": binarize,
         "validate_every": validate_every,
         "patience": patience,
         "precision": precision,
@@ -226,7 +230,7 @@ def carry_out(run: Run, dataset: Dataset, snapshot_seconds: float, report: bool)
     with doing("measuring and drawing the report"), world.alone():
         page = finished(run, dataset)
     metrics = run.metrics
-    told = "\n".join([table(metric_rows(metrics)), residual_line(metrics), *notes(run)])
+    told = "\n".join([table(metric_rows(metrics)), *nll_lines(metrics), residual_line(metrics), *notes(run)])
     return Answer({"run": str(run.path), "report": str(page), "metrics": metrics}, f"{told}\nrun     {run.path}\nreport  {page}")
 
 

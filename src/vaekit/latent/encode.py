@@ -105,9 +105,15 @@ def sample(model: VAE, n: int, seed: int = 0, temperature: float = 1.0) -> np.nd
 
 
 def kl_per_latent(model: VAE, found: Codes) -> np.ndarray:
-    """The mean KL(q(z_d | x) || p(z_d)) of every latent over N images, in nats, (D,); 0 for a latent that carries nothing."""
+    """The mean KL(q(z_d | x) || p(z_d)) of every latent over N images, in nats, (D,); 0 for a latent that carries nothing.
+
+    A learned prior has no such terms: there p(z_d) is the Gaussian with the mean and the variance of all these codes, which makes
+    it an upper bound on what the latent tells of the image.
+    """
     q = Gaussian(torch.from_numpy(found.mu).double(), torch.from_numpy(found.log_var).double())
-    p = None if model.prior is None else model.prior()
+    if model.prior is None:
+        raise UsageError("KL per latent needs a prior; a plain autoencoder has none.")
+    p = model.prior()
     if not isinstance(p, Gaussian):
-        raise UsageError(f"KL per latent needs a Gaussian prior; this model has {type(model.prior).__name__}.")
+        p = Gaussian(q.loc.mean(0), (q.loc.var(0, correction=0) + q.variance.mean(0)).log())
     return q.kl_per_latent(Gaussian(p.loc.double().cpu(), p.log_var.double().cpu())).mean(0).numpy()

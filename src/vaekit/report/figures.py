@@ -28,6 +28,7 @@ from ..latent import (
 from ..latent.attributes import presence
 from ..metrics.evaluate import ACTIVE, MOST_FITTED, NEIGHBOURS, label_accuracy
 from ..model import VAE
+from ..priors import StandardNormal
 from ..run import Run
 
 MOST_POINTS = 10_000  # in a scatter
@@ -59,6 +60,11 @@ class Sight:
     @property
     def has_prior(self) -> bool:
         return self.model.prior is not None
+
+    @property
+    def prior(self) -> str:
+        """Where new codes come from."""
+        return "the prior N(0, 1)" if isinstance(self.model.prior, StandardNormal) else "the learned prior"
 
     @cached_property
     def points(self) -> np.ndarray:
@@ -127,9 +133,9 @@ def samples(sight: Sight) -> Iterator[Picture]:
         yield Picture(
             "samples",
             draw.samples(
-                sample(sight.model, SAMPLES, sight.seed), "z drawn from the prior N(0, 1)", title="New pictures from N(0, 1)"
+                sample(sight.model, SAMPLES, sight.seed), f"z drawn from {sight.prior}", title=f"New pictures from {sight.prior}"
             ),
-            f"{SAMPLES} pictures that nobody took: z drawn from N(0, 1), seed {sight.seed}, not chosen.",
+            f"{SAMPLES} pictures that nobody took: z drawn from {sight.prior}, seed {sight.seed}, not chosen.",
             "A grid of new pictures decoded from draws of the prior.",
         )
     z = sight.gaussian.sample(SAMPLES, sight.seed)

@@ -1,0 +1,142 @@
+"""How probable a model finds pictures: a lower bound on log p(x) by importance sampling, tighter than the ELBO.
+
+log p(x) >= E[log 1/K sum_k p(x | z_k) p(z_k) / q(z_k | x)], z_k ~ q(z | x) (Burda et al., 2016, eq. 8; there K = 5000).
+https://arxiv.org/abs/1509.00519
+
+Shapes: K samples of z, B images.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..batches import mix
+from ..errors import UsageError
+from ..execution import Execution, autocast
+from ..model import VAE
+from ..posteriors import draw
+from ..train import picture
+
+IMAGES, SAMPLES = 16, 64  # in one pass of the decoder: the memory it takes, whatever K is
+CLOSE = 0.1  # nats per image that bf16 may differ from fp32 over one block of images
+CHECKED = 4  # blocks of images on which it is compared
+
+Pixels = Callable[[slice], Tensor]  # uint8 (n, C, H, W), on the device
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A bound on log p(x) in nats per image, the mean over `images` of them."""
+
+    log_px: Tensor  # (N,), the bound for every image, at all samples
+    curve: dict[int, float]  # the mean bound after 1, 10, 100, ... and all samples
+    effective: Tensor  # (N,), the effective sample size (sum w)^2 / sum w^2
+    samples: int  # K
+    seed: int
+    precision: str
+    seconds: float
+
+    @property
+    def value(self) -> float:
+        return self.curve[self.samples]
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % for the mean over images."""
+        error = 1.96 * self.log_px.std(correction=0).item() / len(self.log_px) ** 0.5
+        return self.value - error, self.value + error
+
+
+@torch.no_grad()
+def importance_bound(
+    model: VAE,
+    pixels: Pixels,
+    count: int,
+    samples: int = 5000,
+    *,
+    seed: int = 0,
+    execution: Execution | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Bound:
+    """The bound at K = `samples` for the images `pixels(slice)` gives, in memory that does not grow with K.
+
+    In fp32, or as `execution` says: only the decoder makes use of bf16, after a comparison with fp32; q, p(z) and sums do not.
+    Rounding makes another decoder, but its probabilities still sum to one: what is computed remains a bound.
+    Raises UsageError for a plain autoencoder, and where bf16 differs from fp32 by more than CLOSE nats.
+    """
+    if model.prior is None:
+        raise UsageError("A plain autoencoder has no p(x): nothing says how probable a code is. Train a VAE.")
+    if min(samples, count) < 1:
+        raise UsageError(f"A bound was asked for over {count} images with {samples} samples; it needs 1 or more of both.")
+    device = next(model.parameters()).device
+    execution = execution or Execution(device)
+    began = time.monotonic()
+    marks = sorted({samples, *(10**i for i in range(len(str(samples))))} & set(range(1, samples + 1)))
+    blocks = [slice(start, min(start + IMAGES, count)) for start in range(0, count, IMAGES)]
+    if execution.precision != "fp32":
+        check_precision(model, pixels, blocks[:CHECKED], seed, execution)
+    weigh = execution.compiled(log_weights)
+    found = []
+    for block in blocks:
+        found.append(bound_of(model, weigh, picture(pixels(block)), marks, seed=mix(seed, 2, block.start), execution=execution))
+        if progress:
+            progress(block.stop, count)
+    curves, effective = torch.cat([curve for curve, _ in found], 1), torch.cat([size for _, size in found])
+    means = dict(zip(marks, curves.mean(1).tolist(), strict=True))
+    return Bound(curves[-1], means, effective, samples, seed, execution.precision, time.monotonic() - began)
+
+
+def bound_of(
+    model: VAE, weigh: Callable[..., Tensor], x: Tensor, marks: list[int], *, seed: int, execution: Execution
+) -> tuple[Tensor, Tensor]:
+    """The bound of every image at every mark, (M, B), and the effective sample sizes (B,), in float64."""
+    samples = marks[-1]
+    total = torch.full((len(x),), -torch.inf, dtype=torch.float64, device=x.device)  # log sum w
+    squares, curve = total.clone(), []  # log sum w^2
+    with noise(seed, x.device):
+        q = model.encode(x)
+        for done in range(0, samples, SAMPLES):
+            z, log_q = draw(q, SAMPLES)  # always as many, so that a compiled pass has one shape; the surplus is left out
+            log_w = (weigh(model, x, z, execution) - log_q).double()[: samples - done]  # (k, B)
+            for mark in marks:
+                if done < mark <= done + SAMPLES:
+                    curve.append(torch.logaddexp(total, log_w[: mark - done].logsumexp(0)) - torch.tensor(mark).log())
+            total = torch.logaddexp(total, log_w.logsumexp(0))
+            squares = torch.logaddexp(squares, (2 * log_w).logsumexp(0))
+    return torch.stack(curve).cpu(), (2 * total - squares).exp().cpu()
+
+
+def log_weights(model: VAE, x: Tensor, z: Tensor, execution: Execution) -> Tensor:
+    """log p(x | z) + log p(z), (K, B)."""
+    assert model.prior is not None
+    with autocast(execution):
+        log_px = model.decode(z).log_prob(x)
+    return log_px + model.prior().log_prob(z)
+
+
+def check_precision(model: VAE, pixels: Pixels, blocks: list[slice], seed: int, execution: Execution) -> None:
+    plain = replace(execution, precision="fp32", compile="off")
+    for block in blocks:
+        values = []
+        for each in (plain, replace(execution, compile="off")):
+            curve, _ = bound_of(
+                model, log_weights, picture(pixels(block)), [SAMPLES], seed=mix(seed, 3, block.start), execution=each
+            )
+            values.append(curve.mean().item())
+        if abs(values[0] - values[1]) > CLOSE:
+            raise UsageError(
+                f"The bound in {execution.precision} differs from fp32 by {abs(values[0] - values[1]):.3f} nats, more than "
+                f"{CLOSE}. Evaluate with --precision fp32."
+            )
+
+
+@contextmanager
+def noise(seed: int, device: torch.device):
+    """Draws from a seed; the global generator is as it was afterwards."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,101 @@
+"""A pixel sees the pixels drawn before it and no other; the density is one; what is drawn follows it."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from vaekit.autoregressive import NeighbourBernoulli, bayer
+from vaekit.errors import UsageError
+
+F64 = torch.float64
+
+
+def likelihood(image: tuple[int, int, int] = (1, 9, 6), seed: int = 0, **fields) -> NeighbourBernoulli:
+    torch.manual_seed(seed)
+    return NeighbourBernoulli(image=image, **{"features": 3, "patch": 2} | fields).double()
+
+
+def out_of(net: NeighbourBernoulli, samples: int = 1, images: int = 1, seed: int = 1) -> torch.Tensor:
+    """What a decoder might give."""
+    noise = torch.Generator().manual_seed(seed)
+    return 2 * torch.randn(samples, images, *net.grid, net.values * net.features, generator=noise, dtype=F64)
+
+
+def all_pictures(image: tuple[int, int, int]) -> torch.Tensor:
+    return torch.tensor(list(itertools.product((0.0, 1.0), repeat=math.prod(image))), dtype=F64).unflatten(1, image)
+
+
+def test_bayers_matrix_is_the_one_of_the_paper():
+    assert bayer(2).tolist() == [[0, 2], [3, 1]]
+    assert bayer(4).tolist() == [[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]
+    assert bayer(8).flatten().sort().values.tolist() == list(range(64))
+
+
+@pytest.mark.parametrize(
+    ("image", "fields"), [((1, 3, 3), {}), ((1, 2, 4), {}), ((2, 2, 2), {}), ((1, 3, 3), {"patch": 4}), ((1, 3, 3), {"depth": 2})]
+)
+def test_the_density_sums_to_one_over_all_pictures(image, fields):
+    net, x = likelihood(image, **fields), all_pictures(image)
+    px = net(out_of(net).expand(1, len(x), -1, -1, -1))
+    torch.testing.assert_close(px.log_prob(x).logsumexp(-1), torch.zeros(1, dtype=F64))
+
+
+@pytest.mark.parametrize(
+    ("image", "fields"),
+    [
+        ((1, 9, 6), {}),
+        ((1, 9, 6), {"patch": 4}),
+        ((1, 9, 6), {"reach": 0}),
+        ((1, 11, 9), {"reach": 2}),
+        ((3, 5, 6), {"depth": 1}),
+    ],
+)
+def test_a_pixel_sees_all_earlier_places_in_reach_and_no_later_ones(image, fields):
+    net = likelihood(image, **fields)
+    out, values = out_of(net)[0], net.fold(torch.rand(1, *image, dtype=F64).round())
+    seen = torch.autograd.functional.jacobian(lambda x: net.logits(net.context(x), out), values)[0]  # (H', W', V, 1, H', W', V)
+    seen = seen[:, :, :, 0].abs() > 0  # (H', W', V, H', W', V)
+    places = seen.any(4).any(3).any(1).any(0)  # (V, V)
+    assert torch.equal(places, torch.ones_like(places).tril(-1))
+    for y, x in itertools.product(*map(range, net.grid)):
+        near = seen[y, x].any(3).any(0).nonzero() - torch.tensor([y, x])
+        assert near.abs().max() <= net.reach * (1 + net.depth)
+
+
+def test_folding_loses_nothing():
+    net = likelihood((3, 9, 6), patch=4)
+    x = torch.rand(2, 3, 9, 6, dtype=F64)
+    torch.testing.assert_close(net.unfold(net.fold(x)), x)
+
+
+def test_draws_have_the_frequencies_of_the_density():
+    image, count = (1, 2, 3), 20_000
+    net, pictures = likelihood(image, depth=1), all_pictures(image)
+    torch.manual_seed(0)
+    drawn = net(out_of(net).expand(count, 1, -1, -1, -1)).sample()[:, 0]
+    frequencies = (drawn[:, None] == pictures).flatten(2).all(-1).double().mean(0)
+    p = net(out_of(net).expand(1, len(pictures), -1, -1, -1)).log_prob(pictures)[0].exp()
+    torch.testing.assert_close(frequencies, p, atol=5 * 0.5 / count**0.5, rtol=0)
+
+
+def test_the_mean_is_grey_and_nothing_is_drawn():
+    net = likelihood(patch=4)
+    px = net(out_of(net, samples=2, images=3))
+    assert px.mean.shape == (2, 3, 1, 9, 6)
+    assert torch.equal(px.mean, px.mean)
+    assert ((px.mean > 0) & (px.mean < 1)).all()
+    first = px.net.fold(px.mean.flatten(0, 1))[..., 0]  # the first values see nothing: theirs is the exact mean
+    torch.manual_seed(0)
+    drawn = torch.stack([px.net.fold(px.sample().flatten(0, 1))[..., 0] for _ in range(2000)]).mean(0)
+    torch.testing.assert_close(drawn, first, atol=0.06, rtol=0)
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(UsageError, match="power of two"):
+        likelihood(patch=3)
+    with pytest.raises(UsageError, match="1 feature or more"):
+        likelihood(features=0)
+    with pytest.raises(UsageError, match="Give a MixerDecoder patch=2, per_patch=12"):
+        likelihood()(torch.zeros(1, 1, 1, 9, 6, dtype=F64))

@@ -1,0 +1,114 @@
+"""The importance-sampled bound against a model whose log p(x) is known: probabilistic PCA (test_ppca.py)."""
+
+import pytest
+import torch
+
+import tiny
+from test_ppca import IMAGE, linear_vae, truth, with_exact_posterior, with_orthogonal_columns
+from vaekit.errors import UsageError
+from vaekit.execution import Execution
+from vaekit.finish import measure
+from vaekit.fitting import fit, start
+from vaekit.likelihoods import BernoulliPixels
+from vaekit.metrics import Bound, bounds, importance_bound
+from vaekit.model import VAE
+
+COUNT = 40
+PIXELS = torch.from_numpy(tiny.pictures(COUNT, IMAGE))
+
+
+def linear(away: float = 0.0, seed: int = 1) -> tuple[VAE, torch.Tensor]:
+    """A linear model whose posterior is `away` from the true one, and the exact log p(x) of every picture."""
+    torch.manual_seed(seed)
+    model = linear_vae().eval()
+    with torch.no_grad():
+        with_orthogonal_columns(model)
+        with_exact_posterior(model)
+        model.posterior.head.bias.add_(away * torch.randn(model.posterior.head.bias.shape))
+        return model, truth(model)[0].log_prob(PIXELS.flatten(1) / 255).double()
+
+
+def bound(model: VAE, samples: int, seed: int = 0, **more) -> Bound:
+    return importance_bound(model, lambda part: PIXELS[part], COUNT, samples, seed=seed, **more)
+
+
+@pytest.mark.parametrize("samples", [1, 7, 200])
+def test_at_the_exact_posterior_it_is_log_px_with_any_number_of_samples(samples):
+    model, exact = linear()
+    found = bound(model, samples)
+    torch.testing.assert_close(found.log_px, exact, atol=1e-3, rtol=0)
+    torch.testing.assert_close(found.effective, torch.full_like(exact, samples), rtol=1e-3, atol=0)
+    assert set(found.curve) == {k for k in (1, 10, 100) if k <= samples} | {samples}
+    assert all(value == pytest.approx(exact.mean().item(), abs=1e-3) for value in found.curve.values())
+
+
+def test_away_from_it_more_samples_come_closer_from_below():
+    model, exact = linear(away=0.4)
+    gaps = []
+    for samples in (1, 10, 100, 2000):
+        found = [bound(model, samples, seed).value for seed in range(8)]
+        gaps.append(exact.mean().item() - sum(found) / 8)
+    assert gaps == sorted(gaps, reverse=True)
+    assert gaps[0] > 20 * gaps[-1] > -0.02
+
+
+def test_the_curve_is_the_bound_at_fewer_samples_of_the_same_draws():
+    model, _ = linear(away=0.4)
+    longer = bound(model, 300)
+    for samples in (1, 10, 100):
+        assert longer.curve[samples] == pytest.approx(bound(model, samples).value)
+    low, high = longer.interval
+    assert low < longer.value < high
+    assert (longer.effective >= 1).all()
+    assert (longer.effective < 300).all()
+
+
+def test_how_it_is_cut_into_pieces_does_not_matter_for_what_it_is(monkeypatch):
+    model, exact = linear(away=0.2)
+    before = bound(model, 500).value
+    monkeypatch.setattr(bounds, "SAMPLES", 37)
+    monkeypatch.setattr(bounds, "IMAGES", 9)
+    assert bound(model, 500).value == pytest.approx(before, abs=0.02)
+    assert before == pytest.approx(exact.mean().item(), abs=0.05)
+
+
+def test_it_leaves_the_generator_as_it_was_and_says_the_same_twice():
+    model, _ = linear(away=0.4)
+    noise = torch.get_rng_state()
+    first, second, other = bound(model, 20), bound(model, 20), bound(model, 20, seed=1)
+    assert torch.equal(noise, torch.get_rng_state())
+    assert torch.equal(first.log_px, second.log_px)
+    assert not torch.equal(first.log_px, other.log_px)
+
+
+def test_bf16_is_compared_with_fp32_first(monkeypatch):
+    torch.manual_seed(0)
+    model = tiny.model(IMAGE, likelihood=BernoulliPixels()).eval()
+    execution = Execution(tiny.CPU, "bf16")
+    assert bound(model, 20, execution=execution).value == pytest.approx(bound(model, 20).value, abs=0.05)
+    monkeypatch.setattr(bounds, "CLOSE", 0.0)
+    with pytest.raises(UsageError, match=r"differs from fp32 by .* --precision fp32"):
+        bound(model, 20, execution=execution)
+
+
+def test_what_has_no_density_is_refused():
+    with pytest.raises(UsageError, match="plain autoencoder has no p"):
+        bound(tiny.model(IMAGE, prior=None), 5)
+    with pytest.raises(UsageError, match="1 or more of both"):
+        bound(tiny.model(IMAGE), 0)
+
+
+def test_a_run_keeps_its_bound_with_the_protocol(tmp_path, quick):
+    data = tiny.dataset()
+    make = lambda: tiny.model(likelihood=BernoulliPixels())  # noqa: E731
+    run = start(tmp_path / "run", data, tiny.recipe(make=make, images=60, binarize=True))
+    fit(run, data)
+    measure(run, data, samples=12)
+    nll = run.metrics["nll"]
+    assert (nll["count"], nll["split"], nll["unit"], nll["trained_on"]) == (5, "test", "nats per image", 30)
+    assert nll["interval"][0] < nll["value"] < nll["interval"][1]
+    assert nll["curve"].keys() == {"1", "10", "12"}
+    assert nll["value"] == pytest.approx(nll["curve"]["12"], abs=1e-4)
+    assert "IS-12" in nll["how"]
+    assert "dynamic binarisation" in nll["pixels"]
+    assert nll["value"] < -run.metrics["elbo"]["value"] + 1
