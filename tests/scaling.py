@@ -14,7 +14,8 @@ from tiny import CPU, pictures, training
 from vaekit import world
 from vaekit.batches import Batches
 from vaekit.execution import Execution
-from vaekit.train import State, train, validate
+from vaekit.state import State
+from vaekit.train import train, validate
 
 STEPS, IMAGES = 4, 600  # more than one validation batch
 

@@ -17,9 +17,10 @@ from vaekit.model import VAE
 from vaekit.objectives import Classic, Objective
 from vaekit.part import build, describe
 from vaekit.run import Run
+from vaekit.state import State
 from vaekit.terms import mse
 from vaekit.trace import At
-from vaekit.train import State, picture, train, validate
+from vaekit.train import picture, train, validate
 
 Variant = tuple[VAE, Objective]
 FP32 = Execution(CPU)

@@ -16,7 +16,8 @@ from vaekit.estimate import COPIES, estimate
 from vaekit.execution import Execution, find_device
 from vaekit.objectives import ELBO, Classic, Reconstruction
 from vaekit.schedules import Linear
-from vaekit.train import NonFinite, State, picture, train, validate
+from vaekit.state import State
+from vaekit.train import NonFinite, picture, train, validate
 from vaekit.training import Training
 
 FP32 = Execution(CPU)
@@ -36,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("quick")
         ({"epochs": 1, "batch_size": 0}, "batch_size is 0"),
         ({"epochs": 1, "learning_rate": math.nan}, "learning_rate is nan"),
         ({"epochs": 1, "precision": "fp16"}, "'fp16'; choose one of auto, fp32, bf16"),
-        ({"epochs": 1, "compile": "yes"}, "choose one of auto, off, on, reduce-overhead, max-autotune"),
+        ({"epochs": 1, "compile": "yes"}, "choose one of auto, off, on, whole, reduce-overhead, max-autotune"),
         ({"minutes": 1, "deterministic": True}, "cannot be deterministic"),
     ],
 )

@@ -14,7 +14,7 @@ from vaekit.objectives import ELBO, Objective
 from vaekit.posteriors import DiagonalGaussian
 from vaekit.priors import StandardNormal
 from vaekit.recipes import Recipe
-from vaekit.train import State
+from vaekit.state import State
 from vaekit.training import Training
 
 CPU = torch.device("cpu")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .errors import UsageError
 from .training import Training
 
-MODES = {"on": None, "reduce-overhead": "reduce-overhead", "max-autotune": "max-autotune"}  # torch.compile's
+MODES = {"on": None, "whole": None, "reduce-overhead": "reduce-overhead", "max-autotune": "max-autotune"}  # torch.compile's
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
@@ -31,7 +31,9 @@ class Execution:
         return asdict(self) | {"device": str(self.device)}
 
     def __str__(self) -> str:
-        compiled = {"off": "not compiled", "on": "compiled"}.get(self.compile, f"compiled ({self.compile})")
+        compiled = {"off": "not compiled", "on": "compiled", "whole": "compiled whole"}.get(
+            self.compile, f"compiled ({self.compile})"
+        )
         threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
         return ", ".join([str(self.device), self.precision, *[self.layout] * (self.layout != "contiguous"), threads, compiled])
 

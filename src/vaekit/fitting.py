@@ -32,8 +32,8 @@ from .model import VAE
 from .objectives import Objective
 from .recipes import Recipe
 from .run import Follower, Run
-from .trace import At
-from .train import NonFinite, State, Step, calibrate, losses, seen, train, validate
+from .state import State
+from .train import NonFinite, Step, calibrate, stepper, train, validate
 from .training import Training
 from .tuner import Choice
 
@@ -196,17 +196,14 @@ class Fitting:
             return Choice(known, description["speed"], description["gain"], remembered=True)
 
         def trial(execution: Execution) -> Callable[[int], float]:
-            execution.apply(state.model)
-            forward = execution.compiled(
-                lambda pixels: losses(state.model, state.objective, seen(pixels, self.training), At(0), execution)[0]
-            )
+            twin = state.copy(self.training)
+            execution.apply(twin.model, twin.average)
+            take = stepper(twin, self.training, execution)
 
             def once(seed: int) -> float:
                 torch.manual_seed(seed)
-                loss = forward(batch.pixels)["loss"]
-                loss.backward()
-                state.optimizer.zero_grad()
-                return loss.item()
+                with world.alone():
+                    return take(batch.pixels, 0, rate=0.0, keep=1.0)[0].item()
 
             return once
 

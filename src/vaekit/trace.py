@@ -4,14 +4,29 @@ objective and by the log, is computed once.
 Shapes: K samples of z per image, B images, D latents; images are (C, H, W).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Any
 
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
 from .distributions import Gaussian
 from .errors import UsageError
+
+
+class once:
+    """A property that is computed when it is first asked for; functools' own takes a lock, which a compiled step cannot."""
+
+    def __init__(self, function: Callable[[Any], Any]):
+        self.function, self.name, self.__doc__ = function, function.__name__, function.__doc__
+
+    def __get__(self, owner: Any, kind: type | None = None) -> Any:
+        if owner is None:
+            return self
+        found = self.function(owner)
+        object.__setattr__(owner, self.name, found)
+        return found
 
 
 @dataclass(frozen=True)
@@ -29,12 +44,12 @@ class Group:
             raise UsageError("This model has no prior, so it has no rate: give VAE a prior, or train with Reconstruction.")
         return self.p
 
-    @cached_property
+    @once
     def log_p(self) -> Tensor:
         """log p(z), (K, B)."""
         return self.prior.log_prob(self.z)
 
-    @cached_property
+    @once
     def kl(self) -> Tensor:
         """KL(q || p) in nats, (B,): in closed form where one is known, else the K-sample estimate."""
         try:
@@ -60,7 +75,7 @@ class Trace:
     groups: tuple[Group, ...]
     px: Distribution  # p(x | z), batch (K, B)
 
-    @cached_property
+    @once
     def log_px(self) -> Tensor:
         """log p(x | z) in nats per image, (K, B)."""
         return self.px.log_prob(self.x)

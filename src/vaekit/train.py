@@ -7,89 +7,22 @@ resumed at any step goes on with the same bits.
 import math
 import time
 from collections.abc import Callable, Iterator
-from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from . import world
 from .batches import Batch, Batches, mix
 from .execution import Execution, autocast
 from .model import VAE
 from .objectives import Objective
-from .part import build, describe
+from .state import State
+from .step import Apart, Stepper, Whole
 from .terms import distortion, rate
 from .trace import At, Trace
 from .training import Training
-
-
-@dataclass
-class State:
-    """Everything that training changes. Weights, their average, the optimiser, and where we are."""
-
-    model: VAE
-    objective: Objective
-    average: VAE  # exponential moving average of the model's weights
-    optimizer: torch.optim.AdamW
-    step: int = 0  # steps taken
-    images: int = 0  # images seen
-    seconds: float = 0.0  # spent, over all sittings
-    rate_scale: float = 1.0  # halved after a non-finite step
-    notes: dict[str, Any] = field(default_factory=dict)  # plain JSON that the consumer keeps with the state
-
-    @classmethod
-    def start(cls, model: VAE, objective: Objective, training: Training, device: torch.device) -> "State":
-        model, objective = model.to(device), objective.to(device)
-        average = build(describe(model)).to(device).requires_grad_(False).eval()
-        average.load_state_dict(model.state_dict())
-        parameters = [p for p in (*model.parameters(), *objective.parameters()) if p.requires_grad]
-        matrices = {"params": [p for p in parameters if p.dim() > 1]}
-        others = {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0}  # biases and scales are not decayed
-        optimizer = torch.optim.AdamW(
-            [group for group in (matrices, others) if group["params"]],
-            lr=training.learning_rate,
-            betas=(0.9, 0.99),
-            weight_decay=training.weight_decay,
-            fused=True,
-        )
-        return cls(model, objective, average, optimizer)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """All of it that is tensors, by name."""
-        named = {
-            f"{owner}.{name}": tensor
-            for owner in ("model", "objective", "average")
-            for name, tensor in getattr(self, owner).state_dict().items()
-        }
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            named |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
-        return named
-
-    def position(self) -> dict[str, Any]:
-        """All of it that is not: plain JSON."""
-        names = ("step", "images", "seconds", "rate_scale", "notes")
-        return {name: getattr(self, name) for name in names}
-
-    def restore(self, tensors: dict[str, Tensor], position: dict[str, Any]) -> None:
-        """Become the state that `tensors` and `position` came from."""
-        owned: dict[str, dict[str, Tensor]] = {"model": {}, "objective": {}, "average": {}, "optimizer": {}}
-        for name, tensor in tensors.items():
-            owner, _, rest = name.partition(".")
-            owned[owner][rest] = tensor
-        for owner in ("model", "objective", "average"):
-            getattr(self, owner).load_state_dict(owned[owner])
-        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in owned["optimizer"].items():
-            index, _, rest = name.partition(".")
-            like = weights[int(index)] if tensor.dim() else tensor  # the fused optimiser wants a weight's memory layout
-            moments.setdefault(int(index), {})[rest] = torch.empty_like(like, device=tensor.device).copy_(tensor)
-        self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
-        for name, value in position.items():
-            setattr(self, name, deepcopy(value))
 
 
 @dataclass(frozen=True)
@@ -121,78 +54,57 @@ def train(state: State, batches: Batches, training: Training, execution: Executi
 
     Raises NonFinite, with the weights as they were before that step.
     """
-    model = state.model
-    observers: list[Any] = [part for part in model.modules() if hasattr(part, "observe")]
-
-    def look(pixels: Tensor, at: At) -> tuple[dict[str, Tensor], list[Tensor]]:
-        terms, trace = losses(model, state.objective, seen(pixels, training), at, execution)
-        return terms, [part.observe(trace) for part in observers]  # not the trace: it would keep every activation alive
-
-    forward = execution.compiled(look)
-    trained: list[Tensor] = [*model.parameters(), *state.objective.parameters()]
-    live: list[Tensor] = list(model.parameters())
-    averaged: list[Tensor] = list(state.average.parameters())
-    guard = Guard(execution.device)
+    take = stepper(state, training, execution)
     training.epoch = training.epoch or len(batches.rows)
+    every = 1 if execution.device.type == "cpu" else LOOK_EVERY
+    first = torch.full((), -1, dtype=torch.int64, device=execution.device)  # the first step that was not finite
     began, before = time.monotonic(), state.seconds
-    model.train()
+    state.model.train()
     for batch in batches.since(state.step):
         fraction = training.fraction(state.images, state.seconds)
         if fraction >= 1:
             break
-        torch.manual_seed(mix(training.seed, state.step))  # the noise of a step depends on its number, not on the past
-        state.optimizer.zero_grad(set_to_none=True)
-        with world.dealt():
-            terms, observed = forward(batch.pixels, At(state.images))
-            (terms["loss"] / batch.pixels[0].numel()).backward()  # nats per pixel value: gradients of one size at any resolution
-        gradients = [weight.grad for weight in trained if weight.grad is not None]
-        values = torch.stack(list(terms.values())).detach()
-        world.average([*gradients, values])
-        norm = nn.utils.get_total_norm(gradients)
-        guard.watch(state.step, values[0], norm, state.optimizer, training.clip)
-        if state.step % guard.every == 0:
-            guard.check(state, batches, training, execution)
         learning_rate = state.rate_scale * training.rate_at(state.images, fraction)
-        for group in state.optimizer.param_groups:
-            group["lr"] = learning_rate
-        state.optimizer.step()
-        for part, statistic in zip(observers, observed, strict=True):
-            part.absorb(statistic, batches.size)
+        sow(mix(training.seed, state.step), execution)  # the noise of a step depends on its number, not on the past
+        values = take(batch.pixels, state.images, learning_rate, training.keep(batches.size, state.images + batches.size))
+        first = torch.where((first < 0) & ~torch.isfinite(values[0] + values[-1]), state.step, first)
+        if state.step % every == 0:
+            check(first, state, batches, training, execution)
         state.step += 1
         state.images += batches.size
-        move_average(averaged, live, training.keep(batches.size, state.images))
-        for mean, buffer in zip(state.average.buffers(), model.buffers(), strict=True):
-            mean.copy_(buffer)
         state.seconds = before + world.same(time.monotonic() - began)
         fraction = training.fraction(state.images, state.seconds)
-        names = (*terms, "gradient_norm")
-        yield Step(state.step, state.images, fraction, learning_rate, names, torch.cat([values, norm.detach()[None]]))
-    guard.check(state, batches, training, execution)
+        yield Step(state.step, state.images, fraction, learning_rate, take.names, values)
+    check(first, state, batches, training, execution)
 
 
-class Guard:
-    """Clips gradients, and lets no step through from the first non-finite one on, without waiting for the device.
+def stepper(state: State, training: Training, execution: Execution) -> Stepper:
+    """What takes the steps of this training in this execution."""
 
-    The fused optimiser divides the gradients by `grad_scale` and skips its step where `found_inf` is not 0.
-    """
+    def look(model: Any, objective: Any, pixels: Tensor, at: At) -> tuple[dict[str, Tensor], Trace]:
+        return losses(model, objective, seen(pixels, training), at, execution)
 
-    def __init__(self, device: torch.device):
-        self.every = 1 if device.type == "cpu" else 50  # steps between two looks, each of which waits for the device
-        self.first = torch.full((), -1, dtype=torch.int64, device=device)  # the step that was not finite
+    return (Whole if execution.compile == "whole" else Apart)(state, training, execution, look)
 
-    @torch.no_grad()
-    def watch(self, step: int, loss: Tensor, norm: Tensor, optimizer: Any, clip: float) -> None:
-        bad = ~torch.isfinite(loss + norm)
-        self.first = torch.where(bad & (self.first < 0), step, self.first)
-        optimizer.grad_scale = (norm / clip).clamp_min(1.0)
-        optimizer.found_inf = (self.first >= 0).float()
 
-    def check(self, state: State, batches: Batches, training: Training, execution: Execution) -> None:
-        """Raises NonFinite where a step was not finite."""
-        step = int(self.first)
-        if step >= 0:
-            batch = batches.at(step)
-            raise NonFinite(step, explain(state, batch, step, training, execution), batch)
+def sow(seed: int, execution: Execution) -> None:
+    """Seed the generators that a step draws from; torch.manual_seed would also note where it was called, for absent devices."""
+    torch.default_generator.manual_seed(seed)
+    if execution.device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif execution.device.type == "mps":
+        torch.mps.manual_seed(seed)
+
+
+def check(first: Tensor, state: State, batches: Batches, training: Training, execution: Execution) -> None:
+    """Raises NonFinite where a step was not finite. Waits for the device."""
+    step = int(first)
+    if step >= 0:
+        batch = batches.at(step)
+        raise NonFinite(step, explain(state, batch, step, training, execution), batch)
+
+
+LOOK_EVERY = 50  # steps between two looks at a device that would be waited for
 
 
 def losses(model: VAE, objective: Objective, x: Tensor, at: At, execution: Execution) -> tuple[dict[str, Tensor], Trace]:
@@ -232,11 +144,6 @@ def picture(pixels: Tensor, flip: bool = False, binarize: bool = False) -> Tenso
 def seen(pixels: Tensor, training: Training) -> Tensor:
     """A batch as this training sees it."""
     return picture(pixels, training.flip, training.binarize)
-
-
-def move_average(averaged: list[Tensor], live: list[Tensor], keep: float) -> None:
-    with torch.no_grad():
-        get_ema_multi_avg_fn(keep)(averaged, live, None)
 
 
 @torch.no_grad()

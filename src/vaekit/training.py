@@ -34,7 +34,7 @@ class Training(Part):
     patience: int | None = None  # validations without a better loss before the run ends
     precision: str = "auto"  # auto, fp32, bf16
     layout: str = "auto"  # auto, contiguous, channels_last
-    compile: str = "auto"  # auto, off, on, reduce-overhead (CUDA graphs), max-autotune
+    compile: str = "auto"  # auto, off, on, whole (forward, backward and update), reduce-overhead (CUDA graphs), max-autotune
     threads: int | None = None
     tune: bool = True  # whether the clock decides what is left open
     device: str = "auto"
@@ -54,7 +54,7 @@ class Training(Part):
         for name, value, choices in (
             ("precision", self.precision, ("auto", "fp32", "bf16")),
             ("layout", self.layout, ("auto", "contiguous", "channels_last")),
-            ("compile", self.compile, ("auto", "off", "on", "reduce-overhead", "max-autotune")),
+            ("compile", self.compile, ("auto", "off", "on", "whole", "reduce-overhead", "max-autotune")),
         ):
             if value not in choices:
                 raise UsageError(f"Training {name} is {value!r}; choose one of {', '.join(choices)}.")

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
+from . import world
 from .errors import DataError
 from .execution import Execution, settle
 from .files import cache_folder, read_json, write_json
@@ -27,7 +28,7 @@ SECONDS_EACH = 0.6  # for timing one candidate
 SEEDS = 3  # runs of the plain step that say how much the loss changes with the noise alone
 CLOSE = 0.005  # of the loss's own size: what rounding may change
 
-Trial = Callable[[Execution], Callable[[int], float]]  # an execution -> a seed -> the loss of one forward and backward pass
+Trial = Callable[[Execution], Callable[[int], float]]  # an execution -> a seed -> the loss of one step
 T = TypeVar("T")
 
 
@@ -36,7 +37,7 @@ class Choice:
     """How steps will run, and how that was found."""
 
     execution: Execution
-    speed: float  # images per second, forward and backward
+    speed: float  # images per second
     gain: float = 1.0  # over the plain way: fp32, all threads, not compiled
     remembered: bool = False
 
@@ -57,7 +58,7 @@ def choose(
 ) -> Choice:
     """The fastest of the executions that the settings leave open and that compute the plain step's loss.
 
-    `trial` runs one forward and backward pass over `images` images and changes nothing; `about` describes model and objective,
+    `trial` takes one step over `images` images that changes nothing; `about` describes model and objective,
     so that the choice can be remembered; `convolves`: whether a memory layout matters. With `tune` off, and in deterministic
     mode, nothing is chosen by the clock.
     """
@@ -112,6 +113,8 @@ def open_choices(
         yield {"layout": "channels_last"}, 1.05
     if training.compile == "auto" and compiling:
         yield {"compile": "on"}, 1.1
+        if world.here.size == 1:  # gradients of several processes meet between backward and update
+            yield {"compile": "whole"}, 1.05
         if plain.device.type == "cuda":
             yield {"compile": "reduce-overhead"}, 1.05  # CUDA graphs
 
@@ -134,7 +137,7 @@ def worth_compiling(training: Training, speed: float) -> bool:
 
 
 def measure(trial: Trial, execution: Execution, images: int, seeds: int) -> Measured:
-    """Images per second of forward and backward, the best of a few repeats, and the losses."""
+    """Images per second of a step, the best of a few repeats, and the losses."""
     run = trial(execution)
     losses = tuple(run(seed) for seed in range(seeds))
     best, spent = float("inf"), 0.0

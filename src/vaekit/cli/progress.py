@@ -16,7 +16,7 @@ from ..estimate import Estimate
 from ..metrics.weights import Weights, weights_of
 from ..objectives.classic import r_loss_factor_of
 from ..run import Run
-from ..train import State
+from ..state import State
 from ..training import Training
 from ..tuner import Choice
 

@@ -144,7 +144,7 @@ def train(
     layout
         auto, contiguous or channels_last: how images lie in memory.
     compile
-        auto, off, on, reduce-overhead (CUDA graphs) or max-autotune.
+        auto, off, on, whole (forward, backward and update as one), reduce-overhead (CUDA graphs) or max-autotune.
     threads
         Processor threads. Default: as many as help.
     tune

@@ -1,0 +1,177 @@
+"""One optimisation step: forward, backward, clipping, AdamW and the average of the weights.
+
+`Apart` takes it as torch's own pieces; `Whole` compiles all of it into one graph, in which nothing is read or written twice. Both
+compute the same.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from . import world
+from .execution import Execution
+from .state import State
+from .trace import At, Trace
+from .training import Training
+
+Look = Callable[[nn.Module, nn.Module, Tensor, At], tuple[dict[str, Tensor], Trace]]  # model, objective, uint8 images: terms
+
+
+class Stepper:
+    """Takes steps on a state: all of a step but its bookkeeping. `look` computes the terms of a batch, first the loss."""
+
+    def __init__(self, state: State, training: Training, execution: Execution, look: Look):
+        self.state, self.training, self.execution, self.look = state, training, execution, look
+        self.observers: list[Any] = [part for part in state.model.modules() if hasattr(part, "observe")]
+        self.trained = [p for p in (*state.model.parameters(), *state.objective.parameters()) if p.requires_grad]
+        self.buffers = list(zip(state.average.buffers(), state.model.buffers(), strict=True))
+        self.names: tuple[str, ...] = ()  # of what a step gives, known after the first
+        self.begin()
+
+    def begin(self) -> None:
+        raise NotImplementedError
+
+    def advance(self, pixels: Tensor, at: At, rate: float, keep: float) -> tuple[Tensor, list[Tensor] | None]:
+        """Change weights, moments and averages; the values of `names`, and what the observers saw, None where nothing changed."""
+        raise NotImplementedError
+
+    def __call__(self, pixels: Tensor, images: int, rate: float, keep: float) -> Tensor:
+        """One step on uint8 images (B, C, H, W), with `images` seen before it: the values of `names`, on the device.
+
+        rate: of learning. keep: what the average keeps of itself. A loss or gradient that is not finite leaves finite weights.
+        """
+        values, observed = self.advance(pixels, At(images), rate, keep)
+        if observed is None:
+            return values
+        for part, statistic in zip(self.observers, observed, strict=True):
+            part.absorb(statistic, len(pixels) * world.here.size)
+        for mean, buffer in self.buffers:
+            mean.copy_(buffer)
+        return values
+
+
+def scaled(loss: Tensor, pixels: Tensor) -> Tensor:
+    """Nats per pixel value: gradients of one size at any resolution."""
+    return loss / pixels[0].numel()
+
+
+class Apart(Stepper):
+    """The step in pieces: the terms, compiled or not, torch's autograd, and its fused optimiser."""
+
+    def begin(self) -> None:
+        model, objective = self.state.model, self.state.objective
+
+        def look(pixels: Tensor, at: At) -> tuple[dict[str, Tensor], list[Tensor]]:
+            terms, trace = self.look(model, objective, pixels, at)
+            return terms, [part.observe(trace) for part in self.observers]  # not the trace: it would keep every activation alive
+
+        self.forward = self.execution.compiled(look)
+        self.live: list[Tensor] = list(model.parameters())
+        self.averaged: list[Tensor] = list(self.state.average.parameters())
+        self.bad = torch.zeros((), device=self.execution.device)
+
+    def advance(self, pixels: Tensor, at: At, rate: float, keep: float) -> tuple[Tensor, list[Tensor] | None]:
+        optimizer: Any = self.state.optimizer
+        optimizer.zero_grad(set_to_none=True)
+        with world.dealt():
+            terms, observed = self.forward(pixels, at)
+            scaled(terms["loss"], pixels).backward()
+        self.names = (*terms, "gradient_norm")
+        gradients = [weight.grad for weight in self.trained if weight.grad is not None]
+        values = torch.stack(list(terms.values())).detach()
+        world.average([*gradients, values])
+        with torch.no_grad():
+            norm = nn.utils.get_total_norm(gradients)
+            self.bad = torch.maximum(self.bad, (~torch.isfinite(values[0] + norm)).float())
+            taken = torch.cat([values, norm[None]])
+            if taken.device.type == "cpu" and self.bad:
+                return taken, None
+            optimizer.grad_scale = (norm / self.training.clip).clamp_min(1.0)  # the fused kernel divides by it
+            optimizer.found_inf = self.bad  # and skips its step where this is not 0: no wait for the device
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+            get_ema_multi_avg_fn(keep)(self.averaged, self.live, None)
+        return taken, observed
+
+
+class Whole(Stepper):
+    """The step as one compiled graph. It keeps its moments in the optimiser's own state, so that a run can go on either way.
+
+    Loshchilov & Hutter (2019), algorithm 2, with the bias corrections brought into the rate and epsilon.
+    https://arxiv.org/abs/1711.05101
+    """
+
+    def begin(self) -> None:
+        torch._dynamo.config.trace_autograd_ops = True  # else torch.autograd.grad would break the graph
+        self.both = nn.ModuleDict({"model": self.state.model, "objective": self.state.objective})
+        self.weights = {name: p for name, p in self.both.named_parameters() if p.requires_grad}
+        means = dict(zip(dict(self.state.model.named_parameters()), self.state.average.parameters(), strict=True))
+        self.means = [means.get(name.removeprefix("model.")) for name in self.weights]
+        groups = self.state.optimizer.param_groups
+        decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+        self.decay = [decay[id(p)] for p in self.weights.values()]
+        self.betas, self.epsilon = groups[0]["betas"], groups[0]["eps"]
+        moments = self.state.optimizer.state
+        for p in self.weights.values():
+            if not moments[p]:
+                moments[p].update(step=torch.zeros(()), exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p))
+        self.first = [moments[p]["exp_avg"] for p in self.weights.values()]
+        self.second = [moments[p]["exp_avg_sq"] for p in self.weights.values()]
+        self.steps = [moments[p]["step"] for p in self.weights.values()]
+        self.taken = int(self.steps[0])
+        # A reduction over 32 numbers is computed once; one over a few would be inlined into the loop over every weight.
+        self.ones = torch.ones(31, device=self.execution.device)
+        self.looking = Looking(self.both, self.look, self.observers)
+        self.graph = self.execution.compiled(self.whole)
+
+    def whole(self, pixels: Tensor, at: At, numbers: Tensor) -> tuple[Tensor, list[Tensor]]:
+        leaves = {name: p.detach().clone().requires_grad_() for name, p in self.weights.items()}
+        terms, observed = functional_call(self.looking, inner(leaves), (pixels, at))
+        self.names = (*terms, "gradient_norm")
+        found = torch.autograd.grad(scaled(terms["loss"], pixels), list(leaves.values()), allow_unused=True)
+        with torch.no_grad():
+            norm = torch.stack([g.square().sum() for g in found if g is not None]).sum().sqrt()
+            factor = torch.cat([(self.training.clip / (norm + 1e-6)).reshape(1), self.ones]).amin()
+            rate, epsilon, learning_rate, forget = numbers.unbind()
+            ours = zip(self.weights.values(), found, self.first, self.second, self.means, self.decay, strict=True)
+            for p, g, first, second, mean, decay in ours:
+                if g is None:
+                    continue
+                g = torch.where(factor > 0, g * factor, 0.0)  # noqa: PLW2901 - 0 or nan where the norm is not finite
+                first.lerp_(g, 1 - self.betas[0])
+                second.mul_(self.betas[1]).addcmul_(g, g, value=1 - self.betas[1])
+                p.copy_(p * (1 - learning_rate * decay) - rate * (first / (second.sqrt() + epsilon)))
+                if mean is not None:
+                    mean.copy_(mean + (p - mean) * forget)
+            return torch.cat([torch.stack(list(terms.values())), norm[None]]), observed
+
+    def advance(self, pixels: Tensor, at: At, rate: float, keep: float) -> tuple[Tensor, list[Tensor]]:
+        self.taken += 1
+        root = math.sqrt(1 - self.betas[1] ** self.taken)
+        numbers = [rate * root / (1 - self.betas[0] ** self.taken), self.epsilon * root, rate, 1 - keep]
+        values, observed = self.graph(pixels, at, torch.tensor(numbers, device=pixels.device))
+        for step in self.steps:
+            step += 1  # noqa: PLW2901 - in place
+        return values, observed
+
+
+class Looking(nn.Module):
+    """The terms of a batch as one module, whose weights can be given from outside."""
+
+    def __init__(self, both: nn.ModuleDict, look: Look, observers: list[Any]):
+        super().__init__()
+        self.both, self.look, self.observers = both, look, observers
+
+    def forward(self, pixels: Tensor, at: At) -> tuple[dict[str, Tensor], list[Tensor]]:
+        terms, trace = self.look(self.both["model"], self.both["objective"], pixels, at)
+        return terms, [part.observe(trace) for part in self.observers]
+
+
+def inner(leaves: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"both.{name}": leaf for name, leaf in leaves.items()}

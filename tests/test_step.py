@@ -1,0 +1,70 @@
+"""The compiled whole step computes what the step in pieces does."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+import tiny
+from tiny import CPU, pictures
+from vaekit.batches import Batches
+from vaekit.execution import Execution
+from vaekit.likelihoods import OptimalGaussian
+from vaekit.model import VAE
+from vaekit.nets import ConvDecoder, ConvEncoder
+from vaekit.objectives import Reconstruction
+from vaekit.posteriors import Deterministic
+from vaekit.state import State
+from vaekit.train import train
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("c++") is None, reason="no compiler"),
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning"),  # torch's own compiler, on its import
+]
+
+
+def plain() -> tuple[VAE, Reconstruction]:
+    """An autoencoder: a compiled step draws other noise than an eager one, and this has none."""
+    image = (1, 8, 8)
+    encoder = ConvEncoder(image=image, features=16, width=8, widest=8)
+    decoder = ConvDecoder(image=image, latent=3, width=8, widest=8)
+    posterior = Deterministic(features=16, latent=3)
+    return VAE(encoder=encoder, posterior=posterior, decoder=decoder, likelihood=OptimalGaussian()), Reconstruction()
+
+
+def trained(compile: str, steps: int, state: State | None = None) -> tuple[State, list[dict[str, float]]]:
+    begun, settings = tiny.state(make=plain, images=8 * 40, learning_rate=3e-3, clip=0.01)
+    state = state or begun
+    execution = Execution(CPU, compile=compile)
+    going = train(state, Batches(pictures(40), np.arange(40), 8, 0, CPU), settings, execution)
+    return state, [next(going).values for _ in range(steps)]
+
+
+@pytest.fixture(scope="module")
+def both():
+    """Twelve steps in pieces; six as a whole and then six in pieces, as a run that goes on elsewhere."""
+    apart, expected = trained("off", 12)
+    whole, found = trained("whole", 6)
+    _, rest = trained("off", 6, whole)
+    return apart, expected, whole, found + rest
+
+
+def test_the_whole_step_has_the_values_of_the_step_in_pieces(both):
+    _, expected, _, found = both
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.keys() == theirs.keys()
+        assert list(ours.values()) == pytest.approx(list(theirs.values()), rel=1e-3, abs=1e-3)
+
+
+def test_a_run_goes_on_in_pieces_where_the_whole_step_left_it(both):
+    apart, _, whole, _ = both
+    ours, theirs = whole.tensors(), apart.tensors()
+    assert ours.keys() == theirs.keys()
+    for name, expected in theirs.items():
+        torch.testing.assert_close(ours[name], expected, rtol=1e-2, atol=1e-3, msg=lambda told, name=name: f"{name}: {told}")
+
+
+def test_a_step_that_is_not_finite_leaves_finite_weights(both):
+    _, _, whole, _ = both
+    assert all(torch.isfinite(t).all() for t in whole.tensors().values())
