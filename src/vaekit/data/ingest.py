@@ -39,18 +39,16 @@ class State:
     findings: list[Finding] = field(default_factory=list)
 
     def add(self, names: Sequence[str], results: Sequence[Any]) -> list[int]:
-        """Take one chunk's results; the answer is which of its decoded pictures stay."""
-        keep, decoded = [], 0
-        for name, result in zip(names, results, strict=True):
+        """Take one chunk's results; the answer is the places of the pictures that stay."""
+        keep = []
+        for place, (name, result) in enumerate(zip(names, results, strict=True)):
             if isinstance(result, list):
                 self.findings.append(Finding(name, *result))
-                continue
-            if result in self.seen:
+            elif result in self.seen:
                 self.twins[name] = self.seen[result]
             else:
                 self.seen[result] = name
-                keep.append(decoded)
-            decoded += 1
+                keep.append(place)
         self.chunks += 1
         self.rows += len(keep)
         return keep
@@ -75,7 +73,7 @@ def ingest(
         sweep(partial)
         pixels = partial / "pixels.u8"
         there = pixels.stat().st_size if pixels.exists() else 0
-        with writing(target.parent, int(np.prod(recipe.shape)) * len(names) - there):
+        with writing(target.parent, recipe.bytes * len(names) - there):
             state = write_pixels(root, names, recipe, partial, pool=pool, progress=progress)
         if not state.rows:
             shutil.rmtree(partial)
@@ -102,20 +100,18 @@ def write_pixels(
 ) -> State:
     pixels, journal = folder / "pixels.u8", folder / "journal.jsonl"
     chunks = cut(names, recipe)
-    picture = int(np.prod(recipe.shape))
     with open(pixels, "ab") as out, open(journal, "ab") as log:
-        state = recover(pixels, journal, chunks, picture)
-        out.truncate(state.rows * picture)
+        state = recover(pixels, journal, chunks, recipe.bytes)
+        out.truncate(state.rows * recipe.bytes)
         done = sum(map(len, chunks[: state.chunks]))
         left = chunks[state.chunks :]
-        for part, (head, body) in zip(left, pool.decode(str(root), left, asdict(recipe)), strict=True):
-            keep = state.add(part, head["results"])
-            decoded = np.frombuffer(body, np.uint8).reshape(-1, picture)
-            kept = body if len(keep) == len(decoded) else decoded[keep].tobytes()
+        for part, (results, pictures) in zip(left, pool.decode(str(root), left, recipe), strict=True):
+            keep = state.add(part, results)
+            kept = pictures if len(keep) == len(part) else np.frombuffer(pictures, np.uint8).reshape(len(part), -1)[keep].data
             state.hash.update(kept)
             out.write(kept)
             out.flush()
-            line = {"results": head["results"], "rows": state.rows, "hash": state.hash.hexdigest()}
+            line = {"results": results, "rows": state.rows, "hash": state.hash.hexdigest()}
             log.write(json.dumps(line).encode() + b"\n")
             log.flush()
             done += len(part)
@@ -126,7 +122,7 @@ def write_pixels(
 
 
 def cut(names: Sequence[str], recipe: Recipe) -> list[Sequence[str]]:
-    size = int(np.clip(CHUNK_BYTES // int(np.prod(recipe.shape)), 1, 64))
+    size = int(np.clip(CHUNK_BYTES // recipe.bytes, 1, 64))
     return [names[i : i + size] for i in range(0, len(names), size)]
 
 

@@ -1,10 +1,11 @@
 """Tables of attributes beside pictures: csv, tsv, plain text and CelebA's own form; rows find their pictures by file name."""
 
 import csv
-import posixpath
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from statistics import mode
 
@@ -22,24 +23,36 @@ MOST_TEXTS = 32  # a text column with more different values describes single pic
 
 @dataclass(frozen=True)
 class Table:
-    """Rows as text: per row the file name and one cell per column."""
+    """Rows as text: the file name, then one cell per column."""
 
     path: Path
     columns: tuple[str, ...]
-    names: list[str]
-    cells: list[list[str]]
+    rows: list[list[str]]
     findings: list[Finding] = field(default_factory=list)
 
-    def column(self, name: str, rows: np.ndarray) -> list[str | None]:
-        """One column's text for each picture; None where the picture has no row, or the cell says that it is unknown."""
-        if name not in self.columns:
+    def of(self, rows: np.ndarray) -> "Columns":
+        """Its columns, with the row of each picture; -1: none."""
+        nothing = [""] * (len(self.columns) + 1)
+        _, *cells = zip(*(nothing if row < 0 else self.rows[row] for row in rows.tolist()), strict=True)
+        return Columns(self.path, self.columns, cells)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Text by columns, one cell per picture."""
+
+    path: Path
+    names: tuple[str, ...]
+    cells: list[tuple[str, ...]]
+
+    def known(self, name: str) -> tuple[Sequence[str], set[str]]:
+        """One column, and its different texts without those that say that nothing is known."""
+        if name not in self.names:
             raise DataError(
-                f"There is no column {name!r} in {self.path}. Expected one of: {', '.join(self.columns)}. Name one of them."
+                f"There is no column {name!r} in {self.path}. Expected one of: {', '.join(self.names)}. Name one of them."
             )
-        j = self.columns.index(name)
-        cells = ["" if row < 0 else self.cells[row][j] for row in rows.tolist()]
-        unknown = {cell for cell in set(cells) if cell.lower() in UNKNOWN}
-        return [None if cell in unknown else cell for cell in cells]
+        cells = self.cells[self.names.index(name)]
+        return cells, {cell for cell in set(cells) if cell.lower() not in UNKNOWN}
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> Table:
@@ -63,19 +76,18 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> Table:
         head = trimmed(records.pop(0)[1], 0) if records else []
         nameless = delimiter is None and records and mode(len(cells) for _, cells in records) == len(head) + 1
         columns = head if nameless else head[1:]
-    table = Table(path, tuple(columns), [], [])
+    table, width = Table(path, tuple(columns), []), len(columns) + 1
     for number, found in records:
-        cells = trimmed(found, len(columns) + 1)
-        if len(cells) == len(columns) + 1:
-            table.names.append(cells[0])
-            table.cells.append(cells[1:])
+        cells = found if len(found) == width else trimmed(found, width)
+        if len(cells) == width:
+            table.rows.append(cells)
         else:
-            told = f"{len(cells)} cells, the header has {len(columns) + 1}"
+            told = f"{len(cells)} cells, the header has {width}"
             table.findings.append(Finding(f"{path.name}:{number}", q.ROW_BROKEN, told))
-    if not table.columns or not table.names:
+    if not table.columns or not table.rows:
         odd = "".join(f"; {finding.path} has {finding.detail}" for finding in table.findings[:1])
         raise DataError(
-            f"The attribute table {path} has {len(table.names)} rows and {len(columns)} columns after the file name{odd}. "
+            f"The attribute table {path} has {len(table.rows)} rows and {len(columns)} columns after the file name{odd}. "
             "Expected a header, then one row per picture: file name, values. Add what is missing."
         )
     return table
@@ -117,28 +129,29 @@ def match(table: Table, files: Sequence[str]) -> tuple[np.ndarray, list[Finding]
     A row may give the path inside the folder or the file name alone, with or without its extension; a name that fits several
     pictures fits none. Raises DataError where no row fits.
     """
-    names = [posixpath.basename(file) for file in files]
-    ways = [
-        unambiguous(files),
-        unambiguous([posixpath.splitext(file)[0] for file in files]),
-        unambiguous(names),
-        unambiguous([posixpath.splitext(name)[0] for name in names]),
-    ]
-    rows = np.full(len(files), -1)
-    findings = list(table.findings)
-    for row, name in enumerate(table.names):
-        wanted = re.sub(r"^(\./)+", "", name.replace("\\", "/"))
-        image = next((way[wanted] for way in ways if wanted in way), None)
-        if image is None or image < 0:
-            told = "its name fits several pictures" if image is not None else f"row {row + 1} of {table.path.name}"
-            findings.append(Finding(name, q.ROW_ALONE, told))
-        elif rows[image] >= 0:
-            findings.append(Finding(name, q.ROW_TWICE, f"row {rows[image] + 1} is used, row {row + 1} is not"))
+    names = [file.rpartition("/")[2] for file in files]
+    places: dict[str, int] = {}  # what a row may say: the picture, or -1 where several have it
+    for way in (map(stem, names), names, map(stem, files), files):  # of two that fit, the longer way counts
+        places |= unambiguous(list(way))
+    used = [-1] * len(files)
+    findings, told = list(table.findings), f"of {table.path.name}"
+    for row, cells in enumerate(table.rows):
+        name = cells[0]
+        image = places.get(name)
+        if image is None:
+            image = places.get(re.sub(r"^(\./)+", "", name.replace("\\", "/")))
+        if image is None:
+            findings.append(Finding(name, q.ROW_ALONE, f"row {row + 1} {told}"))
+        elif image < 0:
+            findings.append(Finding(name, q.ROW_ALONE, "its name fits several pictures"))
+        elif used[image] >= 0:
+            findings.append(Finding(name, q.ROW_TWICE, f"row {used[image] + 1} is used, row {row + 1} is not"))
         else:
-            rows[image] = row
+            used[image] = row
+    rows = np.array(used)
     if (rows < 0).all():
         raise DataError(
-            f"No row of {table.path} names a picture of the folder: the rows begin with {table.names[:1]}, the pictures with "
+            f"No row of {table.path} names a picture of the folder: the rows begin with {[cells[0] for cells in table.rows[:1]]}, the pictures with "
             f"{[printable(file) for file in files[:1]]}. Expected file names in the first column, "
             "with or without extension. Mend that column."
         )
@@ -146,15 +159,20 @@ def match(table: Table, files: Sequence[str]) -> tuple[np.ndarray, list[Finding]
     return rows, findings
 
 
+def stem(file: str) -> str:
+    """A picture's name without its extension, which every picture has."""
+    return file.rpartition(".")[0]
+
+
 def unambiguous(names: Sequence[str]) -> dict[str, int]:
     """Name -> its place, or -1 where several have it."""
-    places: dict[str, int] = {}
-    for place, name in enumerate(names):
-        places[name] = -1 if name in places else place
+    places = {name: place for place, name in enumerate(names)}
+    if len(places) < len(names):
+        places |= {name: -1 for name, count in Counter(names).items() if count > 1}
     return places
 
 
-def numbers(table: Table, rows: np.ndarray, skip: Sequence[str] = ()) -> tuple[np.ndarray | None, tuple[str, ...], list[Finding]]:
+def numbers(table: Columns, skip: Sequence[str] = ()) -> tuple[np.ndarray | None, tuple[str, ...], list[Finding]]:
     """Attributes (N, A) float32 with nan for unknown (None where there is none), their names, and the columns left out.
 
     Numbers stay; -1/1 and yes/no, true/false become 0/1; a text column of at most 32 kinds becomes one 0/1 attribute
@@ -163,20 +181,19 @@ def numbers(table: Table, rows: np.ndarray, skip: Sequence[str] = ()) -> tuple[n
     columns: list[np.ndarray] = []
     names: list[str] = []
     findings: list[Finding] = []
-    for name in table.columns:
+    for name in table.names:
         if name in skip:
             continue
-        cells = table.column(name, rows)
-        kinds = known(cells)
+        cells, kinds = table.known(name)
         values = meanings(kinds)
         if not kinds:
             findings.append(Finding(f"{table.path.name}:{name}", q.COLUMN, "no picture has a value"))
         elif values is not None:
-            columns.append(np.array([values.get(cell, np.nan) for cell in cells], np.float32))
+            columns.append(translated(cells, values))
             names.append(name)
         elif len(kinds) <= MOST_TEXTS:
             for kind in sorted(kinds):
-                columns.append(np.array([cell == kind if cell in kinds else np.nan for cell in cells], np.float32))
+                columns.append(translated(cells, {other: float(other == kind) for other in kinds}))
                 names.append(f"{name}={kind}")
         else:
             told = f"{len(kinds)} different texts, at most {MOST_TEXTS} make attributes"
@@ -184,15 +201,15 @@ def numbers(table: Table, rows: np.ndarray, skip: Sequence[str] = ()) -> tuple[n
     return np.stack(columns, axis=1) if columns else None, tuple(names), findings
 
 
-def known(cells: Sequence[str | None]) -> set[str]:
-    """The different texts of a column that say something."""
-    return {cell for cell in cells if cell is not None}
+def translated(cells: Sequence[str], values: dict[str, float]) -> np.ndarray:
+    """What each cell means; nan where `values` has nothing for it."""
+    return np.fromiter(map(values.get, cells, repeat(np.nan)), np.float32, len(cells))
 
 
-def meanings(kinds: set[str]) -> dict[str | None, float] | None:
+def meanings(kinds: set[str]) -> dict[str, float] | None:
     """What each text of a column means as a number; None where one means none."""
     try:
-        values: dict[str | None, float] = {kind: WORDS[kind.lower()] if kind.lower() in WORDS else float(kind) for kind in kinds}
+        values = {kind: WORDS[kind.lower()] if kind.lower() in WORDS else float(kind) for kind in kinds}
     except ValueError:
         return None
     if not np.isfinite(list(values.values())).all():
@@ -202,13 +219,13 @@ def meanings(kinds: set[str]) -> dict[str | None, float] | None:
     return values
 
 
-def label_column(table: Table, rows: np.ndarray) -> tuple[str, np.ndarray, tuple[str, ...]] | None:
+def label_column(table: Columns) -> tuple[str, np.ndarray, tuple[str, ...]] | None:
     """The column called label, class, target or category, as (name, labels (N,) int64, label names)."""
-    for name in table.columns:
+    for name in table.names:
         if name.lower() in LABEL_COLUMNS:
-            cells = table.column(name, rows)
-            kinds = sorted(known(cells), key=natural)
-            places: dict[str | None, int] = {kind: place for place, kind in enumerate(kinds)}
+            cells, found = table.known(name)
+            kinds = sorted(found, key=natural)
+            places = {kind: place for place, kind in enumerate(kinds)}
             return name, np.array([places.get(cell, -1) for cell in cells], np.int64), tuple(kinds)
     return None
 
