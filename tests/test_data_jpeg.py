@@ -1,4 +1,4 @@
-"""The short way to the pixels of a plain JPEG, and the way by `Image.open`: the same pixels, and the same words for what is broken."""
+"""The short way to the pixels of a plain JPEG and the way by `Image.open`: the same pixels, the same words for what is broken."""
 
 import io
 from itertools import product
@@ -40,7 +40,7 @@ def by_pillow(data: bytes, size: int, mode: str) -> bytes:
 
 def outcome(data: bytes, recipe: Recipe) -> bytes | tuple[str, str]:
     try:
-        return decoding.decode(data, recipe)
+        return recipe.array(decoding.decode(data, recipe)).tobytes()
     except Broken as broken:
         return broken.reason, broken.detail
 

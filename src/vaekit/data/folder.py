@@ -4,6 +4,7 @@ import gc
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -48,10 +49,15 @@ def open_folder(
     found = scan(root, faces or "")
     tables = tables_of(root, found.names, faces is not None, wish)
     listing = key_of(str(root), found.names, found.stamps)
-    with pool_for(len(found.names), workers, meanwhile=lambda: tables.attributes_of) as pool:  # starts processes if it must
-        recipe = recipe_of(root, found, wish, cache / "surveys" / f"{listing}.json", pool)
-        target = cache / "pixels" / key_of(listing, asdict(recipe))
-        entry = ingest(root, found.names, recipe, target, pool=pool, progress=progress)
+    with ThreadPoolExecutor(1, "tables") as beside:
+
+        def read_tables() -> None:
+            beside.submit(lambda: tables.attributes_of)  # what is wrong with them is told when they are wanted
+
+        with pool_for(len(found.names), workers, started=read_tables) as pool:  # starts processes when there is something to do
+            recipe = recipe_of(root, found, wish, cache / "surveys" / f"{listing}.json", pool)
+            target = cache / "pixels" / key_of(listing, asdict(recipe))
+            entry = ingest(root, found.names, recipe, target, pool=pool, progress=progress)
     index = index_of(found, entry, tables, wish, target)
     wish = replace(wish, size=(recipe.height, recipe.width), channels=recipe.channels, splits=index.pop("fractions"))
     return Dataset(
@@ -71,7 +77,8 @@ def recipe_of(root: Path, found: Scan, wish: Wish, kept: Path, pool: Pool) -> Re
     if size is None or channels is None:
         seen = survey(root, found.names, kept, pool, sizes=size is None, colours=channels is None)
         size, channels = size or seen["size"], channels or seen["channels"]
-    return Recipe(*size, channels, wish.crop)
+    height, width = size
+    return Recipe(height, width, channels, wish.crop)
 
 
 def survey(root: Path, names: Sequence[str], kept: Path, pool: Pool, *, sizes: bool, colours: bool) -> dict[str, Any]:

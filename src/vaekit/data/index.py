@@ -17,7 +17,7 @@ from .dataset import digest_of
 from .quarantine import DUPLICATE, GROUP, IMAGE_ALONE, Finding, Quarantine, printable
 from .scan import Scan, labels_of
 from .splits import SPLITS, TEST, TRAIN, UNKNOWN, VALIDATION, parted, split, usual_fractions, with_training
-from .tables import Columns, Table, label_column, match, numbers, read_table
+from .tables import Columns, label_column, match, numbers, read_table
 
 SIDES = {"0": TRAIN, "1": VALIDATION, "2": TEST}  # list_eval_partition
 
@@ -45,12 +45,13 @@ class Tables:
     identity: Path | None = None
 
     @cached_property
-    def attributes_of(self) -> tuple[Table | None, np.ndarray, list[Finding]]:
-        """The attribute table, the row of each picture in it or -1, and what did not fit."""
+    def attributes_of(self) -> tuple[Columns | None, np.ndarray, list[Finding]]:
+        """The columns of the attribute table, the row of each picture in it or -1, and what did not fit."""
         if self.attributes is None:
             return None, np.full(len(self.names), -1), []
         table = read_table(self.attributes)
-        return table, *match(table, self.names)
+        rows, odd = match(table, self.names)
+        return table.columns.at(rows), rows, odd
 
     def stamps(self) -> list[Any]:
         return [None if path is None else stamp(path) for path in (self.attributes, self.partition, self.identity)]
@@ -102,15 +103,15 @@ def index_of(found: Scan, entry: dict[str, Any], tables: Tables, wish: Wish, tar
 
 def make_index(found: Scan, entry: dict[str, Any], tables: Tables, wish: Wish) -> dict[str, Any]:
     """What `index_of` keeps: arrays, and plain JSON for the rest."""
-    table, rows, odd = tables.attributes_of
+    columns, rows, odd = tables.attributes_of
     kept, lost = stand_ins(found.names, entry, rows)
-    rows, files = rows[kept], [found.names[i] for i in kept.tolist()]
+    files = [found.names[i] for i in kept.tolist()]
     left = {finding.path for finding in lost}
     odd = [finding for finding in odd if finding.reason != IMAGE_ALONE or finding.path not in left]
     labels, label_names, official = labels_of(files)
     attributes, attribute_names = None, ()
-    columns = None if table is None else table.of(rows)
     if columns is not None:
+        columns = columns.at(kept)
         named = label_column(columns) if labels is None else None
         if named is not None:
             _, labels, label_names = named
@@ -179,13 +180,13 @@ def parted_groups(
 def groups_of(group: str | None, table: Columns | None, identity: list[str | None] | None) -> list[str | None] | None:
     """The group of each picture: a column of the attribute table, or CelebA's identities; None where there are no groups."""
     if group is not None and table is not None and group in table.names:
-        cells, kinds = table.known(group)
-        if not kinds:
+        column = table[group]
+        if not column.kinds:
             raise DataError(
                 f"group={group!r} was given, but no picture has a value in that column of {table.path}. "
                 "Expected the name of a group for some. Fill it, or leave the group out."
             )
-        return [cell if cell in kinds else None for cell in cells]
+        return column.texts()
     if group in (None, "identity") and identity is not None:
         return identity
     if group is None:
@@ -200,5 +201,4 @@ def side_column(path: Path | None, column: str, found: Scan, kept: np.ndarray) -
         return None
     table = read_table(path, None if path.suffix == ".csv" else (column,))
     rows, _ = match(table, found.names)
-    cells, kinds = table.of(rows[kept]).known(table.columns[0])
-    return [cell if cell in kinds else None for cell in cells]
+    return table.columns.columns[0].at(rows[kept]).texts()

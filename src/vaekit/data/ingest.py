@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +25,7 @@ from .pool import Pool
 from .quarantine import Finding, Quarantine
 
 CHUNK_BYTES = 4 << 20  # decoded bytes in one chunk, at most
+SYNC_BYTES = 16 << 20  # the disk is told to write so often, while other pictures are decoded
 Progress = Callable[[int, int], None]  # files done, files in all
 
 
@@ -73,7 +75,7 @@ def ingest(
         sweep(partial)
         pixels = partial / "pixels.u8"
         there = pixels.stat().st_size if pixels.exists() else 0
-        with writing(target.parent, recipe.bytes * len(names) - there):
+        with writing(target.parent, recipe.nbytes * len(names) - there):
             state = write_pixels(root, names, recipe, partial, pool=pool, progress=progress)
         if not state.rows:
             shutil.rmtree(partial)
@@ -100,29 +102,36 @@ def write_pixels(
 ) -> State:
     pixels, journal = folder / "pixels.u8", folder / "journal.jsonl"
     chunks = cut(names, recipe)
-    with open(pixels, "ab") as out, open(journal, "ab") as log:
-        state = recover(pixels, journal, chunks, recipe.bytes)
-        out.truncate(state.rows * recipe.bytes)
+    with open(pixels, "ab") as out, open(journal, "ab") as log, ThreadPoolExecutor(1, "sync") as disk:
+        syncs: list[Future[None]] = []
+        state = recover(pixels, journal, chunks, recipe.nbytes)
+        out.truncate(state.rows * recipe.nbytes)
         done = sum(map(len, chunks[: state.chunks]))
         left = chunks[state.chunks :]
         for part, (results, pictures) in zip(left, pool.decode(str(root), left, recipe), strict=True):
             keep = state.add(part, results)
-            kept = pictures if len(keep) == len(part) else np.frombuffer(pictures, np.uint8).reshape(len(part), -1)[keep].data
+            kept = recipe.array(pictures)
+            if len(keep) < len(part):
+                kept = kept[keep]
             state.hash.update(kept)
-            out.write(kept)
+            out.write(kept.data)
             out.flush()
             line = {"results": results, "rows": state.rows, "hash": state.hash.hexdigest()}
             log.write(json.dumps(line).encode() + b"\n")
             log.flush()
+            if state.rows * recipe.nbytes > (len(syncs) + 1) * SYNC_BYTES:
+                syncs.append(disk.submit(os.fsync, out.fileno()))
             done += len(part)
             if progress:
                 progress(done, len(names))
-        os.fsync(out.fileno())
+        syncs.append(disk.submit(os.fsync, out.fileno()))
+        for sync in syncs:
+            sync.result()  # raises what the disk had to say
     return state
 
 
 def cut(names: Sequence[str], recipe: Recipe) -> list[Sequence[str]]:
-    size = int(np.clip(CHUNK_BYTES // recipe.bytes, 1, 64))
+    size = int(np.clip(CHUNK_BYTES // recipe.nbytes, 1, 64))
     return [names[i : i + size] for i in range(0, len(names), size)]
 
 

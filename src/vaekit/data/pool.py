@@ -39,12 +39,12 @@ def shared_file() -> int:
 class Pool:
     """`workers` decoding processes (0: this process), started at the first request; use it in a `with`.
 
-    `meanwhile` is called once, while the first pictures are decoded in other processes.
+    `started` is called when they are.
     """
 
-    def __init__(self, workers: int, meanwhile: Callable[[], object] | None = None):
+    def __init__(self, workers: int, started: Callable[[], object] = lambda: None):
         self.workers = workers
-        self.meanwhile = meanwhile
+        self.started = started
         self.flights = max(AHEAD * workers, 1)
         self.shared = shared_file()
         self.memory: Memory = bytearray()
@@ -62,21 +62,19 @@ class Pool:
         os.close(self.shared)
 
     def decode(self, root: str, chunks: Sequence[Sequence[str]], recipe: Recipe) -> Iterator[tuple[list[Any], memoryview]]:
-        """For each chunk what `worker.decode_chunk` says of its files, and the bytes of their pictures until the next is asked for.
+        """For each chunk what `worker.decode_chunk` says of its files, and the bytes of their pictures, good until the next.
 
         Each file has a place; where it is no good picture, what lies there means nothing.
         """
         rows = max(map(len, chunks), default=0)
         if chunks:
-            os.ftruncate(self.shared, self.flights * rows * recipe.bytes)
+            os.ftruncate(self.shared, self.flights * rows * recipe.nbytes)
             self.memory = mmap.mmap(self.shared, 0)
         options = {"recipe": asdict(recipe)}
-        requests = (
-            Request("decode", root, names, number % self.flights * rows, options) for number, names in enumerate(chunks)
-        )
+        requests = (Request("decode", root, names, number % self.flights * rows, options) for number, names in enumerate(chunks))
         pictures = memoryview(self.memory)
         for its, answer in self.run(requests):
-            yield answer["results"], pictures[its.row * recipe.bytes : (its.row + len(its.names)) * recipe.bytes]
+            yield answer["results"], pictures[its.row * recipe.nbytes : (its.row + len(its.names)) * recipe.nbytes]
 
     def survey(self, root: str, chunks: Iterable[Sequence[str]], whole: bool) -> Iterator[list[Any]]:
         """`worker.survey_chunk` of each chunk of names."""
@@ -106,8 +104,11 @@ class Pool:
 
     def feed(self) -> None:
         """Hand out what is in the queue."""
+        fresh = not self.processes
         while len(self.processes) < self.workers:
             self.processes.append(Process(self.shared))
+        if fresh:
+            self.started()
         while self.queue:
             process = min(self.processes, key=lambda its: len(its.waiting))
             if len(process.waiting) == AHEAD:
@@ -115,9 +116,6 @@ class Pool:
             process.ask(self.queue.popleft())
 
     def result(self, request: Request) -> Answer:
-        if self.meanwhile is not None and request.task == "decode":
-            self.meanwhile()
-            self.meanwhile = None
         while (answer := request.answer) is None:
             with selectors.DefaultSelector() as selector:
                 for process in self.processes:
@@ -140,8 +138,8 @@ class Pool:
             self.queue.extendleft(reversed([*suspect.survive(), *process.waiting]))
 
 
-def pool_for(files: int, workers: int | None, meanwhile: Callable[[], object] | None = None) -> Pool:
+def pool_for(files: int, workers: int | None, started: Callable[[], object] = lambda: None) -> Pool:
     """As many processes as cores (or `workers`), none for a few files."""
     if workers is None:
         workers = 0 if files <= IN_PROCESS else min(cores(), -(-files // 64))
-    return Pool(workers, meanwhile)
+    return Pool(workers, started)

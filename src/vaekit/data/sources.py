@@ -86,8 +86,8 @@ def read_image(path: str | os.PathLike[str], shape: Sequence[int], crop: str = "
     """One picture file as uint8 of `shape` (C, H, W), treated as `open_data` treats those of a folder. Raises DataError."""
     channels, height, width = shape
     try:
-        data = decode(Path(path).expanduser().read_bytes(), Recipe(height, width, channels, crop))
-        return np.frombuffer(data, np.uint8).reshape(channels, height, width).copy()
+        recipe = Recipe(height, width, channels, crop)
+        return recipe.array(decode(Path(path).expanduser().read_bytes(), recipe))[0].copy()
     except OSError as error:
         told = error.strerror or error
         raise DataError(f"The picture {path} cannot be read: {told}. Expected a picture file. Check the path.") from None
@@ -148,7 +148,7 @@ def reshaped(pixels: np.ndarray, wish: Wish) -> np.ndarray:
     out = np.empty((len(pixels), *recipe.shape), np.uint8)
     for i, picture in enumerate(pixels):
         image = Image.fromarray(picture[0] if channels == 1 else np.ascontiguousarray(picture.transpose(1, 2, 0)))
-        out[i] = np.frombuffer(finished(image, recipe), np.uint8).reshape(recipe.shape)
+        out[i] = recipe.array(finished(image, recipe))[0]
     return out
 
 

@@ -2,10 +2,10 @@
 
 import csv
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import repeat
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, count, islice
 from pathlib import Path
 from statistics import mode
 
@@ -18,41 +18,55 @@ from .quarantine import Finding, printable
 LABEL_COLUMNS = ("label", "labels", "class", "target", "category")
 WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 UNKNOWN = ("", "na", "nan", "n/a", "null", "none", "?")
+ROWS_AT_ONCE = 512
+SEEN_FIRST = 1000  # rows that tell whether the header names the files
 MOST_TEXTS = 32  # a text column with more different values describes single pictures, not kinds of them
 
 
 @dataclass(frozen=True)
-class Table:
-    """Rows as text: the file name, then one cell per column."""
+class Column:
+    """One column: its different texts, and which of them each row, or each picture, has."""
 
-    path: Path
-    columns: tuple[str, ...]
-    rows: list[list[str]]
-    findings: list[Finding] = field(default_factory=list)
+    kinds: tuple[str, ...]
+    codes: np.ndarray  # (N,) places in `kinds`, -1 where nothing is known
 
-    def of(self, rows: np.ndarray) -> "Columns":
-        """Its columns, with the row of each picture; -1: none."""
-        nothing = [""] * (len(self.columns) + 1)
-        _, *cells = zip(*(nothing if row < 0 else self.rows[row] for row in rows.tolist()), strict=True)
-        return Columns(self.path, self.columns, cells)
+    def at(self, rows: np.ndarray) -> "Column":
+        """The same for some rows (-1: none), with the kinds that they have."""
+        codes = np.where(rows < 0, -1, self.codes[rows])
+        used = np.bincount(codes + 1, minlength=len(self.kinds) + 1)[1:] > 0
+        places = np.append(np.cumsum(used) - 1, -1)
+        return Column(tuple(kind for kind, its in zip(self.kinds, used.tolist(), strict=True) if its), places[codes])
+
+    def texts(self) -> list[str | None]:
+        return [None if code < 0 else self.kinds[code] for code in self.codes.tolist()]
+
+    def meaning(self, values: Mapping[str, float]) -> np.ndarray:
+        """What each text means (N,) float32; nan where nothing is known."""
+        return np.array([*(values[kind] for kind in self.kinds), np.nan], np.float32)[self.codes]
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Text by columns, one cell per picture."""
+    """The columns of a table, for its rows or for pictures."""
 
     path: Path
     names: tuple[str, ...]
-    cells: list[tuple[str, ...]]
+    columns: list[Column]
 
-    def known(self, name: str) -> tuple[Sequence[str], set[str]]:
-        """One column, and its different texts without those that say that nothing is known."""
-        if name not in self.names:
-            raise DataError(
-                f"There is no column {name!r} in {self.path}. Expected one of: {', '.join(self.names)}. Name one of them."
-            )
-        cells = self.cells[self.names.index(name)]
-        return cells, {cell for cell in set(cells) if cell.lower() not in UNKNOWN}
+    def __getitem__(self, name: str) -> Column:
+        return self.columns[self.names.index(name)]
+
+    def at(self, rows: np.ndarray) -> "Columns":
+        return replace(self, columns=[column.at(rows) for column in self.columns])
+
+
+@dataclass(frozen=True)
+class Table:
+    """The file name of each row, the columns after it, and the rows that are none."""
+
+    files: list[str]
+    columns: Columns
+    findings: list[Finding]
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> Table:
@@ -69,28 +83,51 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> Table:
             "Check the path, or save it as UTF-8."
         ) from None
     delimiter = delimiter_of(text)
-    records = list(rows_of(text, delimiter, path))
-    if records and len(records[0][1]) == 1 and records[0][1][0].isdigit():
-        del records[0]
+    records = rows_of(text, delimiter, path)
+    first = list(islice(records, SEEN_FIRST))
+    if first and len(first[0][1]) == 1 and first[0][1][0].isdigit():
+        del first[0]
     if columns is None:
-        head = trimmed(records.pop(0)[1], 0) if records else []
-        nameless = delimiter is None and records and mode(len(cells) for _, cells in records) == len(head) + 1
+        head = trimmed(first.pop(0)[1], 0) if first else []
+        nameless = delimiter is None and first and mode(len(cells) for _, cells in first) == len(head) + 1
         columns = head if nameless else head[1:]
-    table, width = Table(path, tuple(columns), []), len(columns) + 1
+    findings: list[Finding] = []
+    files, found = by_columns(whole_rows(chain(first, records), len(columns) + 1, path, findings), len(columns))
+    if not columns or not files:
+        odd = "".join(f"; {finding.path} has {finding.detail}" for finding in findings[:1])
+        raise DataError(
+            f"The attribute table {path} has {len(files)} rows and {len(columns)} columns after the file name{odd}. "
+            "Expected a header, then one row per picture: file name, values. Add what is missing."
+        )
+    return Table(files, Columns(path, tuple(columns), found), findings)
+
+
+def whole_rows(records: Iterable[tuple[int, list[str]]], width: int, path: Path, findings: list[Finding]) -> Iterator[list[str]]:
+    """The rows with as many cells as the header; the others become findings."""
     for number, found in records:
         cells = found if len(found) == width else trimmed(found, width)
         if len(cells) == width:
-            table.rows.append(cells)
+            yield cells
         else:
-            told = f"{len(cells)} cells, the header has {width}"
-            table.findings.append(Finding(f"{path.name}:{number}", q.ROW_BROKEN, told))
-    if not table.columns or not table.rows:
-        odd = "".join(f"; {finding.path} has {finding.detail}" for finding in table.findings[:1])
-        raise DataError(
-            f"The attribute table {path} has {len(table.rows)} rows and {len(columns)} columns after the file name{odd}. "
-            "Expected a header, then one row per picture: file name, values. Add what is missing."
-        )
-    return table
+            findings.append(Finding(f"{path.name}:{number}", q.ROW_BROKEN, f"{len(cells)} cells, the header has {width}"))
+
+
+def by_columns(rows: Iterator[list[str]], width: int) -> tuple[list[str], list[Column]]:
+    """The first cells of all rows, and the columns after them; the text of a few rows is held at a time, and each kind once."""
+    files: list[str] = []
+    places = [defaultdict[str, int](count().__next__) for _ in range(width)]
+    codes: list[list[np.ndarray]] = [[np.empty(0, np.int64)] for _ in range(width)]
+    while block := list(islice(rows, ROWS_AT_ONCE)):
+        names, *columns = zip(*block, strict=True)
+        files += names
+        for cells, place, its in zip(columns, places, codes, strict=True):
+            its.append(np.fromiter(map(place.__getitem__, cells), np.int64, len(cells)))
+    found = []
+    for place, its in zip(places, codes, strict=True):
+        known = np.array([kind.lower() not in UNKNOWN for kind in place], bool)
+        shifted = np.where(known, np.cumsum(known) - 1, -1)
+        found.append(Column(tuple(kind for kind in place if kind.lower() not in UNKNOWN), shifted[np.concatenate(its)]))
+    return files, found
 
 
 def trimmed(cells: list[str], width: int) -> list[str]:
@@ -134,9 +171,9 @@ def match(table: Table, files: Sequence[str]) -> tuple[np.ndarray, list[Finding]
     for way in (map(stem, names), names, map(stem, files), files):  # of two that fit, the longer way counts
         places |= unambiguous(list(way))
     used = [-1] * len(files)
-    findings, told = list(table.findings), f"of {table.path.name}"
-    for row, cells in enumerate(table.rows):
-        name = cells[0]
+    path = table.columns.path
+    findings, told = list(table.findings), f"of {path.name}"
+    for row, name in enumerate(table.files):
         image = places.get(name)
         if image is None:
             image = places.get(re.sub(r"^(\./)+", "", name.replace("\\", "/")))
@@ -151,11 +188,11 @@ def match(table: Table, files: Sequence[str]) -> tuple[np.ndarray, list[Finding]
     rows = np.array(used)
     if (rows < 0).all():
         raise DataError(
-            f"No row of {table.path} names a picture of the folder: the rows begin with {[cells[0] for cells in table.rows[:1]]}, the pictures with "
+            f"No row of {path} names a picture of the folder: the rows begin with {table.files[:1]}, the pictures with "
             f"{[printable(file) for file in files[:1]]}. Expected file names in the first column, "
             "with or without extension. Mend that column."
         )
-    findings += [Finding(files[i], q.IMAGE_ALONE, f"not in {table.path.name}") for i in np.flatnonzero(rows < 0).tolist()]
+    findings += [Finding(files[i], q.IMAGE_ALONE, f"not in {path.name}") for i in np.flatnonzero(rows < 0).tolist()]
     return rows, findings
 
 
@@ -184,29 +221,24 @@ def numbers(table: Columns, skip: Sequence[str] = ()) -> tuple[np.ndarray | None
     for name in table.names:
         if name in skip:
             continue
-        cells, kinds = table.known(name)
-        values = meanings(kinds)
-        if not kinds:
+        column = table[name]
+        values = meanings(column.kinds)
+        if not column.kinds:
             findings.append(Finding(f"{table.path.name}:{name}", q.COLUMN, "no picture has a value"))
         elif values is not None:
-            columns.append(translated(cells, values))
+            columns.append(column.meaning(values))
             names.append(name)
-        elif len(kinds) <= MOST_TEXTS:
-            for kind in sorted(kinds):
-                columns.append(translated(cells, {other: float(other == kind) for other in kinds}))
+        elif len(column.kinds) <= MOST_TEXTS:
+            for kind in sorted(column.kinds):
+                columns.append(column.meaning({other: float(other == kind) for other in column.kinds}))
                 names.append(f"{name}={kind}")
         else:
-            told = f"{len(kinds)} different texts, at most {MOST_TEXTS} make attributes"
+            told = f"{len(column.kinds)} different texts, at most {MOST_TEXTS} make attributes"
             findings.append(Finding(f"{table.path.name}:{name}", q.COLUMN, told))
     return np.stack(columns, axis=1) if columns else None, tuple(names), findings
 
 
-def translated(cells: Sequence[str], values: dict[str, float]) -> np.ndarray:
-    """What each cell means; nan where `values` has nothing for it."""
-    return np.fromiter(map(values.get, cells, repeat(np.nan)), np.float32, len(cells))
-
-
-def meanings(kinds: set[str]) -> dict[str, float] | None:
+def meanings(kinds: Sequence[str]) -> dict[str, float] | None:
     """What each text of a column means as a number; None where one means none."""
     try:
         values = {kind: WORDS[kind.lower()] if kind.lower() in WORDS else float(kind) for kind in kinds}
@@ -223,10 +255,10 @@ def label_column(table: Columns) -> tuple[str, np.ndarray, tuple[str, ...]] | No
     """The column called label, class, target or category, as (name, labels (N,) int64, label names)."""
     for name in table.names:
         if name.lower() in LABEL_COLUMNS:
-            cells, found = table.known(name)
-            kinds = sorted(found, key=natural)
+            column = table[name]
+            kinds = sorted(column.kinds, key=natural)
             places = {kind: place for place, kind in enumerate(kinds)}
-            return name, np.array([places.get(cell, -1) for cell in cells], np.int64), tuple(kinds)
+            return name, np.array([*(places[kind] for kind in column.kinds), -1], np.int64)[column.codes], tuple(kinds)
     return None
 
 

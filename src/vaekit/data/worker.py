@@ -29,7 +29,7 @@ def decode_chunk(memory: Memory, root: str, names: Sequence[str], row: int, reci
         try:
             with open(f"{root}/{name}", "rb", buffering=0) as file:
                 data = file.read()
-            memory[place * target.bytes : (place + 1) * target.bytes] = decode(data, target)
+            memory[place * target.nbytes : (place + 1) * target.nbytes] = decode(data, target)
             results.append(blake2b(data, digest_size=16).hexdigest())
         except OSError as error:
             results.append([q.UNREADABLE, error.strerror or str(error)])
@@ -39,7 +39,7 @@ def decode_chunk(memory: Memory, root: str, names: Sequence[str], row: int, reci
 
 
 def survey_chunk(_memory: Memory, root: str, names: Sequence[str], _row: int, whole: bool) -> Answer:
-    """[height, width, coloured] of each picture that can be opened, by its header; up to the first coloured one if not `whole`."""
+    """[height, width, coloured] of each picture that opens, by its header; up to the first coloured one if not `whole`."""
     seen = []
     for name in names:
         try:
