@@ -54,7 +54,7 @@ def open_folder(
         def read_tables() -> None:
             beside.submit(lambda: tables.attributes_of)  # what is wrong with them is told when they are wanted
 
-        with pool_for(len(found.names), workers, started=read_tables) as pool:  # starts processes when there is something to do
+        with pool_for(len(found.names), workers, meanwhile=read_tables) as pool:  # starts processes when there is something to do
             recipe = recipe_of(root, found, wish, cache / "surveys" / f"{listing}.json", pool)
             target = cache / "pixels" / key_of(listing, asdict(recipe))
             entry = ingest(root, found.names, recipe, target, pool=pool, progress=progress)

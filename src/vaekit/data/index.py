@@ -80,14 +80,15 @@ def index_of(found: Scan, entry: dict[str, Any], tables: Tables, wish: Wish, tar
     kept = target / f"index-{key_of(*made_from)}.npz"
     arrays = kept_arrays(kept, "rest", *SPLITS)
     if arrays is None:
-        made = make_index(found, entry, tables, wish)
-        arrays = {key: value for key, value in made.items() if isinstance(value, np.ndarray)}
-        rest = {key: value for key, value in made.items() if not isinstance(value, np.ndarray)}
+        fields = make_index(found, entry, tables, wish)
+        arrays = {key: value for key, value in fields.items() if isinstance(value, np.ndarray)}
+        rest = {key: value for key, value in fields.items() if not isinstance(value, np.ndarray)}
         arrays["rest"] = np.frombuffer(json.dumps(rest).encode(), np.uint8)
         with writing(target):
             sweep(target)
             write_atomic(kept, lambda file: np.savez(file, allow_pickle=False, **arrays))
-    fields: dict[str, Any] = {**arrays, **json.loads(arrays["rest"].tobytes())}
+    else:
+        fields = {**arrays, **json.loads(arrays["rest"].tobytes())}
     return {
         "files": tuple(fields["files"]),
         "labels": fields.get("labels"),
@@ -146,14 +147,14 @@ def stand_ins(names: Sequence[str], entry: dict[str, Any], rows: np.ndarray) -> 
     place = {name: i for i, name in enumerate(names)}
     lost = [Finding(**finding) for finding in entry["findings"]]
     left = {finding.path for finding in lost} | entry["twins"].keys()
-    alike = {name: [name] for name in names if name not in left}
+    alike: dict[str, list[str]] = {}
     for name, first in entry["twins"].items():
-        alike[first].append(name)
-    kept = []
-    for several in alike.values():
-        stays = next((name for name in several if rows[place[name]] >= 0), several[0])
-        kept.append(place[stays])
+        alike.setdefault(first, [first]).append(name)
+    stands: dict[str, str] = {}
+    for first, several in alike.items():
+        stays = stands[first] = next((name for name in several if rows[place[name]] >= 0), first)
         lost += [Finding(name, DUPLICATE, f"same bytes as {printable(stays)}") for name in several if name != stays]
+    kept = [place[stands.get(name, name)] for name in names if name not in left]
     return np.array(kept), sorted(lost)
 
 

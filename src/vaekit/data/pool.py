@@ -39,12 +39,12 @@ def shared_file() -> int:
 class Pool:
     """`workers` decoding processes (0: this process), started at the first request; use it in a `with`.
 
-    `started` is called when they are.
+    `meanwhile` is called when they have their hands full of pictures, if it comes to that.
     """
 
-    def __init__(self, workers: int, started: Callable[[], object] = lambda: None):
+    def __init__(self, workers: int, meanwhile: Callable[[], object] = lambda: None):
         self.workers = workers
-        self.started = started
+        self.meanwhile = meanwhile
         self.flights = max(AHEAD * workers, 1)
         self.shared = shared_file()
         self.memory: Memory = bytearray()
@@ -71,9 +71,15 @@ class Pool:
             os.ftruncate(self.shared, self.flights * rows * recipe.nbytes)
             self.memory = mmap.mmap(self.shared, 0)
         options = {"recipe": asdict(recipe)}
-        requests = (Request("decode", root, names, number % self.flights * rows, options) for number, names in enumerate(chunks))
+
+        def requests() -> Iterator[Request]:
+            for number, names in enumerate(chunks):
+                if self.workers and number == self.flights - 1:
+                    self.meanwhile()
+                yield Request("decode", root, names, number % self.flights * rows, options)
+
         pictures = memoryview(self.memory)
-        for its, answer in self.run(requests):
+        for its, answer in self.run(requests()):
             yield answer["results"], pictures[its.row * recipe.nbytes : (its.row + len(its.names)) * recipe.nbytes]
 
     def survey(self, root: str, chunks: Iterable[Sequence[str]], whole: bool) -> Iterator[list[Any]]:
@@ -104,11 +110,8 @@ class Pool:
 
     def feed(self) -> None:
         """Hand out what is in the queue."""
-        fresh = not self.processes
         while len(self.processes) < self.workers:
             self.processes.append(Process(self.shared))
-        if fresh:
-            self.started()
         while self.queue:
             process = min(self.processes, key=lambda its: len(its.waiting))
             if len(process.waiting) == AHEAD:
@@ -138,8 +141,8 @@ class Pool:
             self.queue.extendleft(reversed([*suspect.survive(), *process.waiting]))
 
 
-def pool_for(files: int, workers: int | None, started: Callable[[], object] = lambda: None) -> Pool:
+def pool_for(files: int, workers: int | None, meanwhile: Callable[[], object] = lambda: None) -> Pool:
     """As many processes as cores (or `workers`), none for a few files."""
     if workers is None:
         workers = 0 if files <= IN_PROCESS else min(cores(), -(-files // 64))
-    return Pool(workers, started)
+    return Pool(workers, meanwhile)
