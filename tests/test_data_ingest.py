@@ -257,6 +257,15 @@ def test_a_script_needs_no_guard(large, tmp_path):
     assert done.stdout.split() == [digest, "False"]
 
 
+def test_a_file_larger_than_one_read_is_read_whole(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (300, 200, 3), np.uint8)
+    (tmp_path / "x").mkdir()
+    Image.fromarray(noise).save(tmp_path / "x" / "noise.png")
+    assert (tmp_path / "x" / "noise.png").stat().st_size > 2 * worker.READ_BYTES
+    data = open_data(tmp_path / "x", size=(300, 200), cache=tmp_path / "cache")
+    assert (data.pixels[0] == noise.transpose(2, 0, 1)).all()
+
+
 def test_all_broken_leaves_no_cache(tmp_path):
     folder = tmp_path / "x"
     folder.mkdir()

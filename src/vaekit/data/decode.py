@@ -140,6 +140,8 @@ def header(file: BufferedReader) -> Header:
 
 
 def opened(data: BufferedReader | bytes) -> Image.Image:
+    from PIL import TiffImagePlugin, WebPImagePlugin  # noqa: F401 (else Pillow imports all formats to find these two)
+
     try:
         image = Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=FORMATS)
     except UnidentifiedImageError:

@@ -175,7 +175,7 @@ def match(table: Table, files: Sequence[str]) -> tuple[np.ndarray, list[Finding]
     findings, told = list(table.findings), f"of {path.name}"
     for row, name in enumerate(table.files):
         image = places.get(name)
-        if image is None:
+        if image is None and ("\\" in name or name.startswith(".")):
             image = places.get(re.sub(r"^(\./)+", "", name.replace("\\", "/")))
         if image is None:
             findings.append(Finding(name, q.ROW_ALONE, f"row {row + 1} {told}"))
