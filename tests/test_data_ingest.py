@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from pictures import encoded, folder_of
-from vaekit.data import open_data
+from pictures import encoded, folder_of, scene
+from vaekit.data import open_data, worker
 from vaekit.data import pool as pools
 from vaekit.errors import DataError, VaekitError
 
@@ -141,19 +142,61 @@ def test_no_process_outlives_a_killed_one(large, tmp_path):
     assert not alive
 
 
-def test_a_file_that_kills_its_process_is_named(tmp_path, monkeypatch):
-    folder = folder_of(tmp_path / "x", 150, height=8, width=8)
+def test_files_that_kill_their_process_are_named_and_no_other_is_lost(tmp_path, monkeypatch):
+    folder = folder_of(tmp_path / "x", 400, height=8, width=8)
+    calm = open_data(folder, size=8, channels=3, cache=tmp_path / "calm", workers=0)
     module = tmp_path / "sitecustomize.py"
     module.write_text(
         "import os\nfrom vaekit.data import worker\nplain = worker.decode\n"
         "def deadly(data, recipe):\n    if b'deadly' in data: os._exit(11)\n    return plain(data, recipe)\n"
         "worker.decode = deadly\n"
     )
-    (folder / "070.png").write_bytes(encoded(1) + b"deadly")
+    deadly = ["007-.png", "070-.png", "071-.png", "399-.png"]
+    for name in deadly:
+        (folder / name).write_bytes(encoded(1) + b"deadly")
     monkeypatch.syspath_prepend(tmp_path)
     data = open_data(folder, size=8, channels=3, cache=tmp_path / "cache", workers=2)
-    assert data.quarantine.paths("crashed the decoder") == ("070.png",)
-    assert len(data) == 149
+    assert data.quarantine.paths("crashed the decoder") == tuple(deadly)
+    assert data.files == calm.files
+    assert (data.pixels == calm.pixels).all()
+
+
+def test_processes_killed_by_somebody_else_lose_nothing(large, tmp_path):
+    import psutil
+
+    folder, cache, digest = large
+    killed = []
+
+    def kill_one(done, total):
+        if done in (64, 256):
+            victim = psutil.Process().children()[0]
+            victim.kill()
+            killed.append(victim.pid)
+
+    assert open_data(folder, size=64, cache=tmp_path, workers=2, progress=kill_one).digest == digest
+    assert pixels_of(tmp_path) == pixels_of(cache)
+    assert len(set(killed)) == 2
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_headers_are_read_until_the_answer_is_certain(tmp_path, monkeypatch, workers):
+    """One coloured picture settles the channels, and more than a tenth of large ones the size."""
+    folder = folder_of(tmp_path / "x", 150, height=8, width=8)
+    seen = []
+    monkeypatch.setattr(worker, "header", lambda file, header=worker.header: seen.append(file.name) or header(file))
+    assert open_data(folder, size=8, cache=tmp_path / "cache", workers=workers).image == (3, 8, 8)
+    assert len(seen) == (workers == 0)
+    for i in range(149):
+        Image.fromarray(scene(i, 8, 8, 1)[..., 0]).save(folder / f"{i:03d}.png")
+    assert open_data(folder, size=8, cache=tmp_path / "cache", workers=workers).image == (3, 8, 8)
+    Image.fromarray(scene(149, 8, 8, 1)[..., 0]).save(folder / "149.png")
+    assert open_data(folder, size=8, cache=tmp_path / "cache", workers=workers).image == (1, 8, 8)
+    assert open_data(folder, cache=tmp_path / "cache", workers=workers).image == (1, 8, 8)
+    for i in range(15):
+        (folder / f"{i:03d}.png").write_bytes(encoded(i, height=129, width=8))
+    assert open_data(folder, cache=tmp_path / "cache", workers=workers).image == (3, 8, 8)
+    (folder / "015.png").write_bytes(encoded(15, height=129, width=8))
+    assert open_data(folder, cache=tmp_path / "cache", workers=workers).image == (3, 64, 64)
 
 
 def test_processes_that_do_not_start_stop_the_ingest(tmp_path, monkeypatch):
@@ -212,6 +255,15 @@ def test_a_script_needs_no_guard(large, tmp_path):
         [sys.executable, script, folder, tmp_path / "cache", "2"], capture_output=True, text=True, check=True, timeout=120
     )
     assert done.stdout.split() == [digest, "False"]
+
+
+def test_a_file_larger_than_one_read_is_read_whole(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (300, 200, 3), np.uint8)
+    (tmp_path / "x").mkdir()
+    Image.fromarray(noise).save(tmp_path / "x" / "noise.png")
+    assert (tmp_path / "x" / "noise.png").stat().st_size > 2 * worker.READ_BYTES
+    data = open_data(tmp_path / "x", size=(300, 200), cache=tmp_path / "cache")
+    assert (data.pixels[0] == noise.transpose(2, 0, 1)).all()
 
 
 def test_all_broken_leaves_no_cache(tmp_path):

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from .dataset import digest_of
 from .quarantine import DUPLICATE, GROUP, IMAGE_ALONE, Finding, Quarantine, printable
 from .scan import Scan, labels_of
 from .splits import SPLITS, TEST, TRAIN, UNKNOWN, VALIDATION, parted, split, usual_fractions, with_training
-from .tables import Table, known, label_column, match, numbers, read_table
+from .tables import Columns, label_column, match, numbers, read_table
 
 SIDES = {"0": TRAIN, "1": VALIDATION, "2": TEST}  # list_eval_partition
 
@@ -36,23 +37,34 @@ class Wish:
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables that belong to a folder."""
+    """The tables that belong to a folder of pictures with these names."""
 
+    names: Sequence[str]
     attributes: Path | None = None
     partition: Path | None = None
     identity: Path | None = None
+
+    @cached_property
+    def attributes_of(self) -> tuple[Columns | None, np.ndarray, list[Finding]]:
+        """The columns of the attribute table, the row of each picture in it or -1, and what did not fit."""
+        if self.attributes is None:
+            return None, np.full(len(self.names), -1), []
+        table = read_table(self.attributes)
+        rows, odd = match(table, self.names)
+        return table.columns.at(rows), rows, odd
 
     def stamps(self) -> list[Any]:
         return [None if path is None else stamp(path) for path in (self.attributes, self.partition, self.identity)]
 
 
-def tables_of(root: Path, faces: bool, wish: Wish) -> Tables:
+def tables_of(root: Path, names: Sequence[str], faces: bool, wish: Wish) -> Tables:
     attributes = None if wish.attributes is None else Path(wish.attributes)
     if attributes is not None and not attributes.is_file():
         raise DataError(f"There is no attribute table {attributes}. Expected a csv, tsv or txt file. Check the path.")
     if not faces:
-        return Tables(attributes)
+        return Tables(names, attributes)
     return Tables(
+        names,
         attributes or celeba.table(root, "list_attr_celeba"),
         celeba.table(root, "list_eval_partition"),
         celeba.table(root, "identity_CelebA"),
@@ -68,14 +80,15 @@ def index_of(found: Scan, entry: dict[str, Any], tables: Tables, wish: Wish, tar
     kept = target / f"index-{key_of(*made_from)}.npz"
     arrays = kept_arrays(kept, "rest", *SPLITS)
     if arrays is None:
-        made = make_index(found, entry, tables, wish)
-        arrays = {key: value for key, value in made.items() if isinstance(value, np.ndarray)}
-        rest = {key: value for key, value in made.items() if not isinstance(value, np.ndarray)}
+        fields = make_index(found, entry, tables, wish)
+        arrays = {key: value for key, value in fields.items() if isinstance(value, np.ndarray)}
+        rest = {key: value for key, value in fields.items() if not isinstance(value, np.ndarray)}
         arrays["rest"] = np.frombuffer(json.dumps(rest).encode(), np.uint8)
         with writing(target):
             sweep(target)
             write_atomic(kept, lambda file: np.savez(file, allow_pickle=False, **arrays))
-    fields: dict[str, Any] = {**arrays, **json.loads(arrays["rest"].tobytes())}
+    else:
+        fields = {**arrays, **json.loads(arrays["rest"].tobytes())}
     return {
         "files": tuple(fields["files"]),
         "labels": fields.get("labels"),
@@ -91,25 +104,25 @@ def index_of(found: Scan, entry: dict[str, Any], tables: Tables, wish: Wish, tar
 
 def make_index(found: Scan, entry: dict[str, Any], tables: Tables, wish: Wish) -> dict[str, Any]:
     """What `index_of` keeps: arrays, and plain JSON for the rest."""
-    table = None if tables.attributes is None else read_table(tables.attributes)
-    rows, odd = (np.full(len(found.names), -1), []) if table is None else match(table, found.names)
+    columns, rows, odd = tables.attributes_of
     kept, lost = stand_ins(found.names, entry, rows)
-    rows, files = rows[kept], [found.names[i] for i in kept.tolist()]
+    files = [found.names[i] for i in kept.tolist()]
     left = {finding.path for finding in lost}
     odd = [finding for finding in odd if finding.reason != IMAGE_ALONE or finding.path not in left]
     labels, label_names, official = labels_of(files)
     attributes, attribute_names = None, ()
-    if table is not None:
-        named = label_column(table, rows) if labels is None else None
+    if columns is not None:
+        columns = columns.at(kept)
+        named = label_column(columns) if labels is None else None
         if named is not None:
             _, labels, label_names = named
         skip = [column for column in (wish.group, named and named[0]) if column]
-        attributes, attribute_names, unused = numbers(table, rows, skip)
+        attributes, attribute_names, unused = numbers(columns, skip)
         odd += unused
     sides = side_column(tables.partition, "partition", found, kept)
     if sides is not None:
         official = np.array([SIDES.get(side or "", UNKNOWN) for side in sides])
-    groups = groups_of(wish.group, table, rows, side_column(tables.identity, "identity", found, kept))
+    groups = groups_of(wish.group, columns, side_column(tables.identity, "identity", found, kept))
     keys = files
     if groups is not None:
         odd += parted_groups(groups, files, official, wish.group)
@@ -134,14 +147,14 @@ def stand_ins(names: Sequence[str], entry: dict[str, Any], rows: np.ndarray) -> 
     place = {name: i for i, name in enumerate(names)}
     lost = [Finding(**finding) for finding in entry["findings"]]
     left = {finding.path for finding in lost} | entry["twins"].keys()
-    alike = {name: [name] for name in names if name not in left}
+    alike: dict[str, list[str]] = {}
     for name, first in entry["twins"].items():
-        alike[first].append(name)
-    kept = []
-    for several in alike.values():
-        stays = next((name for name in several if rows[place[name]] >= 0), several[0])
-        kept.append(place[stays])
+        alike.setdefault(first, [first]).append(name)
+    stands: dict[str, str] = {}
+    for first, several in alike.items():
+        stays = stands[first] = next((name for name in several if rows[place[name]] >= 0), first)
         lost += [Finding(name, DUPLICATE, f"same bytes as {printable(stays)}") for name in several if name != stays]
+    kept = [place[stands.get(name, name)] for name in names if name not in left]
     return np.array(kept), sorted(lost)
 
 
@@ -165,23 +178,21 @@ def parted_groups(
     )
 
 
-def groups_of(
-    group: str | None, table: Table | None, rows: np.ndarray, identity: list[str | None] | None
-) -> list[str | None] | None:
+def groups_of(group: str | None, table: Columns | None, identity: list[str | None] | None) -> list[str | None] | None:
     """The group of each picture: a column of the attribute table, or CelebA's identities; None where there are no groups."""
-    if group is not None and table is not None and group in table.columns:
-        groups = table.column(group, rows)
-        if not known(groups):
+    if group is not None and table is not None and group in table.names:
+        column = table[group]
+        if not column.kinds:
             raise DataError(
                 f"group={group!r} was given, but no picture has a value in that column of {table.path}. "
                 "Expected the name of a group for some. Fill it, or leave the group out."
             )
-        return groups
+        return column.texts()
     if group in (None, "identity") and identity is not None:
         return identity
     if group is None:
         return None
-    told = "no attribute table was given" if table is None else f"the columns are {', '.join(table.columns)}"
+    told = "no attribute table was given" if table is None else f"the columns are {', '.join(table.names)}"
     raise DataError(f"group={group!r} was given, but {told}. Expected one of its columns. Pass attributes= or another column.")
 
 
@@ -191,4 +202,4 @@ def side_column(path: Path | None, column: str, found: Scan, kept: np.ndarray) -
         return None
     table = read_table(path, None if path.suffix == ".csv" else (column,))
     rows, _ = match(table, found.names)
-    return table.column(table.columns[0], rows[kept])
+    return table.columns.columns[0].at(rows[kept]).texts()

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +25,7 @@ from .pool import Pool
 from .quarantine import Finding, Quarantine
 
 CHUNK_BYTES = 4 << 20  # decoded bytes in one chunk, at most
+SYNC_BYTES = 16 << 20  # the disk is told to write so often, while other pictures are decoded
 Progress = Callable[[int, int], None]  # files done, files in all
 
 
@@ -39,18 +41,16 @@ class State:
     findings: list[Finding] = field(default_factory=list)
 
     def add(self, names: Sequence[str], results: Sequence[Any]) -> list[int]:
-        """Take one chunk's results; the answer is which of its decoded pictures stay."""
-        keep, decoded = [], 0
-        for name, result in zip(names, results, strict=True):
+        """Take one chunk's results; the answer is the places of the pictures that stay."""
+        keep = []
+        for place, (name, result) in enumerate(zip(names, results, strict=True)):
             if isinstance(result, list):
                 self.findings.append(Finding(name, *result))
-                continue
-            if result in self.seen:
+            elif result in self.seen:
                 self.twins[name] = self.seen[result]
             else:
                 self.seen[result] = name
-                keep.append(decoded)
-            decoded += 1
+                keep.append(place)
         self.chunks += 1
         self.rows += len(keep)
         return keep
@@ -75,7 +75,7 @@ def ingest(
         sweep(partial)
         pixels = partial / "pixels.u8"
         there = pixels.stat().st_size if pixels.exists() else 0
-        with writing(target.parent, int(np.prod(recipe.shape)) * len(names) - there):
+        with writing(target.parent, recipe.nbytes * len(names) - there):
             state = write_pixels(root, names, recipe, partial, pool=pool, progress=progress)
         if not state.rows:
             shutil.rmtree(partial)
@@ -102,31 +102,36 @@ def write_pixels(
 ) -> State:
     pixels, journal = folder / "pixels.u8", folder / "journal.jsonl"
     chunks = cut(names, recipe)
-    picture = int(np.prod(recipe.shape))
-    with open(pixels, "ab") as out, open(journal, "ab") as log:
-        state = recover(pixels, journal, chunks, picture)
-        out.truncate(state.rows * picture)
+    with open(pixels, "ab") as out, open(journal, "ab") as log, ThreadPoolExecutor(1, "sync") as disk:
+        syncs: list[Future[None]] = []
+        state = recover(pixels, journal, chunks, recipe.nbytes)
+        out.truncate(state.rows * recipe.nbytes)
         done = sum(map(len, chunks[: state.chunks]))
         left = chunks[state.chunks :]
-        for part, (head, body) in zip(left, pool.decode(str(root), left, asdict(recipe)), strict=True):
-            keep = state.add(part, head["results"])
-            decoded = np.frombuffer(body, np.uint8).reshape(-1, picture)
-            kept = body if len(keep) == len(decoded) else decoded[keep].tobytes()
+        for part, (results, pictures) in zip(left, pool.decode(str(root), left, recipe), strict=True):
+            keep = state.add(part, results)
+            kept = recipe.array(pictures)
+            if len(keep) < len(part):
+                kept = kept[keep]
             state.hash.update(kept)
-            out.write(kept)
+            out.write(kept.data)
             out.flush()
-            line = {"results": head["results"], "rows": state.rows, "hash": state.hash.hexdigest()}
+            line = {"results": results, "rows": state.rows, "hash": state.hash.hexdigest()}
             log.write(json.dumps(line).encode() + b"\n")
             log.flush()
+            if state.rows * recipe.nbytes > (len(syncs) + 1) * SYNC_BYTES:
+                syncs.append(disk.submit(os.fsync, out.fileno()))
             done += len(part)
             if progress:
                 progress(done, len(names))
-        os.fsync(out.fileno())
+        syncs.append(disk.submit(os.fsync, out.fileno()))
+        for sync in syncs:
+            sync.result()  # raises what the disk had to say
     return state
 
 
 def cut(names: Sequence[str], recipe: Recipe) -> list[Sequence[str]]:
-    size = int(np.clip(CHUNK_BYTES // int(np.prod(recipe.shape)), 1, 64))
+    size = int(np.clip(CHUNK_BYTES // recipe.nbytes, 1, 64))
     return [names[i : i + size] for i in range(0, len(names), size)]
 
 

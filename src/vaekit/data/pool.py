@@ -1,26 +1,23 @@
 """Decoding processes: ordered results, a bounded number in flight, and a file that kills its process is named, not fatal.
 
-Plain child processes with pipes, not `multiprocessing`: a script needs no `if __name__ == "__main__"`, and nothing but Pillow and
-NumPy is imported in them.
+Requests and findings go through pipes as lines of JSON. Pixels do not: the processes write them into memory that they share with
+this one, which is a ring of as many chunks as may be in flight.
 """
 
+import mmap
 import os
-import queue
-import subprocess
-import sys
+import selectors
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, BinaryIO, cast
+from dataclasses import asdict
+from typing import Any, cast
 
-from ..errors import VaekitError
-from . import quarantine as q
-from .worker import TASKS, Answer, receive, send
+from .decode import Recipe
+from .process import Process, Request
+from .worker import TASKS, Answer, Memory
 
-ADVICE = "Expected `python -c 'import vaekit.data'` to work in a new process. Mend that, or pass workers=0 to decode in this one."
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # NumPy's, in each process
+AHEAD = 4  # requests for each process: it never waits for this one
 IN_PROCESS = 128  # so few files are done before a process has started
 
 
@@ -31,145 +28,121 @@ def cores() -> int:
     return joblib.cpu_count()
 
 
-class Process:
-    """One decoding process."""
-
-    def __init__(self) -> None:
-        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
-        search = os.pathsep.join(dict.fromkeys(str(Path(path).absolute()) for path in sys.path))
-        try:
-            self.child = subprocess.Popen(
-                [sys.executable, "-P", "-c", "from vaekit.data.worker import serve; serve()"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self.errors,
-                env={**os.environ, "PYTHONPATH": search, **ONE_THREAD},
-            )
-        except OSError as error:
-            self.errors.close()
-            raise VaekitError(f"A decoding process did not start: {error}. {ADVICE}") from None
-        try:
-            receive(cast(BinaryIO, self.child.stdout))
-        except EOFError:
-            told = self.words()
-            self.close()
-            raise VaekitError(f"A decoding process did not start: {told}. {ADVICE}") from None
-
-    def ask(self, task: str, arguments: dict[str, Any]) -> Answer:
-        """Raises EOFError or BrokenPipeError where the process died over it."""
-        send(cast(BinaryIO, self.child.stdin), {"task": task, "arguments": arguments})
-        return receive(cast(BinaryIO, self.child.stdout))
-
-    def words(self) -> str:
-        self.errors.seek(0)
-        lines = self.errors.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
-
-    def close(self) -> None:
-        self.child.kill()
-        for stream in (self.child.stdout, self.child.stdin):
-            try:
-                cast(BinaryIO, stream).close()
-            except BrokenPipeError:
-                continue  # it died with a request unread
-        self.child.wait()
-        self.errors.close()
+def shared_file() -> int:
+    """The descriptor of a file that has no name and, where the system can do that, lives in memory alone."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("vaekit")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 class Pool:
-    """`workers` decoding processes (0: this process), started at the first chunk; use it in a `with`."""
+    """`workers` decoding processes (0: this process), started at the first request; use it in a `with`.
 
-    def __init__(self, workers: int):
+    `meanwhile` is called when they have their hands full of pictures, if it comes to that.
+    """
+
+    def __init__(self, workers: int, meanwhile: Callable[[], object] = lambda: None):
         self.workers = workers
-        self.idle: queue.SimpleQueue[Process | None] = queue.SimpleQueue()
-        self.threads = ThreadPoolExecutor(max(workers, 1), thread_name_prefix="decode")
+        self.meanwhile = meanwhile
+        self.flights = max(AHEAD * workers, 1)
+        self.shared = shared_file()
+        self.memory: Memory = bytearray()
         self.processes: list[Process] = []
-        self.closed = False
-        for _ in range(workers):
-            self.idle.put(None)
+        self.queue: deque[Request] = deque()  # what no process has been asked yet
 
     def __enter__(self) -> "Pool":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.closed = True
-        self.threads.shutdown(wait=False, cancel_futures=True)
         for process in self.processes:
-            process.child.kill()  # wakes the thread that waits for it
-        self.threads.shutdown(wait=True)
+            process.child.kill()
         for process in self.processes:
             process.close()
+        os.close(self.shared)
 
-    def run(self, task: str, chunks: Iterable[dict[str, Any]], lost: Callable[[str, dict[str, Any]], Answer]) -> Iterator[Answer]:
-        """Answers in the order of the chunks, two per process in flight; `lost` answers for a chunk whose process died."""
-        if not self.workers:
-            for arguments in chunks:
-                yield TASKS[task](**arguments)
-            return
-        flying: deque[Future[Answer]] = deque()
-        for arguments in chunks:
-            flying.append(self.threads.submit(self.one, task, arguments, lost))
-            if len(flying) >= 2 * self.workers:
-                yield flying.popleft().result()
-        while flying:
-            yield flying.popleft().result()
+    def decode(self, root: str, chunks: Sequence[Sequence[str]], recipe: Recipe) -> Iterator[tuple[list[Any], memoryview]]:
+        """For each chunk what `worker.decode_chunk` says of its files, and the bytes of their pictures, good until the next.
 
-    def one(self, task: str, arguments: dict[str, Any], lost: Callable[[str, dict[str, Any]], Answer]) -> Answer:
-        try:
-            return self.attempt(task, arguments)
-        except (EOFError, BrokenPipeError):
-            return lost(task, arguments)
+        Each file has a place; where it is no good picture, what lies there means nothing.
+        """
+        rows = max(map(len, chunks), default=0)
+        if chunks:
+            os.ftruncate(self.shared, self.flights * rows * recipe.nbytes)
+            self.memory = mmap.mmap(self.shared, 0)
+        options = {"recipe": asdict(recipe)}
 
-    def attempt(self, task: str, arguments: dict[str, Any]) -> Answer:
-        if self.closed:
-            raise CancelledError
-        process = self.idle.get()
-        alive = None
-        try:
-            if process is None:
-                process = Process()
-                self.processes.append(process)
-            answer = process.ask(task, arguments)
-            alive = process
-            return answer
-        finally:
-            self.idle.put(alive)
+        def requests() -> Iterator[Request]:
+            for number, names in enumerate(chunks):
+                if self.workers and number == self.flights - 1:
+                    self.meanwhile()
+                yield Request("decode", root, names, number % self.flights * rows, options)
 
-    def decode(self, root: str, chunks: Iterable[Sequence[str]], recipe: dict[str, Any]) -> Iterator[Answer]:
-        """`worker.decode_chunk` of each chunk of names."""
-        return self.run(
-            "decode", ({"root": root, "names": list(names), "recipe": recipe} for names in chunks), self.decode_singly
-        )
+        pictures = memoryview(self.memory)
+        for its, answer in self.run(requests()):
+            yield answer["results"], pictures[its.row * recipe.nbytes : (its.row + len(its.names)) * recipe.nbytes]
 
-    def survey(self, root: str, chunks: Iterable[Sequence[str]]) -> Iterator[Answer]:
+    def survey(self, root: str, chunks: Iterable[Sequence[str]], whole: bool) -> Iterator[list[Any]]:
         """`worker.survey_chunk` of each chunk of names."""
-        return self.run("survey", ({"root": root, "names": list(names)} for names in chunks), self.survey_singly)
+        for _, answer in self.run(Request("survey", root, names, 0, {"whole": whole}) for names in chunks):
+            yield answer["seen"]
 
-    def decode_singly(self, task: str, arguments: dict[str, Any]) -> Answer:
-        """Find the file that killed the process."""
-        results, pictures = [], []
-        for name in arguments["names"]:
-            try:
-                answer, picture = self.attempt(task, {**arguments, "names": [name]})
-                results += answer["results"]
-                pictures.append(picture)
-            except (EOFError, BrokenPipeError):
-                results.append([q.CRASH, "the decoding process died over it"])
-        return {"results": results}, b"".join(pictures)
+    def run(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Answer]]:
+        """Answers in the order of the requests; a request is only taken when one less than `flights` are under way."""
+        if not self.workers:
+            for its in requests:
+                yield its, TASKS[its.task](self.memory, its.root, its.names, its.row, **its.options)
+            return
+        flying: deque[Request] = deque()
+        try:
+            for request in requests:
+                flying.append(request)
+                self.queue.append(request)
+                self.feed()
+                if len(flying) == self.flights:
+                    yield flying[0], self.result(flying[0])
+                    flying.popleft()
+            while flying:
+                yield flying[0], self.result(flying[0])
+                flying.popleft()
+        finally:
+            self.queue.clear()  # where no more answers are wanted
 
-    def survey_singly(self, task: str, arguments: dict[str, Any]) -> Answer:
-        answer: dict[str, Any] = {"sizes": [], "coloured": 0}
-        for name in arguments["names"]:
-            try:
-                one, _ = self.attempt(task, {**arguments, "names": [name]})
-            except (EOFError, BrokenPipeError):
-                continue  # the decoding that follows names it
-            answer = {"sizes": answer["sizes"] + one["sizes"], "coloured": answer["coloured"] + one["coloured"]}
-        return answer, b""
+    def feed(self) -> None:
+        """Hand out what is in the queue."""
+        while len(self.processes) < self.workers:
+            self.processes.append(Process(self.shared))
+        while self.queue:
+            process = min(self.processes, key=lambda its: len(its.waiting))
+            if len(process.waiting) == AHEAD:
+                break
+            process.ask(self.queue.popleft())
+
+    def result(self, request: Request) -> Answer:
+        while (answer := request.answer) is None:
+            with selectors.DefaultSelector() as selector:
+                for process in self.processes:
+                    selector.register(process, selectors.EVENT_READ)
+                heard = [cast(Process, key.fileobj) for key, _ in selector.select()]
+            for process in heard:
+                try:
+                    process.listen()
+                except EOFError:
+                    self.bury(process)
+            self.feed()
+        return answer
+
+    def bury(self, process: Process) -> None:
+        """Another process gets what a dead one left undone."""
+        self.processes.remove(process)
+        process.close()
+        if process.waiting:
+            suspect = process.waiting.popleft()
+            self.queue.extendleft(reversed([*suspect.survive(), *process.waiting]))
 
 
-def pool_for(files: int, workers: int | None) -> Pool:
+def pool_for(files: int, workers: int | None, meanwhile: Callable[[], object] = lambda: None) -> Pool:
     """As many processes as cores (or `workers`), none for a few files."""
     if workers is None:
         workers = 0 if files <= IN_PROCESS else min(cores(), -(-files // 64))
-    return Pool(workers)
+    return Pool(workers, meanwhile)

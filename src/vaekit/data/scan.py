@@ -5,7 +5,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -104,7 +104,7 @@ def labels_of(names: list[str]) -> tuple[np.ndarray | None, tuple[str, ...], np.
     All pictures must be in subfolders, and there must be two labels or more. First-level folders called train, val and test
     (train and another at least) are splits; the labels are then one level below.
     """
-    parts = [PurePosixPath(name).parts for name in names]
+    parts = [name.split("/") for name in names]
     official, level = None, 0
     tops = {part[0].lower() for part in parts if len(part) > 1}
     sides = {OFFICIAL.get(top, UNKNOWN) for top in tops}

@@ -15,8 +15,7 @@ from ..files import cache_folder
 from . import arrays, celeba, named
 from .arrays import CHANNELS, Arrays
 from .dataset import Dataset, digest_of, pixel_hash
-from .decode import Broken, Recipe, decode, fitted, in_mode
-from .decode import pixels as to_array
+from .decode import Broken, Recipe, decode, finished
 from .folder import open_folder
 from .index import Wish
 from .ingest import Progress
@@ -87,7 +86,8 @@ def read_image(path: str | os.PathLike[str], shape: Sequence[int], crop: str = "
     """One picture file as uint8 of `shape` (C, H, W), treated as `open_data` treats those of a folder. Raises DataError."""
     channels, height, width = shape
     try:
-        return decode(Path(path).expanduser().read_bytes(), Recipe(height, width, channels, crop))
+        recipe = Recipe(height, width, channels, crop)
+        return recipe.array(decode(Path(path).expanduser().read_bytes(), recipe))[0].copy()
     except OSError as error:
         told = error.strerror or error
         raise DataError(f"The picture {path} cannot be read: {told}. Expected a picture file. Check the path.") from None
@@ -148,7 +148,7 @@ def reshaped(pixels: np.ndarray, wish: Wish) -> np.ndarray:
     out = np.empty((len(pixels), *recipe.shape), np.uint8)
     for i, picture in enumerate(pixels):
         image = Image.fromarray(picture[0] if channels == 1 else np.ascontiguousarray(picture.transpose(1, 2, 0)))
-        out[i] = to_array(fitted(in_mode(image, recipe.mode), recipe))
+        out[i] = recipe.array(finished(image, recipe))[0]
     return out
 
 

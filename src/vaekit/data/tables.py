@@ -1,10 +1,11 @@
 """Tables of attributes beside pictures: csv, tsv, plain text and CelebA's own form; rows find their pictures by file name."""
 
 import csv
-import posixpath
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, count, islice
 from pathlib import Path
 from statistics import mode
 
@@ -17,29 +18,55 @@ from .quarantine import Finding, printable
 LABEL_COLUMNS = ("label", "labels", "class", "target", "category")
 WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 UNKNOWN = ("", "na", "nan", "n/a", "null", "none", "?")
+ROWS_AT_ONCE = 512
+SEEN_FIRST = 1000  # rows that tell whether the header names the files
 MOST_TEXTS = 32  # a text column with more different values describes single pictures, not kinds of them
 
 
 @dataclass(frozen=True)
-class Table:
-    """Rows as text: per row the file name and one cell per column."""
+class Column:
+    """One column: its different texts, and which of them each row, or each picture, has."""
+
+    kinds: tuple[str, ...]
+    codes: np.ndarray  # (N,) places in `kinds`, -1 where nothing is known
+
+    def at(self, rows: np.ndarray) -> "Column":
+        """The same for some rows (-1: none), with the kinds that they have."""
+        codes = np.where(rows < 0, -1, self.codes[rows])
+        used = np.bincount(codes + 1, minlength=len(self.kinds) + 1)[1:] > 0
+        places = np.append(np.cumsum(used) - 1, -1)
+        return Column(tuple(kind for kind, its in zip(self.kinds, used.tolist(), strict=True) if its), places[codes])
+
+    def texts(self) -> list[str | None]:
+        return [None if code < 0 else self.kinds[code] for code in self.codes.tolist()]
+
+    def meaning(self, values: Mapping[str, float]) -> np.ndarray:
+        """What each text means (N,) float32; nan where nothing is known."""
+        return np.array([*(values[kind] for kind in self.kinds), np.nan], np.float32)[self.codes]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a table, for its rows or for pictures."""
 
     path: Path
-    columns: tuple[str, ...]
-    names: list[str]
-    cells: list[list[str]]
-    findings: list[Finding] = field(default_factory=list)
+    names: tuple[str, ...]
+    columns: list[Column]
 
-    def column(self, name: str, rows: np.ndarray) -> list[str | None]:
-        """One column's text for each picture; None where the picture has no row, or the cell says that it is unknown."""
-        if name not in self.columns:
-            raise DataError(
-                f"There is no column {name!r} in {self.path}. Expected one of: {', '.join(self.columns)}. Name one of them."
-            )
-        j = self.columns.index(name)
-        cells = ["" if row < 0 else self.cells[row][j] for row in rows.tolist()]
-        unknown = {cell for cell in set(cells) if cell.lower() in UNKNOWN}
-        return [None if cell in unknown else cell for cell in cells]
+    def __getitem__(self, name: str) -> Column:
+        return self.columns[self.names.index(name)]
+
+    def at(self, rows: np.ndarray) -> "Columns":
+        return replace(self, columns=[column.at(rows) for column in self.columns])
+
+
+@dataclass(frozen=True)
+class Table:
+    """The file name of each row, the columns after it, and the rows that are none."""
+
+    files: list[str]
+    columns: Columns
+    findings: list[Finding]
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> Table:
@@ -56,29 +83,51 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> Table:
             "Check the path, or save it as UTF-8."
         ) from None
     delimiter = delimiter_of(text)
-    records = list(rows_of(text, delimiter, path))
-    if records and len(records[0][1]) == 1 and records[0][1][0].isdigit():
-        del records[0]
+    records = rows_of(text, delimiter, path)
+    first = list(islice(records, SEEN_FIRST))
+    if first and len(first[0][1]) == 1 and first[0][1][0].isdigit():
+        del first[0]
     if columns is None:
-        head = trimmed(records.pop(0)[1], 0) if records else []
-        nameless = delimiter is None and records and mode(len(cells) for _, cells in records) == len(head) + 1
+        head = trimmed(first.pop(0)[1], 0) if first else []
+        nameless = delimiter is None and first and mode(len(cells) for _, cells in first) == len(head) + 1
         columns = head if nameless else head[1:]
-    table = Table(path, tuple(columns), [], [])
-    for number, found in records:
-        cells = trimmed(found, len(columns) + 1)
-        if len(cells) == len(columns) + 1:
-            table.names.append(cells[0])
-            table.cells.append(cells[1:])
-        else:
-            told = f"{len(cells)} cells, the header has {len(columns) + 1}"
-            table.findings.append(Finding(f"{path.name}:{number}", q.ROW_BROKEN, told))
-    if not table.columns or not table.names:
-        odd = "".join(f"; {finding.path} has {finding.detail}" for finding in table.findings[:1])
+    findings: list[Finding] = []
+    files, found = by_columns(whole_rows(chain(first, records), len(columns) + 1, path, findings), len(columns))
+    if not columns or not files:
+        odd = "".join(f"; {finding.path} has {finding.detail}" for finding in findings[:1])
         raise DataError(
-            f"The attribute table {path} has {len(table.names)} rows and {len(columns)} columns after the file name{odd}. "
+            f"The attribute table {path} has {len(files)} rows and {len(columns)} columns after the file name{odd}. "
             "Expected a header, then one row per picture: file name, values. Add what is missing."
         )
-    return table
+    return Table(files, Columns(path, tuple(columns), found), findings)
+
+
+def whole_rows(records: Iterable[tuple[int, list[str]]], width: int, path: Path, findings: list[Finding]) -> Iterator[list[str]]:
+    """The rows with as many cells as the header; the others become findings."""
+    for number, found in records:
+        cells = found if len(found) == width else trimmed(found, width)
+        if len(cells) == width:
+            yield cells
+        else:
+            findings.append(Finding(f"{path.name}:{number}", q.ROW_BROKEN, f"{len(cells)} cells, the header has {width}"))
+
+
+def by_columns(rows: Iterator[list[str]], width: int) -> tuple[list[str], list[Column]]:
+    """The first cells of all rows, and the columns after them; the text of a few rows is held at a time, and each kind once."""
+    files: list[str] = []
+    places = [defaultdict[str, int](count().__next__) for _ in range(width)]
+    codes: list[list[np.ndarray]] = [[np.empty(0, np.int64)] for _ in range(width)]
+    while block := list(islice(rows, ROWS_AT_ONCE)):
+        names, *columns = zip(*block, strict=True)
+        files += names
+        for cells, place, its in zip(columns, places, codes, strict=True):
+            its.append(np.fromiter(map(place.__getitem__, cells), np.int64, len(cells)))
+    found = []
+    for place, its in zip(places, codes, strict=True):
+        known = np.array([kind.lower() not in UNKNOWN for kind in place], bool)
+        shifted = np.where(known, np.cumsum(known) - 1, -1)
+        found.append(Column(tuple(kind for kind in place if kind.lower() not in UNKNOWN), shifted[np.concatenate(its)]))
+    return files, found
 
 
 def trimmed(cells: list[str], width: int) -> list[str]:
@@ -117,44 +166,50 @@ def match(table: Table, files: Sequence[str]) -> tuple[np.ndarray, list[Finding]
     A row may give the path inside the folder or the file name alone, with or without its extension; a name that fits several
     pictures fits none. Raises DataError where no row fits.
     """
-    names = [posixpath.basename(file) for file in files]
-    ways = [
-        unambiguous(files),
-        unambiguous([posixpath.splitext(file)[0] for file in files]),
-        unambiguous(names),
-        unambiguous([posixpath.splitext(name)[0] for name in names]),
-    ]
-    rows = np.full(len(files), -1)
-    findings = list(table.findings)
-    for row, name in enumerate(table.names):
-        wanted = re.sub(r"^(\./)+", "", name.replace("\\", "/"))
-        image = next((way[wanted] for way in ways if wanted in way), None)
-        if image is None or image < 0:
-            told = "its name fits several pictures" if image is not None else f"row {row + 1} of {table.path.name}"
-            findings.append(Finding(name, q.ROW_ALONE, told))
-        elif rows[image] >= 0:
-            findings.append(Finding(name, q.ROW_TWICE, f"row {rows[image] + 1} is used, row {row + 1} is not"))
+    names = [file.rpartition("/")[2] for file in files]
+    places: dict[str, int] = {}  # what a row may say: the picture, or -1 where several have it
+    for way in (map(stem, names), names, map(stem, files), files):  # of two that fit, the longer way counts
+        places |= unambiguous(list(way))
+    used = [-1] * len(files)
+    path = table.columns.path
+    findings, told = list(table.findings), f"of {path.name}"
+    for row, name in enumerate(table.files):
+        image = places.get(name)
+        if image is None and ("\\" in name or name.startswith(".")):
+            image = places.get(re.sub(r"^(\./)+", "", name.replace("\\", "/")))
+        if image is None:
+            findings.append(Finding(name, q.ROW_ALONE, f"row {row + 1} {told}"))
+        elif image < 0:
+            findings.append(Finding(name, q.ROW_ALONE, "its name fits several pictures"))
+        elif used[image] >= 0:
+            findings.append(Finding(name, q.ROW_TWICE, f"row {used[image] + 1} is used, row {row + 1} is not"))
         else:
-            rows[image] = row
+            used[image] = row
+    rows = np.array(used)
     if (rows < 0).all():
         raise DataError(
-            f"No row of {table.path} names a picture of the folder: the rows begin with {table.names[:1]}, the pictures with "
+            f"No row of {path} names a picture of the folder: the rows begin with {table.files[:1]}, the pictures with "
             f"{[printable(file) for file in files[:1]]}. Expected file names in the first column, "
             "with or without extension. Mend that column."
         )
-    findings += [Finding(files[i], q.IMAGE_ALONE, f"not in {table.path.name}") for i in np.flatnonzero(rows < 0).tolist()]
+    findings += [Finding(files[i], q.IMAGE_ALONE, f"not in {path.name}") for i in np.flatnonzero(rows < 0).tolist()]
     return rows, findings
+
+
+def stem(file: str) -> str:
+    """A picture's name without its extension, which every picture has."""
+    return file.rpartition(".")[0]
 
 
 def unambiguous(names: Sequence[str]) -> dict[str, int]:
     """Name -> its place, or -1 where several have it."""
-    places: dict[str, int] = {}
-    for place, name in enumerate(names):
-        places[name] = -1 if name in places else place
+    places = {name: place for place, name in enumerate(names)}
+    if len(places) < len(names):
+        places |= {name: -1 for name, count in Counter(names).items() if count > 1}
     return places
 
 
-def numbers(table: Table, rows: np.ndarray, skip: Sequence[str] = ()) -> tuple[np.ndarray | None, tuple[str, ...], list[Finding]]:
+def numbers(table: Columns, skip: Sequence[str] = ()) -> tuple[np.ndarray | None, tuple[str, ...], list[Finding]]:
     """Attributes (N, A) float32 with nan for unknown (None where there is none), their names, and the columns left out.
 
     Numbers stay; -1/1 and yes/no, true/false become 0/1; a text column of at most 32 kinds becomes one 0/1 attribute
@@ -163,36 +218,30 @@ def numbers(table: Table, rows: np.ndarray, skip: Sequence[str] = ()) -> tuple[n
     columns: list[np.ndarray] = []
     names: list[str] = []
     findings: list[Finding] = []
-    for name in table.columns:
+    for name in table.names:
         if name in skip:
             continue
-        cells = table.column(name, rows)
-        kinds = known(cells)
-        values = meanings(kinds)
-        if not kinds:
+        column = table[name]
+        values = meanings(column.kinds)
+        if not column.kinds:
             findings.append(Finding(f"{table.path.name}:{name}", q.COLUMN, "no picture has a value"))
         elif values is not None:
-            columns.append(np.array([values.get(cell, np.nan) for cell in cells], np.float32))
+            columns.append(column.meaning(values))
             names.append(name)
-        elif len(kinds) <= MOST_TEXTS:
-            for kind in sorted(kinds):
-                columns.append(np.array([cell == kind if cell in kinds else np.nan for cell in cells], np.float32))
+        elif len(column.kinds) <= MOST_TEXTS:
+            for kind in sorted(column.kinds):
+                columns.append(column.meaning({other: float(other == kind) for other in column.kinds}))
                 names.append(f"{name}={kind}")
         else:
-            told = f"{len(kinds)} different texts, at most {MOST_TEXTS} make attributes"
+            told = f"{len(column.kinds)} different texts, at most {MOST_TEXTS} make attributes"
             findings.append(Finding(f"{table.path.name}:{name}", q.COLUMN, told))
     return np.stack(columns, axis=1) if columns else None, tuple(names), findings
 
 
-def known(cells: Sequence[str | None]) -> set[str]:
-    """The different texts of a column that say something."""
-    return {cell for cell in cells if cell is not None}
-
-
-def meanings(kinds: set[str]) -> dict[str | None, float] | None:
+def meanings(kinds: Sequence[str]) -> dict[str, float] | None:
     """What each text of a column means as a number; None where one means none."""
     try:
-        values: dict[str | None, float] = {kind: WORDS[kind.lower()] if kind.lower() in WORDS else float(kind) for kind in kinds}
+        values = {kind: WORDS[kind.lower()] if kind.lower() in WORDS else float(kind) for kind in kinds}
     except ValueError:
         return None
     if not np.isfinite(list(values.values())).all():
@@ -202,14 +251,14 @@ def meanings(kinds: set[str]) -> dict[str | None, float] | None:
     return values
 
 
-def label_column(table: Table, rows: np.ndarray) -> tuple[str, np.ndarray, tuple[str, ...]] | None:
+def label_column(table: Columns) -> tuple[str, np.ndarray, tuple[str, ...]] | None:
     """The column called label, class, target or category, as (name, labels (N,) int64, label names)."""
-    for name in table.columns:
+    for name in table.names:
         if name.lower() in LABEL_COLUMNS:
-            cells = table.column(name, rows)
-            kinds = sorted(known(cells), key=natural)
-            places: dict[str | None, int] = {kind: place for place, kind in enumerate(kinds)}
-            return name, np.array([places.get(cell, -1) for cell in cells], np.int64), tuple(kinds)
+            column = table[name]
+            kinds = sorted(column.kinds, key=natural)
+            places = {kind: place for place, kind in enumerate(kinds)}
+            return name, np.array([*(places[kind] for kind in column.kinds), -1], np.int64)[column.codes], tuple(kinds)
     return None
 
 
