@@ -53,6 +53,14 @@ def test_grey_folder_has_one_channel_and_16_bits_are_scaled(tmp_path, cache):
     assert set(np.unique(data.pixels[data.files.index("one.png")])) == {0, 255}
 
 
+@pytest.mark.parametrize("kind", ["png", "tiff"])
+def test_each_of_65536_greys_becomes_the_nearest_of_256(tmp_path, cache, kind):
+    deep = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    save(tmp_path / "x" / f"deep.{kind}", deep)
+    data = open_data(tmp_path / "x", size=256, cache=cache)
+    assert (data.pixels[0, 0] == np.rint(deep / 257)).all()
+
+
 def test_alpha_lies_on_white_unless_four_channels_are_asked_for(tmp_path, cache):
     array = np.zeros((8, 8, 4), np.uint8)
     array[:, :4] = (200, 10, 20, 255)

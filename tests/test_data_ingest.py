@@ -257,6 +257,22 @@ def test_a_script_needs_no_guard(large, tmp_path):
     assert done.stdout.split() == [digest, "False"]
 
 
+def test_a_decoding_process_loads_no_numpy(tmp_path):
+    """It would take as long as all else that it imports."""
+    folder = folder_of(tmp_path / "x", 1, kind="JPEG")
+    Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8)).save(folder / "deep.png")
+    code = (
+        "import sys\nfrom vaekit.data import worker\n"
+        "recipe = dict(height=8, width=8, channels=3)\n"
+        "print(worker.decode_chunk(bytearray(384), sys.argv[1], ['000.jpeg', 'deep.png'], 0, recipe))\n"
+        "print({'numpy', 'torch', 'pooch'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True)
+    results, loaded = done.stdout.splitlines()
+    assert "[" not in results.removeprefix("{'results': [")
+    assert loaded == "set()"
+
+
 def test_a_file_larger_than_one_read_is_read_whole(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (300, 200, 3), np.uint8)
     (tmp_path / "x").mkdir()

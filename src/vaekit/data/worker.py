@@ -1,7 +1,6 @@
 """What runs in a decoding process: names of files in, findings out as JSON lines, and pixels into memory shared with the parent.
 
-The process ends with its parent, because stdin then ends. It imports neither the caller's `__main__` nor torch, and NumPy only
-where a picture has 16 bits.
+The process ends with its parent, because stdin then ends. It imports neither the caller's `__main__` nor torch nor NumPy.
 """
 
 import json
