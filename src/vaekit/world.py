@@ -6,6 +6,7 @@ So what a step computes does not depend on how many processes take it.
 """
 
 import contextlib
+import importlib
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -50,6 +51,9 @@ def join() -> Iterator[World]:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    # Its functions take the group they find at import as their default. Imported later, as compilers do, they would keep the
+    # group and its threads beyond its end, and a thread that outlives Python aborts the process (torch 2.13).
+    importlib.import_module("torch.distributed.nn.functional")
     store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
     backend = "cuda:nccl,cpu:gloo" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=fresh(store, rank, size), rank=rank, world_size=size, timeout=PATIENCE)
