@@ -1,7 +1,8 @@
 """Where and how a step runs: device, precision, memory layout, threads, compiled or not."""
 
+import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -47,12 +48,30 @@ class Execution:
                     weight.data = weight.data.contiguous(memory_format=FORMATS[self.layout])
 
     def compiled(self, function: Callable) -> Callable:
-        """The function as this execution compiles it; its threads can be changed while it runs."""
+        """The function as this execution compiles it, anew for every number of threads that it is called with.
+
+        One kernel for any number of threads would divide even the smallest loop among them.
+        """
         if self.compile == "off":
             return function
         mode = MODES[self.compile]
         options = dict(torch._inductor.list_mode_options(mode)) if mode else {}
-        return torch.compile(function, options=options | {"cpp.dynamic_threads": True})
+        given = tuple(f"L[{name!r}]" for name in inspect.signature(function).parameters)
+
+        def told(guards: Sequence[Any]) -> list[bool]:
+            """Of what a graph was made for, only what a call gives can change: model and settings stay while they train."""
+            return [not guard.name or guard.name.startswith(given) for guard in guards]
+
+        options |= {"guard_filter_fn": told}
+        found: dict[int, Callable] = {}
+
+        def run(*inputs: Any) -> Any:
+            threads = torch.get_num_threads()
+            if threads not in found:
+                found[threads] = torch.compile(function, options=options | {"cpp.threads": threads})
+            return found[threads](*inputs)
+
+        return run
 
     def laid_out(self, images: Tensor) -> Tensor:
         """(B, C, H, W) in this execution's memory layout."""

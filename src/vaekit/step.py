@@ -123,8 +123,10 @@ class Whole(Stepper):
                 moments[p].update(step=torch.zeros(()), exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p))
         self.first = [moments[p]["exp_avg"] for p in self.weights.values()]
         self.second = [moments[p]["exp_avg_sq"] for p in self.weights.values()]
-        self.steps = [moments[p]["step"] for p in self.weights.values()]
-        self.taken = int(self.steps[0])
+        self.taken = int(next(iter(moments.values()))["step"])
+        self.counts = torch.full((len(self.weights),), float(self.taken))  # steps taken, once for every weight
+        for p, count in zip(self.weights.values(), self.counts, strict=True):
+            moments[p]["step"] = count
         # A reduction over 32 numbers is computed once; one over a few would be inlined into the loop over every weight.
         self.ones = torch.ones(31, device=self.execution.device)
         self.looking = Looking(self.both, self.look, self.observers)
@@ -156,8 +158,7 @@ class Whole(Stepper):
         root = math.sqrt(1 - self.betas[1] ** self.taken)
         numbers = [rate * root / (1 - self.betas[0] ** self.taken), self.epsilon * root, rate, 1 - keep]
         values, observed = self.graph(pixels, at, torch.tensor(numbers, device=pixels.device))
-        for step in self.steps:
-            step += 1  # noqa: PLW2901 - in place
+        self.counts += 1
         return values, observed
 
 

@@ -57,7 +57,7 @@ def train(state: State, batches: Batches, training: Training, execution: Executi
     take = stepper(state, training, execution)
     training.epoch = training.epoch or len(batches.rows)
     every = 1 if execution.device.type == "cpu" else LOOK_EVERY
-    first = torch.full((), -1, dtype=torch.int64, device=execution.device)  # the first step that was not finite
+    unseen: dict[int, Tensor] = {}  # steps whose values nobody looked at yet
     began, before = time.monotonic(), state.seconds
     state.model.train()
     for batch in batches.since(state.step):
@@ -67,15 +67,16 @@ def train(state: State, batches: Batches, training: Training, execution: Executi
         learning_rate = state.rate_scale * training.rate_at(state.images, fraction)
         sow(mix(training.seed, state.step), execution)  # the noise of a step depends on its number, not on the past
         values = take(batch.pixels, state.images, learning_rate, training.keep(batches.size, state.images + batches.size))
-        first = torch.where((first < 0) & ~torch.isfinite(values[0] + values[-1]), state.step, first)
-        if state.step % every == 0:
-            check(first, state, batches, training, execution)
+        unseen[state.step] = values
+        if len(unseen) >= every:
+            check(unseen, state, batches, training, execution)
+            unseen.clear()
         state.step += 1
         state.images += batches.size
         state.seconds = before + world.same(time.monotonic() - began)
         fraction = training.fraction(state.images, state.seconds)
         yield Step(state.step, state.images, fraction, learning_rate, take.names, values)
-    check(first, state, batches, training, execution)
+    check(unseen, state, batches, training, execution)
 
 
 def stepper(state: State, training: Training, execution: Execution) -> Stepper:
@@ -96,12 +97,13 @@ def sow(seed: int, execution: Execution) -> None:
         torch.mps.manual_seed(seed)
 
 
-def check(first: Tensor, state: State, batches: Batches, training: Training, execution: Execution) -> None:
-    """Raises NonFinite where a step was not finite. Waits for the device."""
-    step = int(first)
-    if step >= 0:
-        batch = batches.at(step)
-        raise NonFinite(step, explain(state, batch, step, training, execution), batch)
+def check(unseen: dict[int, Tensor], state: State, batches: Batches, training: Training, execution: Execution) -> None:
+    """Raises NonFinite where a loss or a gradient was not finite. Waits for the device."""
+    for step, values in unseen.items():
+        loss, *_, gradient_norm = values.tolist()
+        if not math.isfinite(loss + gradient_norm):
+            batch = batches.at(step)
+            raise NonFinite(step, explain(state, batch, step, training, execution), batch)
 
 
 LOOK_EVERY = 50  # steps between two looks at a device that would be waited for
