@@ -102,12 +102,13 @@ def test_a_candidate_that_fails_is_left_out_and_named():
     assert any("RuntimeError" in message for message in heard)
 
 
-def test_a_memory_layout_is_tried_only_where_there_are_convolutions():
+@pytest.mark.parametrize("layout", ["channels_last", "patches"])
+def test_a_memory_layout_is_tried_only_where_there_are_convolutions(layout):
     for convolves in (False, True):
-        machine = Machine(lambda execution: 1 if execution.layout == "channels_last" else 3)
+        machine = Machine(lambda execution: 1 if execution.layout == layout else 3)
         settings = training(**OPEN | {"precision": "fp32", "layout": "auto"})
-        found = choose(settings, machine, 8, about=convolves, convolves=convolves)
-        assert found.execution.layout == ("channels_last" if convolves else "contiguous")
+        found = choose(settings, machine, 8, about=[layout, convolves], convolves=convolves)
+        assert found.execution.layout == (layout if convolves else "contiguous")
 
 
 def test_weights_take_the_layout_and_give_it_back():

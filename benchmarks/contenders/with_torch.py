@@ -12,16 +12,17 @@ import torch
 import torch._dynamo.config
 from contest import BATCH, Clock, Task, enter
 from nets import Net
-from products import by_products
 from torch import Tensor, nn
 from torch.func import functional_call
+
+from vaekit.convolutions import by_patches
 
 RATE, BETAS, EPSILON, DECAY, CLIP, KEEP = 1e-3, (0.9, 0.99), 1e-8, 1e-4, 1.0, 0.999
 TRICKS = {
     "one graph": "forward, backward, clipping, AdamW and the average compiled as one graph",
     "no scalars inside": "bias corrections are inputs, the clip factor a reduction: else every vector computes them again",
     "channels last": "convolutions over (B, H, W, C)",
-    "products": "convolutions' gradients by weights, and 1 x 1 pictures, as matrix products of patches",
+    "patches": "biases outside the convolutions, small maps as matrix products of patches (vaekit.convolutions)",
 }
 
 
@@ -116,8 +117,7 @@ def train(task: Task, pixels: np.ndarray, clock: Clock, tricks: list[str]) -> di
     parameters = sum(weight.numel() for weight in net.parameters())
     layout = torch.channels_last if "channels last" in tricks else torch.contiguous_format
     net.to(memory_format=layout)
-    if "products" in tricks:
-        by_products(net)
+    by_patches(net, "patches" in tricks)
     lean = "no scalars inside" in tricks
     step = one_graph(net, data, layout, lean) if "one graph" in tricks else usual(net, data, layout)
     with clock:

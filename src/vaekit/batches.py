@@ -23,7 +23,7 @@ AHEAD = 3  # batches gathered before they are needed
 
 
 def mix(*numbers: int) -> int:
-    """One seed from several, such that neighbours share nothing: the finaliser of SplitMix64 (Steele, Lea & Flood, 2014) for each."""
+    """One seed from several, such that neighbours share nothing, by SplitMix64 (Steele, Lea & Flood, 2014)."""
     mixed = 0
     for number in numbers:
         mixed = (mixed ^ number) + 0x9E3779B97F4A7C15 & WORD

@@ -4,17 +4,24 @@ import inspect
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from types import FunctionType, MethodType
 from typing import Any
 
 import joblib
 import torch
 from torch import Tensor, nn
 
+from .convolutions import by_patches
 from .errors import UsageError
 from .training import Training
 
 MODES = {"on": None, "whole": None, "reduce-overhead": "reduce-overhead", "max-autotune": "max-autotune"}  # torch.compile's
-FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+FORMATS = {
+    "contiguous": torch.contiguous_format,
+    "channels_last": torch.channels_last,
+    "patches": torch.channels_last,  # and convolutions as products of patches where that is faster
+}
 
 
 @dataclass(frozen=True)
@@ -39,10 +46,11 @@ class Execution:
         return ", ".join([str(self.device), self.precision, *[self.layout] * (self.layout != "contiguous"), threads, compiled])
 
     def apply(self, *modules: nn.Module) -> None:
-        """Set what torch keeps per process, and lay out the weights of `modules`."""
+        """Set what torch keeps per process, and lay out the weights and convolutions of `modules`."""
         torch.set_num_threads(self.threads)
         torch.use_deterministic_algorithms(self.deterministic)
         for module in modules:
+            by_patches(module, self.layout == "patches")
             for weight in module.parameters():
                 if weight.dim() == 4:
                     weight.data = weight.data.contiguous(memory_format=FORMATS[self.layout])
@@ -55,20 +63,17 @@ class Execution:
         if self.compile == "off":
             return function
         mode = MODES[self.compile]
-        options = dict(torch._inductor.list_mode_options(mode)) if mode else {}
-        given = tuple(f"L[{name!r}]" for name in inspect.signature(function).parameters)
-
-        def told(guards: Sequence[Any]) -> list[bool]:
-            """Of what a graph was made for, only what a call gives can change: model and settings stay while they train."""
-            return [not guard.name or guard.name.startswith(given) for guard in guards]
-
-        options |= {"guard_filter_fn": told}
+        options: dict[str, Any] = dict(torch._inductor.list_mode_options(mode)) if mode else {}
+        if self.compile == "whole":
+            function = apart(function)
+            options["guard_filter_fn"] = partial(can_change, function)
         found: dict[int, Callable] = {}
 
         def run(*inputs: Any) -> Any:
             threads = torch.get_num_threads()
             if threads not in found:
-                found[threads] = torch.compile(function, options=options | {"cpp.threads": threads})
+                options["cpp.threads"] = threads
+                found[threads] = torch.compile(function, fullgraph=self.compile == "whole", options=dict(options))
             return found[threads](*inputs)
 
         return run
@@ -76,6 +81,19 @@ class Execution:
     def laid_out(self, images: Tensor) -> Tensor:
         """(B, C, H, W) in this execution's memory layout."""
         return images.contiguous(memory_format=FORMATS[self.layout])
+
+
+def apart(function: Callable) -> Callable:
+    """The same method with a code of its own: graphs are kept per code, where another model's would be found."""
+    inner: Any = function.__func__  # pyright: ignore[reportFunctionMemberAccess]
+    copied = FunctionType(inner.__code__.replace(), inner.__globals__, inner.__name__, inner.__defaults__, inner.__closure__)
+    return MethodType(copied, function.__self__)  # pyright: ignore[reportFunctionMemberAccess]
+
+
+def can_change(function: Callable, guards: Sequence[Any]) -> list[bool]:
+    """Which of a graph's assumptions a call must check: those on what it gives. The model and its settings stay as they are."""
+    given = tuple(f"L[{name!r}]" for name in inspect.signature(function).parameters)
+    return [not guard.name or guard.name.startswith(given) for guard in guards]
 
 
 def autocast(execution: Execution) -> torch.autocast:
@@ -107,7 +125,7 @@ def settle(training: Training) -> Execution:
     return Execution(
         device=find_device(training.device),
         precision="bf16" if training.precision == "bf16" else "fp32",
-        layout="channels_last" if training.layout == "channels_last" else "contiguous",
+        layout="contiguous" if training.layout == "auto" else training.layout,
         compile="off" if training.compile == "auto" else training.compile,
         threads=training.threads or available_threads(),
         deterministic=training.deterministic,

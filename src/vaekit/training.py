@@ -33,7 +33,7 @@ class Training(Part):
     validate_every: int | None = None  # images; None: an epoch, at least 10,000 images
     patience: int | None = None  # validations without a better loss before the run ends
     precision: str = "auto"  # auto, fp32, bf16
-    layout: str = "auto"  # auto, contiguous, channels_last
+    layout: str = "auto"  # auto, contiguous, channels_last, patches
     compile: str = "auto"  # auto, off, on, whole (forward, backward and update), reduce-overhead (CUDA graphs), max-autotune
     threads: int | None = None
     tune: bool = True  # whether the clock decides what is left open
@@ -53,7 +53,7 @@ class Training(Part):
                     raise UsageError(f"Training {name} is {value}; it must be a number, {bound}.")
         for name, value, choices in (
             ("precision", self.precision, ("auto", "fp32", "bf16")),
-            ("layout", self.layout, ("auto", "contiguous", "channels_last")),
+            ("layout", self.layout, ("auto", "contiguous", "channels_last", "patches")),
             ("compile", self.compile, ("auto", "off", "on", "whole", "reduce-overhead", "max-autotune")),
         ):
             if value not in choices:

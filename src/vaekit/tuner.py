@@ -111,6 +111,8 @@ def open_choices(
         yield {"precision": "bf16"}, 1.05
     if training.layout == "auto" and convolves:
         yield {"layout": "channels_last"}, 1.05
+        if plain.device.type == "cpu":
+            yield {"layout": "patches"}, 1.05
     if training.compile == "auto" and compiling:
         yield {"compile": "on"}, 1.1
         if world.here.size == 1:  # gradients of several processes meet between backward and update
@@ -200,14 +202,16 @@ class Attention:
         self.found: dict[int, float] = {}
 
     def watch(self, steps: Iterator[T]) -> Iterator[T]:
-        """The same steps; only the time that they take themselves is counted."""
-        count, spent = 0, 0.0
+        """The same steps; only the time that they take themselves is counted, and none that may compile for other threads."""
+        count, spent, compiled = 0, 0.0, 0
         while True:
             began = self.clock()
             step = next(steps, None)
             if step is None:
                 return
-            count, spent = count + 1, spent + self.clock() - began
+            if compiled == self.threads:
+                count, spent = count + 1, spent + self.clock() - began
+            compiled = self.threads
             if spent >= self.WINDOW:
                 self.judge(count / spent)
                 count, spent = 0, 0.0

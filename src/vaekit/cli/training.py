@@ -142,7 +142,7 @@ def train(
     precision
         auto, fp32 or bf16.
     layout
-        auto, contiguous or channels_last: how images lie in memory.
+        auto, contiguous, channels_last, or patches: how images lie in memory, and small maps in convolutions.
     compile
         auto, off, on, whole (forward, backward and update as one), reduce-overhead (CUDA graphs) or max-autotune.
     threads
