@@ -158,16 +158,21 @@ def ask(likelihood, out: float, values: np.ndarray) -> np.ndarray:
         return likelihood.double().eval()(torch.full((1, 1, 1, 1, 1), out, dtype=F64)).log_prob(grid)[0].numpy()
 
 
+def quadrature() -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights of an integral over [0, 1]."""
+    nodes, weights = np.polynomial.legendre.leggauss(400)
+    return (nodes + 1) / 2, weights / 2
+
+
 @pytest.mark.parametrize("logit", LOGITS)
 def test_the_continuous_bernoulli_integrates_to_one_and_its_mean_is_right(logit):
-    nodes, weights = np.polynomial.legendre.leggauss(400)
-    x, weights = (nodes + 1) / 2, weights / 2
+    x, weights = quadrature()
     density = np.exp(ask(ContinuousBernoulliPixels(), logit, x))
     assert weights @ density == pytest.approx(1, abs=1e-9)
     p = ContinuousBernoulli(torch.full((1, 1, 1), logit, dtype=F64))
     assert p.mean.item() == pytest.approx(weights @ (x * density), abs=1e-8)
     single = ContinuousBernoulli(torch.full((1, 1, 1), logit))
-    assert single.mean.item() == pytest.approx(p.mean.item(), abs=3e-5)
+    assert single.mean.item() == pytest.approx(p.mean.item(), abs=1e-6)
     half = torch.full((1, 1, 1), 0.5)
     assert single.log_prob(half).item() == pytest.approx(p.log_prob(half.double()).item(), rel=1e-6, abs=1e-6)
 
@@ -188,6 +193,20 @@ def test_the_continuous_bernoulli_is_torchs_where_that_is_accurate(logit):
     ours, theirs = ContinuousBernoulli(logits), torch.distributions.ContinuousBernoulli(logits=logits)
     torch.testing.assert_close(ours.log_prob(x), theirs.log_prob(x).sum())
     torch.testing.assert_close(ours.mean, theirs.mean, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("logit", [0.0, 1e-3, 1.1e-2, 0.04, -0.3, 0.49, 0.51, -1.0, 3.0])
+def test_the_continuous_bernoulli_keeps_its_digits_in_single_precision(logit):
+    """d log p / dl = x - mean and d mean / dl = variance, as for every exponential family in its natural parameter."""
+    x, weights = quadrature()
+    density = weights * np.exp(ask(ContinuousBernoulliPixels(), logit, x))
+    mean = density @ x
+    logits = torch.full((1, 1, 1), logit, requires_grad=True)
+    p = ContinuousBernoulli(logits)
+    by_log_prob = torch.autograd.grad(p.log_prob(torch.full((1, 1, 1), 0.75)).sum(), logits)[0].item()
+    by_mean = torch.autograd.grad(p.mean.sum(), logits)[0].item()
+    assert by_log_prob == pytest.approx(0.75 - mean, rel=1e-5)
+    assert by_mean == pytest.approx(density @ (x - mean) ** 2, rel=2e-5)
 
 
 @given(st.floats(-1e4, 1e4, width=32))

@@ -4,7 +4,7 @@ Shapes: a distribution has a batch shape, (B,) or (K, B), and an event shape, (D
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -108,9 +108,13 @@ class Point(Density):
 class ContinuousBernoulli(Density):
     """Independent continuous Bernoulli values in [0, 1] (Loaiza-Ganem & Cunningham, 2019). https://arxiv.org/abs/1907.06845
 
-    In the logit l, the normaliser of their eq. 7 is log C = log(l / tanh(l / 2)) and the mean 1 / (1 - exp(-l)) - 1 / l:
-    no cut-off around probability 1/2 is needed, only the limit at l = 0.
+    In the logit l, the normaliser of their eq. 7 is log C = log(l / tanh(l / 2)) and the mean 1 / (1 - exp(-l)) - 1 / l.
+    Around l = 0, where these differences and their gradients would lose their digits, both are the Taylor series.
     """
+
+    NEAR = 0.5  # |l| below which the series, as long as they are here, are exact to 1e-10
+    MEAN = (1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160)  # of l, l**3, ...
+    LOG_C = (1 / 12, -7 / 1440, 31 / 90720, -127 / 4838400, 73 / 34214400)  # of l**2, l**4, ...
 
     def __init__(self, logits: Tensor, dims: int = 3):
         self.logits = logits
@@ -118,25 +122,38 @@ class ContinuousBernoulli(Density):
 
     @property
     def mean(self) -> Tensor:
-        small = self.logits.abs() < 1e-2
-        safe = self.logits.where(~small, 1.0).abs()
+        small, near, safe = self.split()
+        safe = safe.abs()
         of_size = 1 / -torch.expm1(-safe) - 1 / safe  # of |l|: exp(-l) would overflow, and its gradient be NaN, below l = -88
-        return torch.where(small, 0.5 + self.logits / 12, torch.where(self.logits < 0, 1 - of_size, of_size))
+        return torch.where(small, 0.5 + near * series(self.MEAN, near), torch.where(self.logits < 0, 1 - of_size, of_size))
 
     def sample(self, sample_shape=()) -> Tensor:
         """By the inverse of the distribution function, log(1 + u * (exp(l) - 1)) / l."""
         u = torch.rand(*sample_shape, *self.logits.shape, dtype=self.logits.dtype, device=self.logits.device)
-        small = self.logits.abs() < 1e-2
-        safe = self.logits.where(~small, 1.0).abs()
+        small, _, safe = self.split(1e-2)
+        safe = safe.abs()
         drawn = 1 + torch.log(u + (1 - u) * (-safe).exp()) / safe  # of |l|; the density of -l is mirrored
         drawn = torch.where(self.logits < 0, 1 - drawn, drawn)
         return torch.where(small, u, drawn).clamp(0, 1)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        small = self.logits.abs() < 1e-2
-        safe = self.logits.where(~small, 1.0)
-        log_c = torch.where(small, math.log(2) + self.logits.square() / 12, (safe / torch.tanh(safe / 2)).log())
+        small, near, safe = self.split()
+        around = math.log(2) + near.square() * series(self.LOG_C, near)
+        log_c = torch.where(small, around, (safe / torch.tanh(safe / 2)).log())
         return sum_events(value * self.logits - F.softplus(self.logits) + log_c, self.dims)
+
+    def split(self, near: float = NEAR) -> tuple[Tensor, Tensor, Tensor]:
+        """Which logits are near 0; the logits, 0 where they are not near; the logits, 1 where they are."""
+        small = self.logits.abs() < near
+        return small, self.logits.where(small, 0.0), self.logits.where(~small, 1.0)
+
+
+def series(coefficients: Sequence[float], t: Tensor) -> Tensor:
+    """c_0 + c_1 t^2 + c_2 t^4 + ..."""
+    square, total = t.square(), torch.full_like(t, coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        total = total * square + coefficient
+    return total
 
 
 class Flow(Density):
