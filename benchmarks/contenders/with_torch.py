@@ -19,7 +19,7 @@ from vaekit.convolutions import by_patches
 
 RATE, BETAS, EPSILON, DECAY, CLIP, KEEP = 1e-3, (0.9, 0.99), 1e-8, 1e-4, 1.0, 0.999
 TRICKS = {
-    "one graph": "forward, backward, clipping, AdamW and the average compiled as one graph",
+    "one graph": "forward, backward, clipping, AdamW and the average compiled as one graph, whose assumptions are not checked",
     "no scalars inside": "bias corrections are inputs, the clip factor a reduction: else every vector computes them again",
     "channels last": "convolutions over (B, H, W, C)",
     "patches": "biases outside the convolutions, small maps as matrix products of patches (vaekit.convolutions)",
@@ -68,7 +68,7 @@ def one_graph(net: Net, data: Tensor, layout: torch.memory_format, lean: bool) -
     first, second, average = [[torch.zeros_like(w) for w in master] for _ in range(2)] + [[w.clone() for w in master]]
     ones = torch.ones(31)  # a reduction over 32 numbers is computed once; over 8 or fewer it would be inlined into every loop
 
-    @torch.compile(fullgraph=True)
+    @torch.compile(fullgraph=True, options={"guard_filter_fn": torch.compiler.skip_all_guards_unsafe})
     def whole(chosen: Tensor, scalars: Tensor, steps: Tensor) -> Tensor:
         x = (data[chosen].bfloat16() / 255).to(memory_format=layout)
         weights = [(w.bfloat16() if w.dim() > 1 else w.clone()).requires_grad_() for w in master]

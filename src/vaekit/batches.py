@@ -41,7 +41,13 @@ class Batch:
     """B images of the training split: this process's share of a batch."""
 
     rows: np.ndarray  # (B,) int64, rows of Dataset.pixels
-    pixels: Tensor  # (B, C, H, W) uint8, on the device
+    source: Tensor  # (n, C, H, W) uint8, on the device: these images, and others where all are there
+    chosen: Tensor  # (B,) int64, where in `source` they are
+
+    @property
+    def pixels(self) -> Tensor:
+        """(B, C, H, W) uint8. A compiled step gathers them itself."""
+        return self.source.index_select(0, self.chosen)
 
 
 class Batches:
@@ -70,6 +76,7 @@ class Batches:
         self.resident = resident(pixels, rows, device) if room and not self.windowed else None
         self.windows = Windows(pixels, rows, seed) if self.windowed else None
         self.source = pixels
+        self.all = torch.arange(self.share.stop - self.share.start, device=device)
         self.epoch, self.order = -1, np.empty(0, np.int64)
 
     def at(self, step: int) -> Batch:
@@ -81,9 +88,9 @@ class Batches:
             self.order = self.windows.order(epoch) if self.windows else shuffled(len(self.rows))
         chosen = self.order[position * self.size : (position + 1) * self.size][self.share]
         if self.resident is not None:
-            return Batch(self.rows[chosen], self.resident.index_select(0, torch.from_numpy(chosen).to(self.device)))
+            return Batch(self.rows[chosen], self.resident, torch.from_numpy(chosen).to(self.device))
         images = self.windows.take(chosen) if self.windows else self.source[self.rows[chosen]]
-        return Batch(self.rows[chosen], torch.from_numpy(images).to(self.device))
+        return Batch(self.rows[chosen], torch.from_numpy(images).to(self.device), self.all)
 
     def since(self, step: int) -> Iterator[Batch]:
         """Batches from a step on, without end."""

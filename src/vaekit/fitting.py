@@ -203,7 +203,7 @@ class Fitting:
             def once(seed: int) -> float:
                 torch.manual_seed(seed)
                 with world.alone():
-                    return take(batch.pixels, 0, rate=0.0, keep=1.0)[0].item()
+                    return take(batch, 0, rate=0.0, keep=1.0)[0].item()
 
             return once
 
