@@ -8,11 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from vaekit.cli import COMMANDS, app, on_data
+from vaekit.cli import COMMANDS, app, on_cluster, on_data
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
-NAMES = [*(name for name, *_ in COMMANDS), *(f"data {name}" for name in on_data if not name.startswith("-"))]
+NAMES = [
+    *(name for name, *_ in COMMANDS),
+    *(
+        f"{group} {name}"
+        for group, its in (("data", on_data), ("launch", on_cluster))
+        for name in its
+        if not name.startswith("-")
+    ),
+]
 FLAGS = {"--json", "--debug"}  # taken by `main`, before the command sees them
 
 

@@ -97,6 +97,18 @@ def test_any_number_of_processes_goes_on_with_a_run(tmp_path):
     same(run, tmp_path / "alone", rtol=1e-2, atol=1e-3)
 
 
+def test_processes_share_the_work_of_a_bound(tmp_path):
+    run = tmp_path / "run"
+    train = ("train", "digits", "--recipe", "density", "--images", "2000", "--no-report", "--tune", "off", "--out", str(run))
+    subprocess.run([sys.executable, "-m", "vaekit", *train], check=True, capture_output=True)
+    ask = ("-m", "vaekit", "evaluate", str(run), "--samples", "20", "--json")
+    together = json.loads(told(torchrun(2, *ask)))["nll"]
+    alone = json.loads(subprocess.run([sys.executable, *ask], check=True, capture_output=True).stdout)["nll"]
+    assert together["count"] == alone["count"]
+    assert together["value"] == pytest.approx(alone["value"], abs=1e-4)
+    assert together["interval"] == pytest.approx(alone["interval"], abs=1e-4)
+
+
 def wait_for(run: Path, images: int) -> None:
     """Until the log of a run has come so far."""
     end = time.monotonic() + 120

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import tiny
+from conformance import VARIANTS
 from tiny import CPU, pictures
 from vaekit.batches import Batches
 from vaekit.execution import Execution
@@ -68,3 +69,23 @@ def test_a_run_goes_on_in_pieces_where_the_whole_step_left_it(both):
 def test_a_step_that_is_not_finite_leaves_finite_weights(both):
     _, _, whole, _ = both
     assert all(torch.isfinite(t).all() for t in whole.tensors().values())
+
+
+SOME = {"neighbours", "vae conv colour, not square", "vae continuous-bernoulli classic-rmse", "autoencoder optimal-gaussian"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in SOME else pytest.mark.slow) for name in VARIANTS])
+def test_every_variant_takes_the_same_steps_as_one_graph(name):
+    """With torch's own random numbers in the graph, both draw the same noise. A compilation each: all of them are slow."""
+
+    def values(compile: str) -> list[float]:
+        torch.manual_seed(0)
+        model, objective = VARIANTS[name]()
+        settings = tiny.training(images=8 * 4, learning_rate=1e-3, flip=True)
+        state = State.start(model, objective, settings, CPU)
+        batches = Batches(pictures(40, model.image), np.arange(40), 8, 0, CPU)
+        steps = train(state, batches, settings, Execution(CPU, compile=compile))
+        return [value for step in steps for value in step.values.values()]
+
+    with torch._inductor.config.patch(fallback_random=True):
+        assert values("whole") == pytest.approx(values("off"), rel=1e-3, abs=1e-3)

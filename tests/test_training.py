@@ -9,10 +9,9 @@ import torch
 
 import tiny
 from breaking import Chosen, CrackedEncoder
-from tiny import CPU, pictures, training
+from tiny import CPU, pictures
 from vaekit.batches import Batches
 from vaekit.errors import Stopped, UsageError
-from vaekit.estimate import COPIES, estimate
 from vaekit.execution import Execution, find_device
 from vaekit.objectives import ELBO, Classic, Reconstruction
 from vaekit.schedules import Linear
@@ -34,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("quick")
         ({"epochs": 0}, "epochs is 0"),
         ({"epochs": math.inf}, "epochs is inf"),
         ({"images": -5}, "images is -5"),
-        ({"epochs": 1, "batch_size": 0}, "batch_size is 0"),
+        ({"epochs": 1, "batch_size": -1}, "batch_size is -1"),
         ({"epochs": 1, "learning_rate": math.nan}, "learning_rate is nan"),
         ({"epochs": 1, "precision": "fp16"}, "'fp16'; choose one of auto, fp32, bf16"),
         ({"epochs": 1, "compile": "yes"}, "choose one of auto, off, on, whole, reduce-overhead, max-autotune"),
@@ -194,22 +193,10 @@ def test_a_validation_leaves_the_generator_as_it_was():
     assert torch.equal(torch.rand(4), expected)
 
 
-# Device and estimate
+# Device
 
 
 def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(UsageError, match="'gpu' cannot be used"):
         find_device("gpu")
     assert find_device("cpu") == CPU
-
-
-def test_the_estimate_counts():
-    state, settings = tiny.state(images=1000)
-    batches = Batches(pictures(20), np.arange(20), 8, 0, CPU)
-    needs = estimate(state.model, state.objective, settings, batches, speed=50.0)
-    weights = sum(p.numel() for p in state.model.parameters())
-    assert needs.parameters == weights
-    assert needs.seconds == pytest.approx(20)
-    assert needs.memory > COPIES * 4 * weights + batches.resident.numel()
-    smaller = estimate(state.model, state.objective, training(images=1000), Batches(pictures(20), np.arange(20), 2, 0, CPU), 50.0)
-    assert smaller.memory < needs.memory

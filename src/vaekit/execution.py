@@ -74,7 +74,13 @@ class Execution:
             if threads not in found:
                 options["cpp.threads"] = threads
                 found[threads] = torch.compile(function, fullgraph=self.compile == "whole", options=dict(options))
-            return found[threads](*inputs)
+            try:
+                return found[threads](*inputs)
+            except torch._dynamo.exc.Unsupported as error:  # pyright: ignore[reportAttributeAccessIssue]
+                reason = str(error).splitlines()[0]
+                raise UsageError(
+                    f"This model's step cannot be compiled whole ({reason}). Leave it in pieces: --compile on."
+                ) from error
 
         return run
 

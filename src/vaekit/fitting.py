@@ -25,7 +25,6 @@ from .batches import Batches, fits
 from .data import Dataset, binarized
 from .data.quarantine import printable
 from .errors import DataError, Diverged, Stopped, UsageError
-from .estimate import Estimate, estimate
 from .execution import Execution
 from .library import build, describe
 from .model import VAE
@@ -33,8 +32,9 @@ from .objectives import Objective
 from .recipes import Recipe
 from .run import Follower, Run
 from .state import State
-from .train import NonFinite, Step, calibrate, stepper, train, validate
+from .train import NonFinite, Step, calibrate, train, validate
 from .training import Training
+from .trials import Estimate, best_batch, estimate, peak_memory, trial
 from .tuner import Choice
 
 LOG_EVERY = 50  # steps
@@ -163,6 +163,7 @@ class Fitting:
                 "Restore the pictures as they were, or train into another folder."
             )
         self.training: Training = build(description["training"])
+        self.training.batch_size = self.training.batch_size or description.get("batch_size", 0)
         self.measured = binarized(data) if self.training.binarize else data  # what validations see
         torch.manual_seed(self.training.seed)
         model: VAE = build(description["model"])
@@ -171,8 +172,10 @@ class Fitting:
         self.state = State.start(model, objective, self.training, device)
         rows = data.splits["train"]
         windowed = world.agree(description.get("windowed", not fits(data.pixels, rows, device)))
-        self.batches = Batches(data.pixels, rows, self.training.batch_size, self.training.seed, device, windowed=windowed)
-        choice = self.choose(description)
+        self.batches = Batches(
+            data.pixels, rows, self.training.batch_size or world.here.size, self.training.seed, device, windowed=windowed
+        )
+        choice, memory = self.choose(description)
         self.execution = choice.execution
         self.execution.apply(self.state.model, self.state.average)
         snapshot = run.load_state()
@@ -185,37 +188,30 @@ class Fitting:
             self.state.notes |= {"best": None, "stale": 0, "validated": 0, "retries": 0, "finished": False}
             self.tally = Tally()
             self.save()
-        needs = estimate(self.state.model, self.state.objective, self.training, self.batches, choice.speed)
+        needs = estimate(self.state.model, self.training, choice.speed, memory)
         watcher.started(run, self.training, self.state, choice, needs)
 
-    def choose(self, description: dict[str, Any]) -> Choice:
-        """How to run a step: as the run began, so that it can go on with the same bits, else the fastest way."""
-        batch, state = self.batches.at(self.state.step), self.state
+    def choose(self, description: dict[str, Any]) -> tuple[Choice, int]:
+        """How to run a step, as the run began, so that it can go on with the same bits, else the fastest way; and its memory."""
+        state, training, batches = self.state, self.training, self.batches
         if "execution" in description:
-            known = Execution(**description["execution"] | {"device": batch.pixels.device})
-            return Choice(known, description["speed"], description["gain"], remembered=True)
-
-        def trial(execution: Execution) -> Callable[[int], float]:
-            twin = state.copy(self.training)
-            execution.apply(twin.model, twin.average)
-            take = stepper(twin, self.training, execution)
-
-            def once(seed: int) -> float:
-                torch.manual_seed(seed)
-                with world.alone():
-                    return take(batch, 0, rate=0.0, keep=1.0)[0].item()
-
-            return once
-
+            known = Execution(**description["execution"] | {"device": batches.device})
+            return Choice(known, description["speed"], description["gain"], remembered=True), description["memory"]
+        training.batch_size = training.batch_size or best_batch(state, training, batches)
         about = [description["model"], description["objective"]]
         convolves = any(weight.dim() == 4 for weight in state.model.parameters())
-        found = tuner.choose(self.training, trial, len(batch.rows), about=about, convolves=convolves, say=self.watcher.said)
+        tried = trial(state, training, batches)
+        found = tuner.choose(
+            training, tried, batches.size // world.here.size, about=about, convolves=convolves, say=self.watcher.said
+        )
         speed = sum(world.gathered(found.speed))  # images per second, of all processes
         agreed = world.agree(found.execution.describe()) | {"threads": found.execution.threads}
         choice = replace(found, execution=Execution(**agreed | {"device": found.execution.device}), speed=speed)
-        chosen = {"execution": agreed, "speed": round(speed, 1), "gain": round(found.gain, 2), "windowed": self.batches.windowed}
-        self.run.describe(description | chosen | {"status": "running"})
-        return choice
+        memory = max(world.gathered(peak_memory(batches.device)))  # of the trial's steps, which are those of the training
+        chosen = {"execution": agreed, "speed": round(speed, 1), "gain": round(found.gain, 2), "memory": memory}
+        kept = {"windowed": batches.windowed, "batch_size": training.batch_size, "status": "running"}
+        self.run.describe(description | chosen | kept)
+        return choice, memory
 
     def finish(self) -> None:
         """Train to the end of the budget; on a non-finite step, once more from the last snapshot at half the rate."""
@@ -344,22 +340,28 @@ class Tally:
     def __init__(self, count: int = 0, names: list[str] | None = None, sums: list[float] | None = None, images: int = 0):
         self.count, self.names, self.images = count, names or [], images
         self.sums = torch.tensor(sums or 0.0)  # fp32, as the steps are: a resumed log has the same digits
+        self.steps: list[Step] = []  # that are not in the sums yet
         self.began, self.before = time.monotonic(), images
 
     def add(self, step: Step) -> None:
-        self.names = list(step.names)
-        self.sums = self.sums.to(step.tensor.device) + step.tensor
-        self.count += 1
-        self.images = step.images
+        self.steps.append(step)
 
     def flush(self) -> dict[str, float]:
         """The means and images per second; starts again from nothing."""
+        self.sum_up()
         means = dict(zip(self.names, (self.sums / self.count).tolist(), strict=True))
         speed = (self.images - self.before) / max(time.monotonic() - self.began, 1e-9)
         self.__init__(images=self.images)
         return means | {"images_per_second": round(speed, 1)}
 
+    def sum_up(self) -> None:
+        for step in self.steps:
+            self.sums = self.sums.to(step.tensor.device) + step.tensor
+            self.count, self.names, self.images = self.count + 1, list(step.names), step.images
+        self.steps.clear()
+
     def describe(self) -> dict[str, Any]:
+        self.sum_up()
         return {
             "count": self.count,
             "names": self.names,

@@ -14,7 +14,6 @@ from torch.func import functional_call
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from . import world
-from .batches import Batch
 from .execution import Execution
 from .state import State
 from .trace import At, Trace
@@ -37,20 +36,20 @@ class Stepper:
     def begin(self) -> None:
         raise NotImplementedError
 
-    def advance(self, batch: Batch, at: At, rate: float, keep: float) -> tuple[Tensor, list[Tensor] | None]:
+    def advance(self, pixels: Tensor, at: At, rate: float, keep: float) -> tuple[Tensor, list[Tensor] | None]:
         """Change weights, moments and averages; the values of `names`, and what the observers saw, None where nothing changed."""
         raise NotImplementedError
 
-    def __call__(self, batch: Batch, images: int, rate: float, keep: float) -> Tensor:
-        """One step on a batch, with `images` seen before it: the values of `names`, on the device.
+    def __call__(self, pixels: Tensor, images: int, rate: float, keep: float) -> Tensor:
+        """One step on uint8 images (B, C, H, W), with `images` seen before it: the values of `names`, on the device.
 
         rate: of learning. keep: what the average keeps of itself. A loss or gradient that is not finite leaves finite weights.
         """
-        values, observed = self.advance(batch, At(images), rate, keep)
+        values, observed = self.advance(pixels, At(images), rate, keep)
         if observed is None:
             return values
         for part, statistic in zip(self.observers, observed, strict=True):
-            part.absorb(statistic, len(batch.rows) * world.here.size)
+            part.absorb(statistic, len(pixels) * world.here.size)
         for mean, buffer in self.buffers:
             mean.copy_(buffer)
         return values
@@ -76,8 +75,7 @@ class Apart(Stepper):
         self.averaged: list[Tensor] = list(self.state.average.parameters())
         self.bad = torch.zeros((), device=self.execution.device)
 
-    def advance(self, batch: Batch, at: At, rate: float, keep: float) -> tuple[Tensor, list[Tensor] | None]:
-        pixels = batch.pixels
+    def advance(self, pixels: Tensor, at: At, rate: float, keep: float) -> tuple[Tensor, list[Tensor] | None]:
         optimizer: Any = self.state.optimizer
         optimizer.zero_grad(set_to_none=True)
         with world.dealt():
@@ -134,8 +132,7 @@ class Whole(Stepper):
         self.looking = Looking(self.both, self.look, self.observers)
         self.graph = self.execution.compiled(self.whole)
 
-    def whole(self, source: Tensor, chosen: Tensor, at: At, numbers: Tensor) -> tuple[Tensor, list[Tensor]]:
-        pixels = source.index_select(0, chosen)
+    def whole(self, pixels: Tensor, at: At, numbers: Tensor) -> tuple[Tensor, list[Tensor]]:
         leaves = {name: p.detach().clone().requires_grad_() for name, p in self.weights.items()}
         terms, observed = functional_call(self.looking, inner(leaves), (pixels, at))
         self.names = (*terms, "gradient_norm")
@@ -157,11 +154,11 @@ class Whole(Stepper):
             self.counts += 1
             return torch.cat([torch.stack(list(terms.values())), norm[None]]), observed
 
-    def advance(self, batch: Batch, at: At, rate: float, keep: float) -> tuple[Tensor, list[Tensor]]:
+    def advance(self, pixels: Tensor, at: At, rate: float, keep: float) -> tuple[Tensor, list[Tensor]]:
         self.taken += 1
         root = math.sqrt(1 - self.betas[1] ** self.taken)
         numbers = [rate * root / (1 - self.betas[0] ** self.taken), self.epsilon * root, rate, 1 - keep]
-        return self.graph(batch.source, batch.chosen, at, torch.tensor(numbers, device=batch.source.device))
+        return self.graph(pixels, at, torch.tensor(numbers, device=pixels.device))
 
 
 class Looking(nn.Module):

@@ -66,7 +66,7 @@ def train(state: State, batches: Batches, training: Training, execution: Executi
             break
         learning_rate = state.rate_scale * training.rate_at(state.images, fraction)
         sow(mix(training.seed, state.step), execution)  # the noise of a step depends on its number, not on the past
-        values = take(batch, state.images, learning_rate, training.keep(batches.size, state.images + batches.size))
+        values = take(batch.pixels, state.images, learning_rate, training.keep(batches.size, state.images + batches.size))
         unseen[state.step] = values
         if len(unseen) >= every:
             check(unseen, state, batches, training, execution)

@@ -7,8 +7,8 @@ from .part import Part
 
 BOUNDS = (  # lowest value, whether it must be above it, of which settings
     (0, True, ("epochs", "images", "minutes", "learning_rate", "clip")),
-    (1, False, ("batch_size", "validate_every", "patience", "threads")),
-    (0, False, ("weight_decay", "warmup", "half_life", "seed")),
+    (1, False, ("validate_every", "patience", "threads")),
+    (0, False, ("batch_size", "weight_decay", "warmup", "half_life", "seed")),
 )
 
 
@@ -22,7 +22,7 @@ class Training(Part):
     epochs: float | None = None
     images: int | None = None
     minutes: float | None = None
-    batch_size: int = 128
+    batch_size: int = 128  # 0: found by measuring, see trials.best_batch
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
     warmup: int = 10_000  # images

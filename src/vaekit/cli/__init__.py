@@ -46,6 +46,12 @@ on_data = App(name="data", help="Look at data before training on them.", sort_ke
 on_data.command("vaekit.cli.data:check", name="check", help="Open data as training would, and report what was left out and why.")
 app.command(on_data)
 
+on_cluster = App(name="launch", help="Scripts that run a command on a cluster.", sort_key=len(COMMANDS) + 1)
+on_cluster.command(
+    "vaekit.cli.launch:slurm", name="slurm", help="An sbatch file: it saves in time, is queued again, and goes on."
+)
+app.command(on_cluster)
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit with its code."""
@@ -96,7 +102,7 @@ def together(given: list[str]) -> Iterator[None]:
 
 def check_command(given: list[str]) -> None:
     """Raises UsageError on a command that is none; cyclopts would import all of them, and torch, to say so."""
-    names = [*(name for name, _, _ in COMMANDS), "data"]
+    names = [*(name for name, _, _ in COMMANDS), "data", "launch"]
     if given and given[0] not in (*names, "--help", "-h", "--version"):
         near = get_close_matches(given[0], names, 1)
         hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(names)}."

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from ..estimate import Estimate
 from ..metrics.weights import Weights, weights_of
 from ..objectives.classic import r_loss_factor_of
 from ..run import Run
 from ..state import State
 from ..training import Training
+from ..trials import Estimate
 from ..tuner import Choice
 
 console = Console(stderr=True, highlight=False, markup=False, quiet=os.environ.get("RANK", "0") != "0")  # the first one speaks
@@ -61,9 +61,9 @@ class Bar:
             console.print(f"{run.path}: trained already, {state.images:,} images seen", soft_wrap=True)
             return
         console.print(
-            f"{run.path}: {needs.parameters / 1e6:.2f} M parameters, about {needs.memory / 2**20:,.0f} MB while training, "
-            f"about {duration(needs.seconds)} at {needs.speed:,.0f} images/s ({choice.execution}: {choice.gain:.1f} times the "
-            f"plain step{', as known from an earlier run' * choice.remembered})",
+            f"{run.path}: {needs.parameters / 1e6:.2f} M parameters, {training.batch_size:,} images a step, about "
+            f"{needs.memory / 1e6:,.0f} MB while training, about {duration(needs.seconds)} at {needs.speed:,.0f} images/s "
+            f"({choice.execution}: {choice.gain:.1f} times the plain step{', as known from an earlier run' * choice.remembered})",
             soft_wrap=True,
         )
         console.print(weights_line(state), soft_wrap=True)

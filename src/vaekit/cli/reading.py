@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter, validators
 
@@ -13,6 +13,7 @@ from .progress import decoding
 Seed = Annotated[int, Parameter(validator=validators.Number(gte=0))]
 Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 OptionalSeed = Annotated[int | None, Parameter(validator=validators.Number(gte=0))]
+BatchSize = Literal["auto"] | Annotated[int, Parameter(validator=validators.Number(gte=1))]
 OptionalCount = Annotated[int | None, Parameter(validator=validators.Number(gte=1))]
 
 

@@ -21,7 +21,7 @@ from ..report.story import notes
 from ..run import Run, next_path
 from .answer import Answer, metric_rows, nll_lines, table
 from .progress import Bar, console, decoding, doing, residual_line
-from .reading import OptionalCount, OptionalSeed, opened, parse_numbers, parse_size
+from .reading import BatchSize, OptionalCount, OptionalSeed, opened, parse_numbers, parse_size
 from .stopping import code_of, reason
 
 Off = Parameter(negative=())
@@ -54,7 +54,7 @@ def train(
     epochs: float | None = None,
     images: OptionalCount = None,
     minutes: float | None = None,
-    batch_size: OptionalCount = None,
+    batch_size: BatchSize | None = None,
     learning_rate: float | None = None,
     flip: bool | None = None,
     binarize: bool | None = None,
@@ -128,7 +128,7 @@ def train(
     minutes
         Budget in minutes.
     batch_size
-        Images a step.
+        Images a step; auto: the smallest batch at which the machine is at its best, found by measuring.
     learning_rate
         The highest, after warm-up.
     flip
@@ -174,7 +174,7 @@ def train(
         "epochs": epochs,
         "images": images,
         "minutes": minutes,
-        "batch_size": batch_size,
+        "batch_size": 0 if batch_size == "auto" else batch_size,
         "learning_rate": learning_rate,
         "flip": flip,
         "binarize": binarize,

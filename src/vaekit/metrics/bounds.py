@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from .. import world
 from ..batches import mix
 from ..errors import UsageError
 from ..execution import Execution, autocast
@@ -65,7 +66,8 @@ def importance_bound(
     """The bound at K = `samples` for the images `pixels(slice)` gives, in memory that does not grow with K.
 
     In fp32, or as `execution` says: only the decoder makes use of bf16, after a comparison with fp32; q, p(z) and sums do not.
-    Rounding makes another decoder, but its probabilities still sum to one: what is computed remains a bound.
+    Rounding makes another decoder, but its probabilities still sum to one: what is computed remains a bound. Several processes
+    share the images.
     Raises UsageError for a plain autoencoder, and where bf16 differs from fp32 by more than CLOSE nats.
     """
     if model.prior is None:
@@ -80,12 +82,15 @@ def importance_bound(
     if execution.precision != "fp32":
         check_precision(model, pixels, blocks[:CHECKED], seed, execution)
     weigh = execution.compiled(log_weights)
-    found = []
-    for block in blocks:
-        found.append(bound_of(model, weigh, picture(pixels(block)), marks, seed=mix(seed, 2, block.start), execution=execution))
+    found: dict[int, tuple[Tensor, Tensor]] = {}
+    for block in blocks[world.here.rank :: world.here.size]:
+        x = picture(pixels(block))
+        found[block.start] = bound_of(model, weigh, x, marks, seed=mix(seed, 2, block.start), execution=execution)
         if progress:
             progress(block.stop, count)
-    curves, effective = torch.cat([curve for curve, _ in found], 1), torch.cat([size for _, size in found])
+    shared = dict(item for part in world.gathered(found) for item in part.items())
+    curves = torch.cat([shared[block.start][0] for block in blocks], 1)
+    effective = torch.cat([shared[block.start][1] for block in blocks])
     means = dict(zip(marks, curves.mean(1).tolist(), strict=True))
     return Bound(curves[-1], means, effective, samples, seed, execution.precision, time.monotonic() - began)
 

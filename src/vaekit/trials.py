@@ -1,0 +1,101 @@
+"""Steps on a copy of the state, before the first real one: how fast the machine is, what it needs, and which batch suits it."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+
+from . import tuner, world
+from .batches import Batches
+from .execution import Execution, settle
+from .model import VAE
+from .state import State
+from .train import stepper
+from .training import Training
+
+SIZES = tuple(2**i for i in range(4, 13))  # images, of a batch that is found by measuring
+WORTH_DOUBLING = 1.1  # times the images a second, below which a smaller batch takes more steps for the same pictures
+SHARE_OF_MEMORY = 0.8  # of what is free, that a batch found by measuring may take
+EPOCH = 16  # steps at least
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Counts, bytes and seconds."""
+
+    parameters: int
+    memory: int  # bytes, at the peak: of this process, or of the GPU's memory that it holds
+    seconds: float  # for the whole budget
+    speed: float  # images per second, measured
+
+
+def estimate(model: VAE, training: Training, speed: float, memory: int) -> Estimate:
+    """What a training will take, told before its first step."""
+    return Estimate(sum(p.numel() for p in model.parameters()), memory, training.seconds_at(speed), speed)
+
+
+def trial(state: State, training: Training, batches: Batches) -> tuner.Trial:
+    """Steps over the batch that comes next, on a copy of the state, and changing nothing."""
+    pixels = batches.at(state.step).pixels
+
+    def prepare(execution: Execution) -> Callable[[int], float]:
+        twin = state.copy(training)
+        execution.apply(twin.model, twin.average)
+        take = stepper(twin, training, execution)
+
+        def once(seed: int) -> float:
+            torch.manual_seed(seed)
+            with world.alone():
+                return take(pixels, 0, rate=0.0, keep=1.0)[0].item()
+
+        return once
+
+    return prepare
+
+
+def best_batch(state: State, training: Training, batches: Batches) -> int:
+    """The smallest batch at which doubling it gains less than a tenth in images a second, or would not fit into memory."""
+    execution, best, speed, before = settle(training), 0, 0.0, peak_memory(batches.device)
+    execution.apply(state.model, state.average)
+    for size in (each * world.here.size for each in SIZES):
+        if best and size * EPOCH > len(batches.rows):
+            break
+        batches.resize(size)
+        try:
+            found = tuner.measure(trial(state, training, batches), execution, batches.size // world.here.size, seeds=1).speed
+        except torch.OutOfMemoryError:
+            break
+        if found < WORTH_DOUBLING * speed:
+            break
+        best, speed = size, found
+        after = peak_memory(batches.device)
+        if 2 * (after - before) > SHARE_OF_MEMORY * free_memory(batches.device):  # what twice the batch would take more
+            break
+        before = max(before, after)
+    batches.resize(world.agree(best))
+    return batches.size
+
+
+# Memory
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the most that this process has held so far, or held of the GPU's memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "linux":
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that nobody holds yet."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available

@@ -1,0 +1,89 @@
+"""What is found out before the first step: memory, speed, and the batch that suits the machine."""
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import tiny
+from tiny import CPU, pictures
+from vaekit import trials
+from vaekit.batches import Batches
+from vaekit.trials import best_batch, estimate, peak_memory
+
+
+def test_the_estimate_counts():
+    state, settings = tiny.state(images=1000)
+    needs = estimate(state.model, settings, speed=50.0, memory=7)
+    assert needs.parameters == sum(p.numel() for p in state.model.parameters())
+    assert needs.seconds == pytest.approx(20)
+    assert needs.memory == 7
+
+
+def test_the_peak_is_what_was_held_and_given_back():
+    code = (
+        "import torch; from vaekit.trials import peak_memory; cpu = torch.device('cpu'); before = peak_memory(cpu); "
+        "held = torch.ones(50_000_000); del held; print(peak_memory(cpu) - before)"
+    )
+    grown = int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+    assert 190e6 < grown < 240e6
+
+
+def found(monkeypatch, seconds, images=4096, free=1e12) -> int:
+    """The batch found on a machine whose steps take `seconds(batch)`."""
+    state, settings = tiny.state(images=1000, batch_size=0)
+    batches = Batches(pictures(images), np.arange(images), 1, 0, CPU)
+
+    def pretended(state, training, batches):
+        return lambda execution: lambda seed: time.sleep(seconds(batches.size)) or 1.0
+
+    monkeypatch.setattr(trials, "trial", pretended)
+    monkeypatch.setattr(trials, "free_memory", lambda device: free)
+    monkeypatch.setattr("vaekit.tuner.SECONDS_EACH", 1e-9)
+    assert best_batch(state, settings, batches) == batches.size
+    return batches.size
+
+
+def test_the_smallest_batch_at_which_the_machine_is_at_its_best(monkeypatch):
+    """Up to 64 images a step takes the same time; from there on twice the images take twice the time."""
+    assert found(monkeypatch, lambda batch: 0.02 * max(batch, 64) / 64) == 64
+
+
+def test_an_epoch_keeps_some_steps(monkeypatch):
+    assert found(monkeypatch, lambda batch: 0.005, images=512) == 512 // trials.EPOCH
+
+
+def test_a_batch_is_not_doubled_beyond_the_memory(monkeypatch):
+    held = {"now": 0}
+
+    def seconds(batch):
+        held["now"] = 1_000_000 * batch
+        return 0.005
+
+    monkeypatch.setattr(trials, "peak_memory", lambda device: held["now"])
+    assert found(monkeypatch, seconds, free=100e6) == 128  # took 64 MB more than 64 images; twice that is above 80 MB
+
+
+def test_a_batch_that_does_not_fit_ends_the_search(monkeypatch):
+    def seconds(batch):
+        if batch > 32:
+            raise torch.OutOfMemoryError("no room")
+        return 0.005
+
+    assert found(monkeypatch, seconds) == 32
+
+
+def test_a_run_keeps_the_batch_that_was_found(tmp_path):
+    command = [sys.executable, "-m", "vaekit", "train", "digits", "--net", "mlp", "--no-report", "--batch-size", "auto"]
+    command += ["--images", "4000", "--out", str(tmp_path / "run"), "--threads", "1"]
+    for _ in range(2):  # the same command goes on with it
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    about = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert about["batch_size"] in trials.SIZES
+    assert about["training"]["batch_size"] == 0
+    assert about["memory"] > peak_memory(CPU) / 10
