@@ -13,7 +13,6 @@ from .execution import Execution
 from .latent import attribute_vectors, codes
 from .library import build
 from .metrics import Metric, evaluate, likelihood
-from .report import write_report
 from .run import Run
 
 SAMPLES = 100  # of z, for a first look at log p(x) where training was about nothing else
@@ -24,6 +23,8 @@ def finish(run: Run, data: Dataset) -> Path:
     measure(run, data, samples=SAMPLES if is_binarized(run) else None)
     if data.attributes is not None:
         compute_attributes(run, data)
+    from .report import write_report  # matplotlib's second is not for those who wait for a training to begin
+
     return write_report(run, data)
 
 

@@ -17,7 +17,6 @@ from ..finish import finish
 from ..fitting import SNAPSHOT_SECONDS, find_unfinished, fit, plan, start
 from ..part import describe
 from ..recipes import RECIPES, cook
-from ..report.story import notes
 from ..run import Run, next_path
 from .answer import Answer, metric_rows, nll_lines, table
 from .progress import Bar, console, decoding, doing, residual_line
@@ -229,6 +228,8 @@ def carry_out(run: Run, dataset: Dataset, snapshot_seconds: float, report: bool)
         return Answer({"run": str(run.path)}, str(run.path))
     with doing("measuring and drawing the report"), world.alone():
         page = finished(run, dataset)
+    from ..report.story import notes
+
     metrics = run.metrics
     told = "\n".join([table(metric_rows(metrics)), *nll_lines(metrics), residual_line(metrics), *notes(run)])
     return Answer({"run": str(run.path), "report": str(page), "metrics": metrics}, f"{told}\nrun     {run.path}\nreport  {page}")

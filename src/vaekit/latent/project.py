@@ -3,8 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.decomposition import PCA
-from sklearn.neighbors import KNeighborsClassifier
 
 from ..errors import UsageError
 from .encode import Codes
@@ -25,6 +23,8 @@ def project(mu: np.ndarray) -> Projection:
         points = np.zeros((len(mu), 2), np.float32)
         points[:, : min(latents, 2)] = mu[:, :2]
         return Projection(points, ("z0", "z1" if latents > 1 else ""), 1.0 if latents <= 2 else float("nan"))
+    from sklearn.decomposition import PCA  # sklearn takes longer to import than to work
+
     pca = PCA(2, svd_solver="full").fit(mu)
     shares = pca.explained_variance_ratio_
     names = tuple(f"principal component {i + 1} ({share:.0%} of variance)" for i, share in enumerate(shares))
@@ -63,5 +63,7 @@ def neighbour_accuracy(mu: np.ndarray, labels: np.ndarray, other_mu: np.ndarray,
     known, other = labels >= 0, other_labels >= 0
     if known.sum() < k or not other.any():
         raise UsageError(f"{known.sum()} labelled codes to learn from and {other.sum()} to score; expected {k} and 1 or more.")
+    from sklearn.neighbors import KNeighborsClassifier
+
     votes = KNeighborsClassifier(k).fit(mu[known], labels[known])
     return float(votes.score(other_mu[other], other_labels[other]))

@@ -1,7 +1,7 @@
 """Walks along single latents, and the decoded plane."""
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from ..errors import UsageError
 from ..model import VAE
@@ -25,7 +25,7 @@ def plane(model: VAE, steps: int, start: np.ndarray, axes: tuple[int, int] = (0,
     latents = len(start)
     if axes[0] == axes[1] or not all(0 <= axis < latents for axis in axes):
         raise UsageError(f"A plane needs two different latents out of {latents}, numbered from 0; got {axes[0]} and {axes[1]}.")
-    values = norm.ppf((np.arange(steps) + 0.5) / steps).astype(np.float32)
+    values = ndtri((np.arange(steps) + 0.5) / steps).astype(np.float32)
     z = np.repeat(np.asarray(start, np.float32)[None], steps * steps, 0).reshape(steps, steps, -1)
     z[..., axes[0]] = values[None, :]
     z[..., axes[1]] = values[::-1, None]
