@@ -120,7 +120,8 @@ def main() -> None:
         "Shuffle: windows of 128 MB, each of 64 blocks of 2 MB from all over the file. A batch-mate is from the same block with "
         "probability 1/64, where a full shuffle has one in the number of blocks of the whole file."
     )
-    command = f"python benchmarks/memory.py --gigabytes {options.gigabytes:g} --seconds {options.seconds:g} --rounds {options.rounds}"
+    sizes = f"--gigabytes {options.gigabytes:g} --seconds {options.seconds:g} --rounds {options.rounds}"
+    command = f"python benchmarks/memory.py {sizes}"
     print(write_results(options.out, "memory", command, figures, load_before=before, text=told).read_text())
 
 
