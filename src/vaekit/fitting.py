@@ -196,9 +196,8 @@ class Fitting:
         state, training, batches = self.state, self.training, self.batches
         if "execution" in description:
             known = Execution(**description["execution"] | {"device": batches.device})
-            return Choice(known, description["speed"], description["gain"], remembered=True), description.get(
-                "memory"
-            ) or peak_memory(batches.device)
+            memory = description.get("memory") or peak_memory(batches.device)
+            return Choice(known, description["speed"], description["gain"], remembered=True), memory
         training.batch_size = training.batch_size or best_batch(state, training, batches)
         about = [description["model"], description["objective"]]
         convolves = any(weight.dim() == 4 for weight in state.model.parameters())
