@@ -1,5 +1,7 @@
 """The importance-sampled bound against a model whose log p(x) is known: probabilistic PCA (test_ppca.py)."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -89,6 +91,16 @@ def test_bf16_is_compared_with_fp32_first(monkeypatch):
     monkeypatch.setattr(bounds, "CLOSE", 0.0)
     with pytest.raises(UsageError, match=r"differs from fp32 by .* --precision fp32"):
         bound(model, 20, execution=execution)
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="no compiler")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")  # torch's own compiler, on its import
+def test_a_training_s_execution_serves_here_too():
+    """Its step may be one compiled graph; this is another function, compiled like any other."""
+    model, _ = linear(away=0.4)
+    assert bound(model, 20, execution=Execution(tiny.CPU, compile="whole")).value == pytest.approx(
+        bound(model, 20).value, abs=1e-3
+    )
 
 
 def test_what_has_no_density_is_refused():

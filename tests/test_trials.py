@@ -13,6 +13,7 @@ import tiny
 from tiny import CPU, pictures
 from vaekit import trials
 from vaekit.batches import Batches
+from vaekit.errors import UsageError
 from vaekit.trials import best_batch, estimate, peak_memory
 
 
@@ -75,6 +76,14 @@ def test_a_batch_that_does_not_fit_ends_the_search(monkeypatch):
         return 0.005
 
     assert found(monkeypatch, seconds) == 32
+
+
+def test_no_room_for_any_batch_is_told(monkeypatch):
+    def seconds(batch):
+        raise torch.OutOfMemoryError("no room")
+
+    with pytest.raises(UsageError, match="Not even 16 images"):
+        found(monkeypatch, seconds)
 
 
 def test_a_run_keeps_the_batch_that_was_found(tmp_path):

@@ -55,16 +55,17 @@ class Execution:
                 if weight.dim() == 4:
                     weight.data = weight.data.contiguous(memory_format=FORMATS[self.layout])
 
-    def compiled(self, function: Callable) -> Callable:
+    def compiled(self, function: Callable, *, whole: bool = False) -> Callable:
         """The function as this execution compiles it, anew for every number of threads that it is called with.
 
-        One kernel for any number of threads would divide even the smallest loop among them.
+        One kernel for any number of threads would divide even the smallest loop among them. `whole`: a method as one graph, for
+        an object whose settings never change.
         """
         if self.compile == "off":
             return function
         mode = MODES[self.compile]
         options: dict[str, Any] = dict(torch._inductor.list_mode_options(mode)) if mode else {}
-        if self.compile == "whole":
+        if whole:
             function = apart(function)
             options["guard_filter_fn"] = partial(can_change, function)
         found: dict[int, Callable] = {}
@@ -73,7 +74,7 @@ class Execution:
             threads = torch.get_num_threads()
             if threads not in found:
                 options["cpp.threads"] = threads
-                found[threads] = torch.compile(function, fullgraph=self.compile == "whole", options=dict(options))
+                found[threads] = torch.compile(function, fullgraph=whole, options=dict(options))
             try:
                 return found[threads](*inputs)
             except torch._dynamo.exc.Unsupported as error:  # pyright: ignore[reportAttributeAccessIssue]

@@ -130,7 +130,7 @@ class Whole(Stepper):
         # A reduction over 32 numbers is computed once; one over a few would be inlined into the loop over every weight.
         self.ones = torch.ones(31, device=self.execution.device)
         self.looking = Looking(self.both, self.look, self.observers)
-        self.graph = self.execution.compiled(self.whole)
+        self.graph = self.execution.compiled(self.whole, whole=True)
 
     def whole(self, pixels: Tensor, at: At, numbers: Tensor) -> tuple[Tensor, list[Tensor]]:
         leaves = {name: p.detach().clone().requires_grad_() for name, p in self.weights.items()}

@@ -10,6 +10,7 @@ import torch
 
 from . import tuner, world
 from .batches import Batches
+from .errors import UsageError
 from .execution import Execution, settle
 from .model import VAE
 from .state import State
@@ -66,8 +67,13 @@ def best_batch(state: State, training: Training, batches: Batches) -> int:
         batches.resize(size)
         try:
             found = tuner.measure(trial(state, training, batches), execution, batches.size // world.here.size, seeds=1).speed
-        except torch.OutOfMemoryError:
-            break
+        except torch.OutOfMemoryError as error:
+            if best:
+                break
+            raise UsageError(
+                f"Not even {size} images fit into the memory of {batches.device}. Give smaller nets or pictures, or --batch-size "
+                "with fewer."
+            ) from error
         if found < WORTH_DOUBLING * speed:
             break
         best, speed = size, found
