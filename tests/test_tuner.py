@@ -129,15 +129,15 @@ def test_thread_counts_are_halved_down_to_one():
 class Neighbourhood:
     """A clock, and steps whose time depends on the threads in use and on whether a neighbour is busy."""
 
-    def __init__(self):
-        self.now, self.busy, self.heard = 0.0, False, []
-        self.attention = Attention(2, 2, self.heard.append, lambda: self.now)
+    def __init__(self, most: int = 2, threads: int | None = None):
+        self.now, self.most, self.busy, self.heard = 0.0, most, False, []
+        self.attention = Attention(threads or most, most, self.heard.append, lambda: self.now)
 
     def steps(self, seconds: float):
         end = self.now + seconds
         while self.now < end:
-            two = self.attention.threads == 2
-            self.now += (2.0 if two else 0.12) if self.busy else (0.05 if two else 0.1)
+            alone = 0.1 / self.attention.threads
+            self.now += 2.0 if self.busy and self.attention.threads == self.most else alone
             yield self.attention.threads
 
     def live(self, seconds: float) -> list[int]:
@@ -154,6 +154,22 @@ def test_a_busy_neighbour_is_answered_while_training_and_forgotten_when_it_leave
     assert here.live(200)[-1] == 2
     assert len(here.heard) == 2
     assert "1 instead of 2" in here.heard[0]
+
+
+def test_of_many_thread_counts_few_are_tried():
+    """Each is another compilation."""
+    here = Neighbourhood(64)
+    here.live(60)
+    here.busy = True
+    used = here.live(200)
+    assert set(used) == {64, 32, 16}
+    assert used[-1] == 32
+
+
+def test_a_run_that_began_on_another_machine_is_watched_too():
+    here = Neighbourhood(4, threads=6)
+    here.live(200)
+    assert here.attention.threads in (4, 6)
 
 
 def test_steps_pass_through_attention_unchanged():

@@ -196,9 +196,9 @@ class Attention:
 
     def __init__(self, threads: int, most: int, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic):
         self.threads, self.most, self.say, self.clock = threads, most, say, clock
+        self.counts = sorted({threads, most, *halves(most)})
         self.rest, self.due = self.REST, clock() + self.REST
         self.best = 0.0  # steps per second
-        self.untried: list[int] = []
         self.found: dict[int, float] = {}
 
     def watch(self, steps: Iterator[T]) -> Iterator[T]:
@@ -224,11 +224,18 @@ class Attention:
             self.found[self.threads] = speed
         elif self.clock() >= self.due and (speed < self.SLOW * self.best or self.threads < self.most):
             self.found = {self.threads: speed}
-            self.untried = [count for count in (self.most, *halves(self.most)) if count != self.threads]
-        if self.untried:
-            self.use(self.untried.pop(0))
-        elif self.found:
-            self.decide()
+        if self.found:
+            untried = self.untried()
+            if untried is None:
+                self.decide()
+            else:
+                self.use(untried)
+
+    def untried(self) -> int | None:
+        """A count beside the fastest found; None when both were tried. A compiled step is compiled for each, so they are few."""
+        place = self.counts.index(max(self.found, key=lambda count: self.found[count]))
+        beside = self.counts[max(place - 1, 0) : place + 2]
+        return next((count for count in beside if count not in self.found), None)
 
     def decide(self) -> None:
         """Stay with the fastest; `found` begins with what was in use."""
