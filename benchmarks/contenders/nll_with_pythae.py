@@ -1,8 +1,10 @@
-"""pythae's own VAE by its own trainer on dynamically binarised pictures for some minutes, then the same bound as vaekit's.
+"""pythae's own VAE by its own trainer on dynamically binarised pictures, then the same bound as vaekit's.
 
-    python nll_with_pythae.py PICTURES.npz --minutes 4 --samples 5000
+    python nll_with_pythae.py train PICTURES.npz --minutes 1.5 4 12 60 --out FOLDER
+    python nll_with_pythae.py measure PICTURES.npz --model FOLDER/60.safetensors --samples 5000
 
-PICTURES.npz holds uint8 `train` (grey) and `test` (black and white), (N, C, H, W). Prints one line of JSON.
+Its rate never changes, so one training is at every minute what a training of so many minutes would have come to: its weights are
+kept there. PICTURES.npz holds uint8 `train` (grey) and `test` (black and white), (N, C, H, W). Prints one line of JSON.
 """
 
 import argparse
@@ -10,6 +12,8 @@ import json
 import tempfile
 import time
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +21,8 @@ from pythae.data.datasets import BaseDataset, DatasetOutput
 from pythae.models import VAE, VAEConfig
 from pythae.trainers import BaseTrainer, BaseTrainerConfig
 from pythae.trainers.training_callbacks import TrainingCallback
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -40,14 +46,20 @@ class Enough(Exception):
 
 
 class Watch(TrainingCallback):
-    """Ends the training when its minutes are over."""
+    """Keeps the weights at each of some minutes, and ends the training at the last; what keeping them takes is no training."""
 
-    def __init__(self, seconds: float):
-        self.until, self.steps = time.monotonic() + seconds, 0
+    def __init__(self, model: VAE, minutes: list[float], out: Path):
+        self.model, self.left, self.out = model, sorted(minutes), out
+        self.began, self.steps = time.monotonic(), 0
 
     def on_train_step_end(self, training_config, **kwargs):
         self.steps += 1
-        if time.monotonic() >= self.until:
+        now = time.monotonic()
+        if now - self.began < 60 * self.left[0]:
+            return
+        save_file(self.model.state_dict(), self.out / f"{self.left.pop(0):g}.safetensors", {"images": str(self.steps * BATCH)})
+        self.began += time.monotonic() - now
+        if not self.left:
             raise Enough
 
 
@@ -77,32 +89,49 @@ class Theirs(nn.Module):
         return Pixels(self.model.decoder(z.flatten(0, 1))["reconstruction"].unflatten(0, z.shape[:2]))
 
 
-def train(pixels: np.ndarray, minutes: float) -> tuple[VAE, int]:
-    """The model after so many minutes of its trainer, and the images it saw."""
+def fresh(image: tuple[int, ...]) -> VAE:
+    return VAE(VAEConfig(input_dim=image, latent_dim=LATENT, reconstruction_loss="bce"))
+
+
+def train(pixels: np.ndarray, minutes: list[float], out: Path) -> dict[str, Any]:
+    """By its trainer; the weights at each of the minutes lie in `out`."""
     data = Drawn(torch.from_numpy(pixels).float() / 255, torch.zeros(len(pixels)))
-    model = VAE(VAEConfig(input_dim=pixels.shape[1:], latent_dim=LATENT, reconstruction_loss="bce"))
+    model = fresh(pixels.shape[1:])
     with tempfile.TemporaryDirectory() as place:
         settings = BaseTrainerConfig(output_dir=place, num_epochs=10**6, learning_rate=RATE, per_device_train_batch_size=BATCH)
-        watch = Watch(60 * minutes)
+        watch = Watch(model, minutes, out)
         with suppress(Enough):
             BaseTrainer(model, data, training_config=settings, callbacks=[watch]).train()
-    return model.eval(), watch.steps * BATCH
+    return {"images": watch.steps * BATCH}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("pictures")
-    parser.add_argument("--minutes", type=float, required=True)
-    parser.add_argument("--samples", type=int, default=5000)
-    given = parser.parse_args()
-    pictures = np.load(given.pictures)
-    model, images = train(pictures["train"], given.minutes)
-    test = torch.from_numpy(pictures["test"])
-    found = importance_bound(Theirs(model), lambda part: test[part], len(test), given.samples)  # pyright: ignore[reportArgumentType]
+def measure(pixels: np.ndarray, weights: Path, samples: int) -> dict[str, Any]:
+    """The bound on black and white pictures."""
+    model, test = fresh(pixels.shape[1:]).eval(), torch.from_numpy(pixels)
+    with safe_open(weights, framework="pt") as file:
+        images = int(file.metadata()["images"])
+    model.load_state_dict(load_file(weights))
+    found = importance_bound(Theirs(model), lambda part: test[part], len(test), samples)  # pyright: ignore[reportArgumentType]
     low, high = found.interval
     about = {"nll": -found.value, "interval": [-high, -low], "curve": {k: -v for k, v in found.curve.items()}, "images": images}
     parameters = sum(p.numel() for p in model.parameters())
-    print(json.dumps(about | {"parameters": parameters, "effective": found.effective.median().item(), "seconds": found.seconds}))
+    return about | {"parameters": parameters, "effective": found.effective.median().item(), "seconds": found.seconds}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("train", "measure"))
+    parser.add_argument("pictures")
+    parser.add_argument("--minutes", type=float, nargs="+")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--samples", type=int, default=5000)
+    given = parser.parse_args()
+    pictures = np.load(given.pictures)
+    if given.what == "train":
+        print(json.dumps(train(pictures["train"], given.minutes, given.out)))
+    else:
+        print(json.dumps(measure(pictures["test"], given.model, given.samples)))
 
 
 if __name__ == "__main__":
