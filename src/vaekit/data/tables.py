@@ -15,7 +15,8 @@ from ..errors import DataError
 from . import quarantine as q
 from .quarantine import Finding, printable
 
-LABEL_COLUMNS = ("label", "labels", "class", "target", "category")
+CLASS = "cls"  # what the .cls files of tars say
+LABEL_COLUMNS = (CLASS, "label", "labels", "class", "target", "category")
 WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 UNKNOWN = ("", "na", "nan", "n/a", "null", "none", "?")
 ROWS_AT_ONCE = 512
