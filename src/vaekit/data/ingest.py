@@ -82,9 +82,13 @@ def ingest(source: Source, recipe: Recipe, target: Path, *, pool: Pool, progress
             state = write_pixels(source, recipe, partial, pool=pool, progress=progress)
         if not state.rows:
             shutil.rmtree(partial)
+            none = (
+                f"None of the {state.done} pictures in {source.where} can be decoded"
+                if state.done
+                else (f"There is no picture in {source.where}")
+            )
             raise DataError(
-                f"None of the {state.done} pictures in {source.where} can be decoded. Expected at least one good one. "
-                f"What was found:\n{Quarantine((*state.findings, *state.odd)).summary()}"
+                f"{none}. Expected at least one good one. What was found:\n{Quarantine((*state.findings, *state.odd)).summary()}"
             )
         entry = {
             "shape": [state.rows, *recipe.shape],
@@ -93,9 +97,12 @@ def ingest(source: Source, recipe: Recipe, target: Path, *, pool: Pool, progress
             "findings": [finding._asdict() for finding in state.findings],
             "twins": state.twins,
         }
+        journal = partial / "journal.jsonl"
+        if source.count is None:
+            entry["journal"] = journal.stat().st_size
+        else:
+            journal.unlink()
         write_json(partial / "entry.json", entry)
-        if source.count is not None:
-            (partial / "journal.jsonl").unlink()
         partial.replace(target)
         sync_folder(target.parent)
         return entry
@@ -154,6 +161,9 @@ def recover(pixels: Path, journal: Path, picture: int) -> State:
 
 def complete(target: Path, source: Source) -> dict[str, Any] | None:
     """The entry of an ingest that ended here; None where none did, or where its files were damaged since."""
-    entry, pixels = kept_json(target / "entry.json", "shape", "hash", "findings", "twins"), target / "pixels.u8"
-    whole = entry is not None and pixels.exists() and pixels.stat().st_size == int(np.prod(entry["shape"]))
-    return entry if whole and (source.count is not None or (target / "journal.jsonl").exists()) else None
+    entry = kept_json(target / "entry.json", "shape", "hash", "findings", "twins")
+    if entry is None:
+        return None
+    sizes = {"pixels.u8": int(np.prod(entry["shape"]))} | ({} if source.count else {"journal.jsonl": entry.get("journal")})
+    whole = all((target / name).exists() and (target / name).stat().st_size == size for name, size in sizes.items())
+    return entry if whole else None

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from itertools import accumulate
 from typing import Any, cast
 
+from ..errors import VaekitError
 from .chunks import CONTENT_BYTES, Chunk
 from .decode import FILE_LIMIT, Recipe
 from .process import Process, Request
@@ -118,15 +119,19 @@ class Pool:
                 pages.madvise(mmap.MADV_REMOVE)
 
     def run(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Answer]]:
-        """Answers in the order of the requests; one is only taken when less than `flights` and BYTES_AHEAD are under way."""
+        """Answers in the order of the requests; one is only taken when less than `flights` and BYTES_AHEAD are under way.
+
+        Where the requests end with an error, what is under way is answered first.
+        """
         if not self.workers:
             for its in requests:
                 yield its, TASKS[its.task](self.memory, its.root, its.names, its.row, **its.options)
                 self.free(its)
             return
         flying: deque[Request] = deque()
+        failures: list[VaekitError] = []
         try:
-            for request in requests:
+            for request in until_failure(requests, failures):
                 flying.append(request)
                 self.queue.append(request)
                 self.feed()
@@ -136,6 +141,8 @@ class Pool:
             while flying:
                 yield flying[0], self.result(flying[0])
                 self.free(flying.popleft())
+            if failures:
+                raise failures[0]
         finally:
             self.queue.clear()  # where no more answers are wanted
 
@@ -170,6 +177,13 @@ class Pool:
         if process.waiting:
             suspect = process.waiting.popleft()
             self.queue.extendleft(reversed([*suspect.survive(), *process.waiting]))
+
+
+def until_failure(requests: Iterable[Request], failures: list[VaekitError]) -> Iterator[Request]:
+    try:
+        yield from requests
+    except VaekitError as error:
+        failures.append(error)
 
 
 def pool_for(files: int, workers: int | None, meanwhile: Callable[[], object] = lambda: None) -> Pool:

@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import DataError
 
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before each new try; bytes that arrive begin them anew
+FIRST_TRIES = 3  # of an address that was never reached
 TIMEOUT = (10, 60)  # seconds for a connection, and for the next bytes
 BUSY = (408, 425, 429, 500, 502, 503, 504)  # answers that another try may change
 NO_HEAD = (400, 403, 405, 501)  # answers of servers, or of signed addresses, that only allow GET
@@ -44,7 +45,7 @@ def state_of(answer: Any) -> list[Any]:
 @contextmanager
 def response(method: str, address: str, allowed: tuple[int, ...] = ()) -> Iterator[Any]:
     """The answer of a server, tried several times. Raises DataError."""
-    tries = Tries(address)
+    tries = Tries(address, FIRST_TRIES)
     while True:
         try:
             answer = asked(method, address, allowed=allowed)
@@ -62,7 +63,10 @@ def asked(method: str, address: str, start: int = 0, allowed: tuple[int, ...] = 
     import requests
 
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    answer = requests.request(method, address, headers=headers, stream=True, allow_redirects=True, timeout=TIMEOUT)
+    try:
+        answer = requests.request(method, address, headers=headers, stream=True, allow_redirects=True, timeout=TIMEOUT)
+    except ValueError as error:  # so requests says it of an address that is none
+        raise DataError(f"{address} cannot be had: {error}. Expected http://host/path.tar. Check the address.") from None
     if answer.status_code in (200, 206, *allowed):
         return answer
     answer.close()
@@ -75,15 +79,16 @@ def asked(method: str, address: str, start: int = 0, allowed: tuple[int, ...] = 
 class Tries:
     """Counts what went wrong since it last went well."""
 
-    def __init__(self, address: str):
+    def __init__(self, address: str, most: int | None = None):
         self.address = address
+        self.most = most or len(WAITS) + 1
         self.count = 0
 
     def failed(self, error: Exception) -> None:
         """Wait for the next try. Raises DataError after the last."""
-        if self.count == len(WAITS):
+        if self.count + 1 == self.most:
             raise DataError(
-                f"{self.address} cannot be read, after {self.count + 1} tries: {error}. Expected a server that answers. "
+                f"{self.address} cannot be read, after {self.most} tries: {error}. Expected a server that answers. "
                 "What is decoded is kept: the same command goes on there."
             ) from None
         time.sleep(WAITS[self.count])
