@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from pictures import encoded
+
 
 def tar_of(path: Path, files: Iterable[tuple[str, bytes]], mode: str = "w", form: int = tarfile.PAX_FORMAT) -> Path:
     """A tar with these files, in this order."""
@@ -33,6 +35,24 @@ def packed(folder: Path, out: Path, each: int, suffix: str = "tar") -> list[Path
         tar_of(out / f"{i}.{suffix}", [(name, (folder / name).read_bytes()) for name in part], mode)
         for i, part in enumerate(parts)
     ]
+
+
+def inside(files):
+    """Names without the tar that they are in."""
+    return [file.partition("::")[2] for file in files]
+
+
+def reasons(data):
+    return {finding.path: finding.reason for finding in data.quarantine.findings}
+
+
+def sample_files(count, **told):
+    """WebDataset samples: a picture, and for each other suffix what a function of its number says."""
+    for i in range(count):
+        yield f"{i:04d}.png", encoded(i, height=8, width=8)
+        for suffix, what in told.items():
+            if (said := what(i)) is not None:
+                yield f"{i:04d}.{suffix}", said if isinstance(said, bytes) else str(said).encode()
 
 
 class Server(ThreadingHTTPServer):

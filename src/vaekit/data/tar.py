@@ -12,6 +12,7 @@ from tarfile import (
     DIRTYPE,
     GNUTYPE_LONGLINK,
     GNUTYPE_LONGNAME,
+    GNUTYPE_SPARSE,
     REGULAR_TYPES,
     SOLARIS_XHDTYPE,
     SUPPORTED_TYPES,
@@ -37,9 +38,10 @@ class Member:
 
     def __init__(self, name: str, size: int, kind: bytes, file: Stream):
         self.name, self.size, self.file = name, size, file
-        self.regular = kind in REGULAR_TYPES
+        self.regular = kind in REGULAR_TYPES and kind != GNUTYPE_SPARSE
         self.folder = kind == DIRTYPE
-        self.left = padded(size) if self.regular or kind not in SUPPORTED_TYPES else 0  # a link has a size, and no content
+        holds = kind in REGULAR_TYPES or kind not in SUPPORTED_TYPES  # a link may tell a size, but has no content
+        self.left = padded(size) if holds else 0
 
     def content(self) -> bytes:
         """Raises Broken where the tar ends in it."""

@@ -21,6 +21,7 @@ from .shards import Shard, shards_at
 from .tables import CLASS, Columns, Table, by_columns
 from .tar import unpacked
 
+TOLD = "samples"  # the table of what the pictures' own files say, in messages
 GUESSED = 1 << 14  # bytes of a picture, to tell how many processes are worth starting
 
 
@@ -124,13 +125,13 @@ def listed(journal: Path) -> tuple[Scan, Table | None]:
     found.findings.sort()
     rare = {key for key, count in seen.items() if 2 * count < len(found.names) and key != CLASS}
     names = [key for key in seen if key not in unfit and key not in rare]
-    odd = [Finding(f"json:{key}", q.COLUMN, "nested or long values") for key in sorted(unfit)]
-    odd += [Finding(f"json:{key}", q.COLUMN, "fewer than half of the pictures have it") for key in sorted(rare - unfit)]
+    odd = [Finding(f"{TOLD}:{key}", q.COLUMN, "nested or long values") for key in sorted(unfit)]
+    odd += [Finding(f"{TOLD}:{key}", q.COLUMN, "fewer than half of the pictures have it") for key in sorted(rare - unfit)]
     if not names:
         found.findings += odd
         return found, None
     files, columns = by_columns(rows_in(journal, names), len(names))
-    return found, Table(files, Columns(Path("json"), tuple(names), columns), odd)
+    return found, Table(files, Columns(Path(TOLD), tuple(names), columns), odd)
 
 
 def chunks_in(journal: Path) -> Iterator[Chunk]:
