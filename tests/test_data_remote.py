@@ -166,7 +166,6 @@ def test_the_survey_of_large_tars_stops_when_it_is_certain(tmp_path, monkeypatch
 
 OPEN = """
 import sys
-from test_scaling import same, told, torchrun
 from vaekit.data import open_data
 print(open_data(sys.argv[1], size=64, channels=3, cache=sys.argv[2], workers=2).digest)
 """

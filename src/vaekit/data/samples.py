@@ -18,7 +18,7 @@ from .tar import Member, Stream, members
 
 TOLD = (".cls", ".json", ".txt")
 TOLD_BYTES = 1 << 20  # of such a file, at most
-TOLD_KEYS = 256
+TOLD_KEYS = 256  # of a sample
 CELL = 200  # characters: a longer text describes one picture, not kinds of them
 
 
@@ -103,9 +103,12 @@ def tell(sample: Sample, name: str, suffix: str, member: Member) -> tuple[str, s
     if member.size > TOLD_BYTES:
         return q.ROW_BROKEN, f"{member.size:,} bytes, the limit is {TOLD_BYTES:,}"
     try:
-        sample.cells |= cells_of(suffix, member.content())
+        cells = sample.cells | cells_of(suffix, member.content())
     except (ValueError, RecursionError) as error:
         return q.ROW_BROKEN, str(error)
+    if len(cells) > TOLD_KEYS:
+        return q.ROW_BROKEN, f"{len(cells)} values, the limit is {TOLD_KEYS}"
+    sample.cells = cells
     return None
 
 
@@ -119,8 +122,8 @@ def cells_of(suffix: str, content: bytes) -> dict[str, str | None]:
     if suffix != ".json":
         return {suffix[1:]: cell(content.decode())}
     value = json.loads(content)
-    if not isinstance(value, dict) or len(value) > TOLD_KEYS:
-        raise ValueError(f"expected an object of at most {TOLD_KEYS} keys")
+    if not isinstance(value, dict):
+        raise ValueError("it is no object")
     return {printable(key)[:CELL]: cell(its) for key, its in value.items() if its is not None}
 
 

@@ -122,7 +122,9 @@ def named_arrays(name: str, wish: Wish, cache: Path) -> Arrays:
 def file_arrays(path: Path) -> Arrays:
     if not path.exists():
         names = ", ".join(NAMES)
-        raise DataError(f"There is no {path}. Expected a folder, an idx, .npy or .npz file, or one of: {names}. Check the path.")
+        raise DataError(
+            f"There is no {path}. Expected a folder, a tar, an idx, .npy or .npz file, or one of: {names}. Check the path."
+        )
     if path.is_dir():
         return arrays.idx_folder(path)
     plain = path.name.lower().removesuffix(".gz")
@@ -132,7 +134,9 @@ def file_arrays(path: Path) -> Arrays:
         return arrays.npz_file(path)
     if re.search(r"(-|\.)idx\d|-ubyte$|\.idx$", plain):
         return arrays.idx_file(path)
-    raise DataError(f"{path} is one file of another kind. Expected a folder, or an idx, .npy or .npz file. Name the folder.")
+    raise DataError(
+        f"{path} is one file of another kind. Expected a folder, a tar, or an idx, .npy or .npz file. Name the folder."
+    )
 
 
 def from_arrays(name: str, source: str, found: Arrays, wish: Wish) -> Dataset:

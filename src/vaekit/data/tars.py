@@ -108,14 +108,12 @@ def listed(journal: Path) -> tuple[Scan, Table | None]:
     """The pictures of an ingest that has ended, and what their own files said of them, as a table."""
     found, seen = Scan(), Counter[str]()
     unfit: set[str] = set()
-    rows = 0
     try:
         for chunk in chunks_in(journal):
             found.names += chunk.names
             found.findings += [Finding(*finding) for finding in chunk.beside["odd"]]
             found.ignored.update(chunk.beside["ignored"])
             for cells in chunk.beside["cells"]:
-                rows += bool(cells)
                 seen.update(cells.keys())
                 unfit.update(key for key, cell in cells.items() if cell is None)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -124,7 +122,7 @@ def listed(journal: Path) -> tuple[Scan, Table | None]:
         ) from error
     found.findings.sort()
     rare = {key for key, count in seen.items() if 2 * count < len(found.names) and key != CLASS}
-    names = [key for key in seen if key not in unfit and key not in rare]
+    names = sorted(seen.keys() - unfit - rare, key=lambda key: (key != CLASS, key))  # of two columns of labels the first counts
     odd = [Finding(f"{TOLD}:{key}", q.COLUMN, "nested or long values") for key in sorted(unfit)]
     odd += [Finding(f"{TOLD}:{key}", q.COLUMN, "fewer than half of the pictures have it") for key in sorted(rare - unfit)]
     if not names:
