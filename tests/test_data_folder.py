@@ -175,6 +175,15 @@ def test_other_files_are_ignored_and_counted(tmp_path, cache):
     assert data.quarantine.ignored == {".db": 1, "hidden": 2, ".txt": 1, "without suffix": 1}
 
 
+def test_a_file_too_large_for_a_picture_is_not_even_read(tmp_path, cache):
+    folder = folder_of(tmp_path / "x", 3)
+    (folder / "vast.png").write_bytes(encoded(9))
+    os.truncate(folder / "vast.png", 300 << 20)  # no more than a hole
+    data = open_data(folder, cache=cache)
+    assert len(data) == 3
+    assert data.quarantine.paths("too large a file") == ("vast.png",)
+
+
 def test_odd_names_and_links(tmp_path, cache):
     folder = folder_of(tmp_path / "x", 2)
     names = ["ünï🙂.PNG", "two\nlines.png", os.fsdecode(b"bytes-\xff.png"), "a b'\"$;.png", "many.dots.in.it.png"]

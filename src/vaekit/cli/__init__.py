@@ -27,7 +27,11 @@ app = App(
 )
 COMMANDS = (
     ("demo", "demo:demo", "The whole story on embedded data, in a few minutes; ends with a report."),
-    ("train", "training:train", "Train on a folder of pictures, an idx or npz file, or named data; the same command goes on."),
+    (
+        "train",
+        "training:train",
+        "Train on a folder of pictures, tars, an idx or npz file, or a name; the same command goes on.",
+    ),
     ("resume", "training:resume", "Go on with a stopped run, from its last snapshot."),
     ("evaluate", "look:evaluate", "Measure a run on its test split."),
     ("plot", "look:plot", "Draw every figure of a run, and its report."),

@@ -28,11 +28,12 @@ def check(
     Parameters
     ----------
     data
-        What `vaekit train` takes.
+        What `vaekit train` takes: a folder of pictures, WebDataset tars (a file, a folder, a pattern such as
+        'train-{000..009}.tar', an http address), arrays, or a name.
     attributes
         A table beside the pictures.
     group
-        A column whose equal values stay on one side of the split.
+        A column of the table, or a key of the .json files in tars: equal values stay on one side of the split.
     size
         Pixels: 64, or height x width as 48x64.
     crop

@@ -177,7 +177,7 @@ def encode(
     run
         The run folder.
     data
-        What `vaekit train` takes: a folder, files or a name.
+        What `vaekit train` takes: a folder, tars, files or a name.
     out
         A .npz or .csv file.
     mode

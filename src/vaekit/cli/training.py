@@ -78,8 +78,9 @@ def train(
     Parameters
     ----------
     data
-        A folder of pictures (subfolders are labels), a CelebA-layout folder, idx, .npy or .npz files, or a name: digits, shapes,
-        drawn-faces, mnist, fashion-mnist, kmnist, celeba.
+        A folder of pictures (subfolders are labels), a CelebA-layout folder, WebDataset tars (a file, a folder, a pattern such as
+        'train-{000..009}.tar', http), idx, .npy or .npz files, or a name: digits, shapes, drawn-faces, mnist, fashion-mnist,
+        kmnist, celeba.
     recipe
         See `vaekit recipes`.
     out
@@ -91,7 +92,7 @@ def train(
     attributes
         A table beside the pictures: csv, tsv or txt, first column file names.
     group
-        A column of the table: pictures with the same value stay on one side of the split.
+        A column of the table, or a key of the .json files in tars: pictures with the same value stay on one side of the split.
     size
         Pixels: 64, or height x width as 48x64.
     crop

@@ -27,6 +27,7 @@ UNSUPPORTED_SUFFIXES = frozenset(
     (".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".svg", ".psd", ".xcf", ".ico", ".tga", ".exr", ".hdr", ".eps", ".dng")
 ) | {".raw", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2"}
 PIXEL_LIMIT = 100_000_000  # a picture with more pixels is taken for a decompression bomb
+FILE_LIMIT = 256 << 20  # bytes: a file is read whole
 ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap height and width
 BY_LINE = {1: "L", 3: "RGB;L", 4: "RGBA;L"}  # all red of a line, then all green, ...
 GREY_MODES = ("1", "L", "LA", "La", "I", "F")

@@ -1,7 +1,7 @@
-"""What is known of the pictures of a folder beside their pixels: labels, attributes, groups, official sides, splits."""
+"""What is known of pictures beside their pixels: labels, attributes, groups, official sides, splits."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from .dataset import digest_of
 from .quarantine import DUPLICATE, GROUP, IMAGE_ALONE, Finding, Quarantine, printable
 from .scan import Scan, labels_of
 from .splits import SPLITS, TEST, TRAIN, UNKNOWN, VALIDATION, parted, split, usual_fractions, with_training
-from .tables import Columns, label_column, match, numbers, read_table
+from .tables import CLASS, Columns, Table, label_column, match, numbers, read_table
 
 SIDES = {"0": TRAIN, "1": VALIDATION, "2": TEST}  # list_eval_partition
 
@@ -37,19 +37,20 @@ class Wish:
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables that belong to a folder of pictures with these names."""
+    """The tables that belong to pictures with these names."""
 
     names: Sequence[str]
     attributes: Path | None = None
     partition: Path | None = None
     identity: Path | None = None
+    told: Table | None = None  # what the pictures' own files say, where there is no attribute table
 
     @cached_property
     def attributes_of(self) -> tuple[Columns | None, np.ndarray, list[Finding]]:
         """The columns of the attribute table, the row of each picture in it or -1, and what did not fit."""
-        if self.attributes is None:
+        table = self.told if self.attributes is None else read_table(self.attributes)
+        if table is None:
             return None, np.full(len(self.names), -1), []
-        table = read_table(self.attributes)
         rows, odd = match(table, self.names)
         return table.columns.at(rows), rows, odd
 
@@ -57,10 +58,16 @@ class Tables:
         return [None if path is None else stamp(path) for path in (self.attributes, self.partition, self.identity)]
 
 
-def tables_of(root: Path, names: Sequence[str], faces: bool, wish: Wish) -> Tables:
+def table_asked(wish: Wish) -> Path | None:
+    """The attribute table that was given. Raises DataError where it is not there."""
     attributes = None if wish.attributes is None else Path(wish.attributes)
     if attributes is not None and not attributes.is_file():
         raise DataError(f"There is no attribute table {attributes}. Expected a csv, tsv or txt file. Check the path.")
+    return attributes
+
+
+def tables_of(root: Path, names: Sequence[str], faces: bool, wish: Wish) -> Tables:
+    attributes = table_asked(wish)
     if not faces:
         return Tables(names, attributes)
     return Tables(
@@ -71,16 +78,17 @@ def tables_of(root: Path, names: Sequence[str], faces: bool, wish: Wish) -> Tabl
     )
 
 
-def index_of(found: Scan, entry: dict[str, Any], tables: Tables, wish: Wish, target: Path) -> dict[str, Any]:
+def index_of(
+    made_from: Any, listing: Callable[[], tuple[Scan, Tables]], entry: dict[str, Any], wish: Wish, target: Path
+) -> dict[str, Any]:
     """All of a Dataset but its name, pixels and description, and the fractions of the split.
 
-    Kept beside the pixels under what it was made from.
+    Kept beside the pixels under what it was made from; only where it is not kept yet the pictures are listed.
     """
-    made_from = tables.stamps(), wish.group, wish.seed, wish.splits, sorted(found.ignored.items()), found.findings
-    kept = target / f"index-{key_of(*made_from)}.npz"
+    kept = target / f"index-{key_of(made_from, wish.group, wish.seed, wish.splits)}.npz"
     arrays = kept_arrays(kept, "rest", *SPLITS)
     if arrays is None:
-        fields = make_index(found, entry, tables, wish)
+        fields = make_index(*listing(), entry, wish)
         arrays = {key: value for key, value in fields.items() if isinstance(value, np.ndarray)}
         rest = {key: value for key, value in fields.items() if not isinstance(value, np.ndarray)}
         arrays["rest"] = np.frombuffer(json.dumps(rest).encode(), np.uint8)
@@ -102,7 +110,7 @@ def index_of(found: Scan, entry: dict[str, Any], tables: Tables, wish: Wish, tar
     }
 
 
-def make_index(found: Scan, entry: dict[str, Any], tables: Tables, wish: Wish) -> dict[str, Any]:
+def make_index(found: Scan, tables: Tables, entry: dict[str, Any], wish: Wish) -> dict[str, Any]:
     """What `index_of` keeps: arrays, and plain JSON for the rest."""
     columns, rows, odd = tables.attributes_of
     kept, lost = stand_ins(found.names, entry, rows)
@@ -113,7 +121,7 @@ def make_index(found: Scan, entry: dict[str, Any], tables: Tables, wish: Wish) -
     attributes, attribute_names = None, ()
     if columns is not None:
         columns = columns.at(kept)
-        named = label_column(columns) if labels is None else None
+        named = label_column(columns) if labels is None or CLASS in columns.names else None
         if named is not None:
             _, labels, label_names = named
         skip = [column for column in (wish.group, named and named[0]) if column]

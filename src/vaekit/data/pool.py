@@ -1,7 +1,8 @@
 """Decoding processes: ordered results, a bounded number in flight, and a file that kills its process is named, not fatal.
 
 Requests and findings go through pipes as lines of JSON. Pixels do not: the processes write them into memory that they share with
-this one, which is a ring of as many chunks as may be in flight.
+this one, which is a ring of as many chunks as may be in flight. Files that come along, out of a tar, go the other way in a second
+ring.
 """
 
 import mmap
@@ -9,16 +10,21 @@ import os
 import selectors
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
+from itertools import accumulate
 from typing import Any, cast
 
-from .decode import Recipe
+from ..errors import VaekitError
+from .chunks import CONTENT_BYTES, Chunk
+from .decode import FILE_LIMIT, Recipe
 from .process import Process, Request
 from .worker import TASKS, Answer, Memory
 
 AHEAD = 4  # requests for each process: it never waits for this one
 IN_PROCESS = 128  # so few files are done before a process has started
+BYTES_AHEAD = 256 << 20  # of files in flight, but for the last one
+PLACE = CONTENT_BYTES + FILE_LIMIT  # bytes for the files of one chunk; what is not written takes no memory
 
 
 def cores() -> int:
@@ -47,6 +53,7 @@ class Pool:
         self.meanwhile = meanwhile
         self.flights = max(AHEAD * workers, 1)
         self.shared = shared_file()
+        self.contents = os.fdopen(shared_file(), "w+b")
         self.memory: Memory = bytearray()
         self.processes: list[Process] = []
         self.queue: deque[Request] = deque()  # what no process has been asked yet
@@ -60,58 +67,89 @@ class Pool:
         for process in self.processes:
             process.close()
         os.close(self.shared)
+        self.contents.close()
 
-    def decode(self, root: str, chunks: Sequence[Sequence[str]], recipe: Recipe) -> Iterator[tuple[list[Any], memoryview]]:
-        """For each chunk what `worker.decode_chunk` says of its files, and the bytes of their pictures, good until the next.
+    def decode(
+        self, root: str | None, chunks: Iterable[Chunk], most: int, recipe: Recipe
+    ) -> Iterator[tuple[Chunk, list[Any], memoryview]]:
+        """Each chunk, of `most` files at most, with what `worker.decode_chunk` says of them and the bytes of their pictures.
 
-        Each file has a place; where it is no good picture, what lies there means nothing.
+        These are good until the next. Each file has a place; where it is no good picture, what lies there means nothing.
         """
-        rows = max(map(len, chunks), default=0)
-        if chunks:
-            os.ftruncate(self.shared, self.flights * rows * recipe.nbytes)
-            self.memory = mmap.mmap(self.shared, 0)
-        options = {"recipe": asdict(recipe)}
+        os.ftruncate(self.shared, self.flights * most * recipe.nbytes)
+        self.memory = mmap.mmap(self.shared, 0)
+        taken: deque[Chunk] = deque()
 
         def requests() -> Iterator[Request]:
-            for number, names in enumerate(chunks):
+            for number, chunk in enumerate(chunks):
                 if self.workers and number == self.flights - 1:
                     self.meanwhile()
-                yield Request("decode", root, names, number % self.flights * rows, options)
+                taken.append(chunk._replace(contents=None))
+                place = number % self.flights
+                yield self.request("decode", root, chunk, place, place * most, recipe=asdict(recipe))
 
         pictures = memoryview(self.memory)
         for its, answer in self.run(requests()):
-            yield answer["results"], pictures[its.row * recipe.nbytes : (its.row + len(its.names)) * recipe.nbytes]
+            chunk = taken.popleft()
+            yield chunk, answer["results"], pictures[its.row * recipe.nbytes : (its.row + len(chunk.names)) * recipe.nbytes]
 
-    def survey(self, root: str, chunks: Iterable[Sequence[str]], whole: bool) -> Iterator[list[Any]]:
-        """`worker.survey_chunk` of each chunk of names."""
-        for _, answer in self.run(Request("survey", root, names, 0, {"whole": whole}) for names in chunks):
+    def survey(self, root: str | None, chunks: Iterable[Chunk], whole: bool) -> Iterator[list[Any]]:
+        """`worker.survey_chunk` of each chunk."""
+        requests = (
+            self.request("survey", root, chunk, number % self.flights, whole=whole) for number, chunk in enumerate(chunks)
+        )
+        for _, answer in self.run(requests):
             yield answer["seen"]
 
+    def request(self, task: str, root: str | None, chunk: Chunk, place: int, row: int = 0, **options: Any) -> Request:
+        """What is asked of a process; contents are laid at a place of the ring where it finds them."""
+        if root is not None or chunk.contents is None:
+            return Request(task, root or "", chunk.names, row, options)
+        self.contents.seek(place * PLACE)
+        self.contents.writelines(chunk.contents)
+        self.contents.flush()
+        lengths = [len(content) for content in chunk.contents]
+        spans = list(zip(accumulate(lengths, initial=place * PLACE), lengths, strict=False))
+        return Request(task, self.contents.fileno(), spans, row, options, sum(lengths))
+
+    def free(self, request: Request) -> None:
+        """Give back the memory of large files; that of the others is used again."""
+        if request.nbytes > 2 * CONTENT_BYTES and hasattr(mmap, "MADV_REMOVE"):  # elsewhere it is a file on a disk
+            with mmap.mmap(self.contents.fileno(), request.nbytes, offset=request.names[0][0]) as pages:
+                pages.madvise(mmap.MADV_REMOVE)
+
     def run(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Answer]]:
-        """Answers in the order of the requests; a request is only taken when one less than `flights` are under way."""
+        """Answers in the order of the requests; one is only taken when less than `flights` and BYTES_AHEAD are under way.
+
+        Where the requests end with an error, what is under way is answered first.
+        """
         if not self.workers:
             for its in requests:
                 yield its, TASKS[its.task](self.memory, its.root, its.names, its.row, **its.options)
+                self.free(its)
             return
         flying: deque[Request] = deque()
+        failures: list[VaekitError] = []
         try:
-            for request in requests:
+            for request in until_failure(requests, failures):
                 flying.append(request)
                 self.queue.append(request)
                 self.feed()
-                if len(flying) == self.flights:
+                while len(flying) == self.flights or sum(its.nbytes for its in flying) > BYTES_AHEAD:
                     yield flying[0], self.result(flying[0])
-                    flying.popleft()
+                    self.free(flying.popleft())
             while flying:
                 yield flying[0], self.result(flying[0])
-                flying.popleft()
+                self.free(flying.popleft())
+            if failures:
+                raise failures[0]
         finally:
             self.queue.clear()  # where no more answers are wanted
 
     def feed(self) -> None:
         """Hand out what is in the queue."""
         while len(self.processes) < self.workers:
-            self.processes.append(Process(self.shared))
+            self.processes.append(Process(self.shared, self.contents.fileno()))
         while self.queue:
             process = min(self.processes, key=lambda its: len(its.waiting))
             if len(process.waiting) == AHEAD:
@@ -139,6 +177,13 @@ class Pool:
         if process.waiting:
             suspect = process.waiting.popleft()
             self.queue.extendleft(reversed([*suspect.survive(), *process.waiting]))
+
+
+def until_failure(requests: Iterable[Request], failures: list[VaekitError]) -> Iterator[Request]:
+    try:
+        yield from requests
+    except VaekitError as error:
+        failures.append(error)
 
 
 def pool_for(files: int, workers: int | None, meanwhile: Callable[[], object] = lambda: None) -> Pool:

@@ -31,10 +31,11 @@ class Request:
     """One of `worker.TASKS` over some names."""
 
     task: str
-    root: str
-    names: Sequence[str]
+    root: str | int
+    names: Sequence[Any]  # see `worker`
     row: int  # the place of the first name's picture in the shared memory
     options: dict[str, Any]
+    nbytes: int = 0  # of files, in memory until it is answered
     answered: Answer | None = None
     parts: list["Request"] = field(default_factory=list)  # that answer in its stead
 
@@ -50,17 +51,17 @@ class Request:
 
     def survive(self) -> list["Request"]:
         """What to ask after a process died over this: one name at a time, or nothing more where that is known to be deadly."""
-        if len(self.names) == 1:
-            self.answered = LOST[self.task]
+        if len(self.names) <= 1:
+            self.answered = {key: its[: len(self.names)] for key, its in LOST[self.task].items()}
         else:
             self.parts = [replace(self, names=[name], row=row) for row, name in enumerate(self.names, self.row)]
         return self.parts
 
 
 class Process:
-    """One decoding process, the requests it has not answered yet, and the file it shares its pixels in."""
+    """One decoding process, the requests it has not answered yet, and the files it shares: its pixels are in the first."""
 
-    def __init__(self, shared: int) -> None:
+    def __init__(self, *shared: int) -> None:
         self.waiting: deque[Request] = deque()
         self.ready = False
         self.rest = b""
@@ -68,12 +69,12 @@ class Process:
         search = os.pathsep.join(dict.fromkeys(str(Path(path).absolute()) for path in sys.path))
         try:
             self.child = subprocess.Popen(
-                [sys.executable, "-P", "-c", f"from vaekit.data.worker import serve; serve({shared})"],
+                [sys.executable, "-P", "-c", f"from vaekit.data.worker import serve; serve({shared[0]})"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self.errors,
                 env={**os.environ, "PYTHONPATH": search, **ONE_THREAD},
-                pass_fds=(shared,),
+                pass_fds=shared,
             )
         except OSError as error:
             self.errors.close()

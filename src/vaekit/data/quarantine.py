@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 UNREADABLE, EMPTY, NOT_IMAGE, TRUNCATED = "unreadable", "empty file", "not an image", "truncated"
 CORRUPT, BOMB, UNSUPPORTED = "corrupt", "decompression bomb", "unsupported format"
 CRASH, DUPLICATE = "crashed the decoder", "duplicate"
+HUGE, SECOND, REPEATED = "too large a file", "second picture of a sample", "name repeated"
 ROW_ALONE, IMAGE_ALONE, ROW_TWICE = "row without image", "image without row", "row repeated"
 ROW_BROKEN, COLUMN = "row malformed", "column left out"
 GROUP = "group parted"
 # pictures that are not in the data:
-LOST = (UNREADABLE, EMPTY, NOT_IMAGE, TRUNCATED, CORRUPT, BOMB, UNSUPPORTED, CRASH, DUPLICATE)
+LOST = (UNREADABLE, EMPTY, NOT_IMAGE, TRUNCATED, CORRUPT, BOMB, UNSUPPORTED, CRASH, DUPLICATE, HUGE, SECOND, REPEATED)
 
 
 class Finding(NamedTuple):

@@ -1,6 +1,7 @@
 """Find the pictures of a folder by name, without opening one."""
 
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Iterator
@@ -11,10 +12,12 @@ import numpy as np
 
 from ..errors import DataError
 from . import quarantine as q
-from .decode import SUFFIXES, UNSUPPORTED_SUFFIXES
+from .decode import FILE_LIMIT, SUFFIXES, UNSUPPORTED_SUFFIXES
 from .quarantine import Finding, printable
 from .splits import TEST, TRAIN, UNKNOWN, VALIDATION
 
+TAR = re.compile(r"\.(tar|tar\.gz|tgz)$", re.IGNORECASE)
+PACKED = re.compile(r"[^/]*\.(tar|tar\.gz|tgz)::", re.IGNORECASE)  # the tar in the name of a picture that comes out of one
 OFFICIAL = {
     "train": TRAIN,
     "training": TRAIN,
@@ -34,12 +37,13 @@ class Scan:
     stamps: list[tuple[int, int]] = field(default_factory=list)  # bytes, modification time in ns
     findings: list[Finding] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
+    tars: list[str] = field(default_factory=list)
 
 
 def scan(root: Path, under: str = "") -> Scan:
     """All pictures under `root` (or its subfolder `under`); every real folder is entered once, so links cannot loop.
 
-    Raises DataError where there is none.
+    Raises DataError where there is neither one nor a tar.
     """
     found = Scan()
     entered: set[tuple[int, int]] = set()
@@ -49,7 +53,7 @@ def scan(root: Path, under: str = "") -> Scan:
     found.names = [name for name, _ in pictures]
     found.stamps = [its for _, its in pictures]
     found.findings.sort()
-    if not found.names:
+    if not (found.names or found.tars):
         kinds = ", ".join(f"{count} {printable(kind)}" for kind, count in sorted(found.ignored.items()))
         others = f" ({kinds})" if kinds else ""
         odd = "\n" + q.Quarantine(tuple(found.findings)).summary() if found.findings else ""
@@ -88,23 +92,31 @@ def walk(root: Path, folder: str, entered: set[tuple[int, int]], found: Scan) ->
             if (status.st_dev, status.st_ino) not in entered:
                 entered.add((status.st_dev, status.st_ino))
                 yield from walk(root, name, entered, found)
-        elif suffix in SUFFIXES and stat.S_ISREG(status.st_mode):
-            yield name, (status.st_size, status.st_mtime_ns)
+        elif suffix in SUFFIXES and (fault := fault_of(stat.S_ISREG(status.st_mode), status.st_size)):
+            found.findings.append(Finding(name, *fault))
         elif suffix in SUFFIXES:
-            found.findings.append(Finding(name, q.NOT_IMAGE, "not a regular file"))
+            yield name, (status.st_size, status.st_mtime_ns)
         elif suffix in UNSUPPORTED_SUFFIXES:
             found.findings.append(Finding(name, q.UNSUPPORTED, f"{suffix} is not read; convert it to jpg or png"))
         else:
             found.ignored[suffix or "without suffix"] += 1
+            found.tars += [name] if TAR.search(name) and stat.S_ISREG(status.st_mode) else []
+
+
+def fault_of(regular: bool, size: int) -> tuple[str, str] | None:
+    """Why a file with a picture's name is not even read."""
+    if not regular:
+        return q.NOT_IMAGE, "not a regular file"
+    return (q.HUGE, f"{size:,} bytes, the limit is {FILE_LIMIT:,}") if size > FILE_LIMIT else None
 
 
 def labels_of(names: list[str]) -> tuple[np.ndarray | None, tuple[str, ...], np.ndarray | None]:
     """Labels (N,) from the first-level folders, their names, and the official side of each picture where the folders are splits.
 
     All pictures must be in subfolders, and there must be two labels or more. First-level folders called train, val and test
-    (train and another at least) are splits; the labels are then one level below.
+    (train and another at least) are splits; the labels are then one level below. A tar counts for the folder that it is in.
     """
-    parts = [name.split("/") for name in names]
+    parts = [PACKED.sub("", name).split("/") for name in names]
     official, level = None, 0
     tops = {part[0].lower() for part in parts if len(part) > 1}
     sides = {OFFICIAL.get(top, UNKNOWN) for top in tops}

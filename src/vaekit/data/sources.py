@@ -20,7 +20,10 @@ from .folder import open_folder
 from .index import Wish
 from .ingest import Progress
 from .quarantine import Quarantine
+from .scan import TAR
+from .shards import BRACES, expanded, is_address
 from .splits import check_fractions, split, usual_fractions
+from .tars import open_tars
 
 NAMES = ("digits", "shapes", "drawn-faces", "mnist", "fashion-mnist", "kmnist", "celeba")
 T = TypeVar("T")
@@ -41,7 +44,10 @@ def open_data(
     progress: Progress | None = None,
     workers: int | None = None,
 ) -> Dataset:
-    """Open a folder of pictures, a CelebA-layout folder, idx, .npy or .npz files, or one of `NAMES`.
+    """Open a folder of pictures, a CelebA-layout folder, WebDataset tars, idx, .npy or .npz files, or one of `NAMES`.
+
+    Tars are a .tar or .tar.gz file, a folder of them, a pattern such as "shards/{000..009}.tar", or an address or a pattern of
+    addresses behind http or https. They are streamed once; a value of a .json is a cell of a table, a .cls the label.
 
     size: pixels, one number or (height, width). None: arrays keep theirs; a folder keeps the size that nine in ten of its
     pictures have, up to 128 pixels, and takes 64 x 64 otherwise. crop: "center" cuts the largest centred window of that shape,
@@ -67,13 +73,19 @@ def open_data(
         None if splits is None else check_fractions(splits),
     )
     source, folder = os.fspath(source), cache_folder(cache)
+    how = {"progress": progress, "workers": workers}
+    if is_address(source):
+        return open_tars(expanded(source), wish, folder, name=slug(source), source=source, **how)
     if source in NAMES and source != "celeba":
         return from_arrays(source, source, named_arrays(source, wish, folder), wish)
     path = celeba_copy(folder) if source == "celeba" else Path(source).expanduser().absolute()
-    name = source if source == "celeba" else slug(path)
+    name = source if source == "celeba" else slug(path.name)
     described = source if source == "celeba" else str(path)
     if path.is_dir() and not arrays.idx_files(path):
-        return open_folder(path.resolve(), wish, folder, name=name, source=described, progress=progress, workers=workers)
+        return open_folder(path.resolve(), wish, folder, name=name, source=described, **how)
+    if TAR.search(path.name) and (path.exists() or BRACES.search(str(path))):
+        tars = [str(path)] if path.exists() else expanded(str(path))
+        return open_tars(tars, wish, folder, name=name, source=described, **how)
     return from_arrays(name, described, file_arrays(path), wish)
 
 
@@ -110,7 +122,9 @@ def named_arrays(name: str, wish: Wish, cache: Path) -> Arrays:
 def file_arrays(path: Path) -> Arrays:
     if not path.exists():
         names = ", ".join(NAMES)
-        raise DataError(f"There is no {path}. Expected a folder, an idx, .npy or .npz file, or one of: {names}. Check the path.")
+        raise DataError(
+            f"There is no {path}. Expected a folder, a tar, an idx, .npy or .npz file, or one of: {names}. Check the path."
+        )
     if path.is_dir():
         return arrays.idx_folder(path)
     plain = path.name.lower().removesuffix(".gz")
@@ -120,7 +134,9 @@ def file_arrays(path: Path) -> Arrays:
         return arrays.npz_file(path)
     if re.search(r"(-|\.)idx\d|-ubyte$|\.idx$", plain):
         return arrays.idx_file(path)
-    raise DataError(f"{path} is one file of another kind. Expected a folder, or an idx, .npy or .npz file. Name the folder.")
+    raise DataError(
+        f"{path} is one file of another kind. Expected a folder, a tar, or an idx, .npy or .npz file. Name the folder."
+    )
 
 
 def from_arrays(name: str, source: str, found: Arrays, wish: Wish) -> Dataset:
@@ -180,8 +196,8 @@ def checked_choice(name: str, given: T, choices: tuple[T, ...]) -> T:
     return given
 
 
-def slug(path: Path) -> str:
-    stem = path.name.lower()
-    if path.is_file():
-        stem = re.sub(r"([-.]idx\d.*)?(\.(npy|npz|gz|idx))*$", "", stem)
+def slug(name: str) -> str:
+    """A short name for folder names, of the last part of a path or an address."""
+    stem = BRACES.sub("", name.lower().partition("?")[0].rpartition("/")[2])
+    stem = re.sub(r"([-.]idx\d.*)?(\.(npy|npz|gz|idx|tar|tgz))*$", "", stem)
     return re.sub(r"[^a-z0-9]+", "-", stem).strip("-") or "data"

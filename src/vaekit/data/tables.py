@@ -15,7 +15,8 @@ from ..errors import DataError
 from . import quarantine as q
 from .quarantine import Finding, printable
 
-LABEL_COLUMNS = ("label", "labels", "class", "target", "category")
+CLASS = "cls"  # what the .cls files of tars say
+LABEL_COLUMNS = (CLASS, "label", "labels", "class", "target", "category")
 WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 UNKNOWN = ("", "na", "nan", "n/a", "null", "none", "?")
 ROWS_AT_ONCE = 512
@@ -163,13 +164,14 @@ def rows_of(text: str, delimiter: str | None, path: Path) -> Iterator[tuple[int,
 def match(table: Table, files: Sequence[str]) -> tuple[np.ndarray, list[Finding]]:
     """Per picture the row that names it or -1, and what did not fit.
 
-    A row may give the path inside the folder or the file name alone, with or without its extension; a name that fits several
-    pictures fits none. Raises DataError where no row fits.
+    A row may give the path inside the folder (or inside the tar) or the file name alone, with or without its extension; a name
+    that fits several pictures fits none. Raises DataError where no row fits.
     """
-    names = [file.rpartition("/")[2] for file in files]
+    inside = [file.rpartition("::")[2] for file in files]
+    names = [file.rpartition("/")[2] for file in inside]
     places: dict[str, int] = {}  # what a row may say: the picture, or -1 where several have it
-    for way in (map(stem, names), names, map(stem, files), files):  # of two that fit, the longer way counts
-        places |= unambiguous(list(way))
+    for way in (names, inside, files) if inside != files else (names, files):  # of two that fit, the longer way counts
+        places |= unambiguous(list(map(stem, way))) | unambiguous(way)
     used = [-1] * len(files)
     path = table.columns.path
     findings, told = list(table.findings), f"of {path.name}"

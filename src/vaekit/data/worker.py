@@ -1,4 +1,6 @@
-"""What runs in a decoding process: names of files in, findings out as JSON lines, and pixels into memory shared with the parent.
+"""What runs in a decoding process: places of files in, findings out as JSON lines, and pixels into memory shared with the parent.
+
+A file is a name under the folder `root`, or [offset, bytes] in the open file `root`, which is memory that the parent shares.
 
 The process ends with its parent, because stdin then ends. It imports neither the caller's `__main__` nor torch nor NumPy.
 """
@@ -11,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from hashlib import blake2b
+from io import BufferedReader, BytesIO
 from typing import Any, BinaryIO
 
 from . import quarantine as q
@@ -21,13 +24,13 @@ Answer = dict[str, list[Any]]
 Memory = mmap.mmap | bytearray
 
 
-def decode_chunk(memory: Memory, root: str, names: Sequence[str], row: int, recipe: dict[str, Any]) -> Answer:
+def decode_chunk(memory: Memory, root: str | int, names: Sequence[Any], row: int, recipe: dict[str, Any]) -> Answer:
     """Per file the hash of its bytes or [reason, detail]; the picture of the k-th name goes to the place `row` + k."""
     results = []
     target = Recipe(**recipe)
     for place, name in enumerate(names, row):
         try:
-            data = content(f"{root}/{name}")
+            data = content(root, name)
             memory[place * target.nbytes : (place + 1) * target.nbytes] = decode(data, target)
             results.append(blake2b(data, digest_size=16).hexdigest())
         except OSError as error:
@@ -37,9 +40,12 @@ def decode_chunk(memory: Memory, root: str, names: Sequence[str], row: int, reci
     return {"results": results}
 
 
-def content(path: str) -> bytes:
+def content(root: str | int, name: Any) -> bytes:
     """The bytes of a file, at two thirds of what a file object costs."""
-    file = os.open(path, os.O_RDONLY)
+    if isinstance(root, int):
+        offset, length = name
+        return os.pread(root, length, offset)
+    file = os.open(f"{root}/{name}", os.O_RDONLY)
     try:
         parts = []
         while part := os.read(file, READ_BYTES):
@@ -49,12 +55,12 @@ def content(path: str) -> bytes:
         os.close(file)
 
 
-def survey_chunk(_memory: Memory, root: str, names: Sequence[str], _row: int, whole: bool) -> Answer:
+def survey_chunk(_memory: Memory, root: str | int, names: Sequence[Any], _row: int, whole: bool) -> Answer:
     """[height, width, coloured] of each picture that opens, by its header; up to the first coloured one if not `whole`."""
     seen = []
     for name in names:
         try:
-            with open(f"{root}/{name}", "rb") as file:
+            with head_of(root, name) as file:
                 head = header(file)
         except (OSError, Broken):
             continue  # the decoding that follows names it
@@ -62,6 +68,11 @@ def survey_chunk(_memory: Memory, root: str, names: Sequence[str], _row: int, wh
         if not (whole or head.grey):
             break
     return {"seen": seen}
+
+
+def head_of(root: str | int, name: Any) -> BufferedReader:
+    """A file whose first bytes are wanted."""
+    return BufferedReader(BytesIO(content(root, name))) if isinstance(root, int) else open(f"{root}/{name}", "rb")
 
 
 TASKS: dict[str, Callable[..., Answer]] = {"decode": decode_chunk, "survey": survey_chunk}
