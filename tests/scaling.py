@@ -1,6 +1,6 @@
 """Takes a few steps with every variant, as one of the processes that torchrun started; the first prints all losses as JSON.
 
-torchrun --nproc-per-node 2 tests/scaling.py
+torchrun --nproc-per-node 2 tests/scaling.py [--shard]
 """
 
 import json
@@ -12,7 +12,7 @@ import torch
 
 from conformance import VARIANTS
 from tiny import CPU, pictures, training
-from vaekit import world
+from vaekit import shards, world
 from vaekit.batches import Batches
 from vaekit.execution import Execution
 from vaekit.state import State
@@ -21,15 +21,16 @@ from vaekit.train import train, validate
 STEPS, IMAGES = 4, 600  # more than one validation batch
 
 
-def curve(name: str) -> list[float]:
+def curve(name: str, shard: bool = False) -> list[float]:
     """The losses of a few steps at a batch of 8, the length of the gradient, then the means of a validation."""
     torch.manual_seed(0)
     model, objective = VARIANTS[name]()
     settings = training(images=8 * STEPS, learning_rate=1e-3, flip=True)
     pixels = pictures(IMAGES, model.image)
-    state, batches = State.start(model, objective, settings, CPU), Batches(pixels, np.arange(IMAGES), 8, 0, CPU)
+    state, batches = State.start(model, objective, settings, CPU, shard), Batches(pixels, np.arange(IMAGES), 8, 0, CPU)
     values = [step.values for step in train(state, batches, settings, Execution(CPU))]
-    checked = validate(state.average.eval(), objective, lambda part: torch.from_numpy(pixels[part]), IMAGES)
+    asked = state.average.eval(), objective, lambda part: torch.from_numpy(pixels[part]), IMAGES
+    checked = state.averaged(validate, *asked)
     return [value for step in values for value in step.values()] + list(checked.values())
 
 
@@ -37,8 +38,9 @@ def main() -> None:
     torch.set_num_threads(1)
     process = psutil.Process()
     threads = process.num_threads()
+    shards.UNIT = 100  # weights: as many units as a large net has
     with world.join():
-        curves = {name: curve(name) for name in VARIANTS}
+        curves = {name: curve(name, "--shard" in sys.argv) for name in VARIANTS}
         if world.here.first:
             sys.stdout.write(json.dumps(curves) + "\n")
     if process.num_threads() != threads:  # a thread of the group that outlives Python may abort the process

@@ -22,7 +22,8 @@ from vaekit.fitting import Silent, fit, signals, start
 from vaekit.likelihoods import FixedGaussian
 from vaekit.objectives import ELBO, Classic
 from vaekit.part import build, describe
-from vaekit.run import Run, load_tensors
+from vaekit.run import Run
+from vaekit.stored import Stored
 from vaekit.train import picture, validate
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -47,7 +48,7 @@ def content(run: Run) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor],
     """All that must not depend on how often a run was stopped."""
     clocks = ("seconds", "images_per_second")
     records = [{name: value for name, value in record.items() if name not in clocks} for record in run.records]
-    best, last = (load_tensors(run.path / f"weights{suffix}.safetensors")[0] for suffix in ("", "-last"))
+    best, last = (Stored(run.path / f"weights{suffix}.safetensors") for suffix in ("", "-last"))
     return best, last, records
 
 
@@ -96,7 +97,7 @@ def test_a_training_leaves_a_run_folder(undisturbed):
 def test_the_best_weights_are_those_of_the_best_validation(undisturbed):
     checks = [record for record in undisturbed.records if record["split"] == "validation"]
     best = min(checks, key=lambda record: record["loss"])
-    _, metadata = load_tensors(undisturbed.path / "weights.safetensors")
+    metadata = Stored(undisturbed.path / "weights.safetensors").metadata
     assert json.loads(metadata["notes"])["images"] == best["images"]
     rows = dataset().splits["validation"]
     pixels = torch.from_numpy(dataset().take(rows))
@@ -287,7 +288,7 @@ def test_a_picture_that_breaks_the_model_ends_the_run_and_is_named(tmp_path):
     assert sum("half the rate" in message for message in notes.messages) == 1
     (about,) = (json.loads(path.read_text()) for path in (run.path / "diverged").glob("*.json"))
     assert "000011" in about["files"]
-    (kept,) = (load_tensors(path)[0]["pixels"] for path in (run.path / "diverged").glob("*.safetensors"))
+    (kept,) = (Stored(path)["pixels"] for path in (run.path / "diverged").glob("*.safetensors"))
     np.testing.assert_array_equal(kept.numpy(), pixels[[int(name) for name in about["files"]]])
     model = run.load_state()[0]
     assert all(torch.isfinite(t).all() for t in model.values())

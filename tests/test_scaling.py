@@ -36,9 +36,10 @@ def told(process: subprocess.Popen) -> str:
     return out
 
 
-@pytest.fixture(scope="module", params=[2, 4])
+@pytest.fixture(scope="module", params=[(2,), (4,), (2, "--shard"), (4, "--shard")], ids=lambda how: " ".join(map(str, how)))
 def shared_curves(request) -> dict[str, list[float]]:
-    return json.loads(told(torchrun(request.param, str(HERE / "scaling.py"))).splitlines()[-1])
+    processes, *options = request.param
+    return json.loads(told(torchrun(processes, str(HERE / "scaling.py"), *options)).splitlines()[-1])
 
 
 def test_several_processes_take_the_steps_of_one(shared_curves):
@@ -81,11 +82,13 @@ def test_a_killed_process_is_started_again_and_the_result_is_the_same(tmp_path):
     same(tmp_path / "killed", tmp_path / "whole", rtol=0, atol=0)
 
 
-def test_any_number_of_processes_goes_on_with_a_run(tmp_path):
-    """Two, then one, then four, each stopped on the way."""
-    run, command = tmp_path / "moved", (*TRAIN, *STEADY, "--images", "32000")
-    for processes, stop_at in ((2, 3200), (1, 12800), (4, None)):
-        job = torchrun(processes, *command, "--out", str(run))
+@pytest.mark.parametrize("some", [(), ("--shard",)], ids=["whole", "sharded"])
+def test_any_number_of_processes_goes_on_with_a_run(tmp_path, some):
+    """Two, then one, then four, each stopped on the way; whether the several ones hold the weights whole or in pieces."""
+    seldom = ("--deterministic", "--snapshot-seconds", "2")  # a stop saves anyway
+    run, command = tmp_path / "moved", (*TRAIN, *seldom, "--images", "32000")
+    for processes, stop_at, options in ((2, 3200, some), (1, 12800, ()), (4, None, some)):
+        job = torchrun(processes, *command, *options, "--out", str(run))
         if stop_at is None:
             told(job)
             continue

@@ -12,6 +12,7 @@ import joblib
 import torch
 from torch import Tensor, nn
 
+from . import world
 from .convolutions import by_patches
 from .errors import UsageError
 from .training import Training
@@ -52,7 +53,7 @@ class Execution:
         for module in modules:
             by_patches(module, self.layout == "patches")
             for weight in module.parameters():
-                if weight.dim() == 4:
+                if weight.dim() == 4 and not weight.is_contiguous(memory_format=FORMATS[self.layout]):
                     weight.data = weight.data.contiguous(memory_format=FORMATS[self.layout])
 
     def compiled(self, function: Callable, *, whole: bool = False) -> Callable:
@@ -137,3 +138,16 @@ def settle(training: Training) -> Execution:
         threads=training.threads or available_threads(),
         deterministic=training.deterministic,
     )
+
+
+def check_sharding(training: Training) -> None:
+    """Raises UsageError where these settings leave nothing to shard, or ask for what sharded weights cannot do."""
+    if world.here.size == 1:
+        raise UsageError(
+            "--shard deals the weights to several processes, and this is one. Start them: torchrun --nproc-per-node 2 ..."
+        )
+    for flag, value, plain in (("--compile", training.compile, "off"), ("--layout", training.layout, "contiguous")):
+        if value not in ("auto", plain):
+            raise UsageError(f"Sharded weights cannot take {flag} {value}. Leave out --shard, or give {flag} {plain}.")
+    if not training.batch_size:
+        raise UsageError("With --shard nothing is found by measuring, so --batch-size auto finds no batch. Give its images.")

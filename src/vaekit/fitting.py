@@ -139,22 +139,33 @@ def commit_of(folder: Path) -> str | None:
     return asked.stdout.strip() or None
 
 
-def fit(run: Run, data: Dataset, watcher: Watcher | None = None, snapshot_seconds: float = SNAPSHOT_SECONDS) -> None:
+def fit(
+    run: Run,
+    data: Dataset,
+    watcher: Watcher | None = None,
+    snapshot_seconds: float = SNAPSHOT_SECONDS,
+    shard: bool = False,
+) -> None:
     """Train what run.json describes until its budget is spent, from the last snapshot where there is one.
 
-    Under torchrun every process calls it: they take each step together, and the first one writes. Raises Stopped (130 after
-    SIGINT, 75 after SIGTERM) with everything saved, Diverged after a second non-finite step, DataError when the data are not
-    those that the run began with, VaekitError when another process writes into the folder.
+    Under torchrun every process calls it: they take each step together, and the first one writes. `shard`: each of them holds
+    only a piece of weights, moments and averages. The steps, and what is written, are the same.
+
+    Raises Stopped (130 after SIGINT, 75 after SIGTERM) with everything saved, Diverged after a second non-finite step, DataError
+    when the data are not those that the run began with, UsageError when there is nothing to shard among, VaekitError when
+    another process writes into the folder.
     """
     run = run if world.here.first else Follower(run.path)
     with run.lock(), signals() as caught:
-        Fitting(run, data, watcher or Silent(), snapshot_seconds, caught).finish()
+        Fitting(run, data, watcher or Silent(), snapshot_seconds, caught, shard=shard).finish()
 
 
 class Fitting:
     """One sitting of a training."""
 
-    def __init__(self, run: Run, data: Dataset, watcher: Watcher, snapshot_seconds: float, caught: list[int]):
+    def __init__(
+        self, run: Run, data: Dataset, watcher: Watcher, snapshot_seconds: float, caught: list[int], *, shard: bool = False
+    ):
         self.run, self.data, self.watcher, self.snapshot_seconds, self.caught = run, data, watcher, snapshot_seconds, caught
         description = run.description
         if data.digest != description["data"]["digest"]:
@@ -164,12 +175,14 @@ class Fitting:
             )
         self.training: Training = build(description["training"])
         self.training.batch_size = self.training.batch_size or description.get("batch_size", 0)
+        if shard:
+            running.check_sharding(self.training)
         self.measured = binarized(data) if self.training.binarize else data  # what validations see
         torch.manual_seed(self.training.seed)
         model: VAE = build(description["model"])
         objective: Objective = build(description["objective"])
         device = running.find_device(description["execution"]["device"] if "execution" in description else self.training.device)
-        self.state = State.start(model, objective, self.training, device)
+        self.state = State.start(model, objective, self.training, device, shard)
         rows = data.splits["train"]
         windowed = world.agree(description.get("windowed", not fits(data.pixels, rows, device)))
         self.batches = Batches(
@@ -195,15 +208,17 @@ class Fitting:
         """How to run a step, as the run began, so that it can go on with the same bits, else the fastest way; and its memory."""
         state, training, batches = self.state, self.training, self.batches
         if "execution" in description:
-            known = Execution(**description["execution"] | {"device": batches.device})
+            plain = {"layout": "contiguous", "compile": "off"} if state.sharded else {}
+            known = Execution(**description["execution"] | {"device": batches.device} | plain)
             memory = description.get("memory") or peak_memory(batches.device)
             return Choice(known, description["speed"], description["gain"], remembered=True), memory
         training.batch_size = training.batch_size or best_batch(state, training, batches)
         about = [description["model"], description["objective"]]
         convolves = any(weight.dim() == 4 for weight in state.model.parameters())
         tried = trial(state, training, batches)
+        share = batches.size // world.here.size
         found = tuner.choose(
-            training, tried, batches.size // world.here.size, about=about, convolves=convolves, say=self.watcher.said
+            training, tried, share, about=about, convolves=convolves, sharded=state.sharded, say=self.watcher.said
         )
         speed = sum(world.gathered(found.speed))  # images per second, of all processes
         agreed = world.agree(found.execution.describe()) | {"threads": found.execution.threads}
@@ -218,16 +233,17 @@ class Fitting:
         """Train to the end of the budget; on a non-finite step, once more from the last snapshot at half the rate."""
         if not self.state.notes["finished"]:
             self.mark("running")
-        while not self.state.notes["finished"]:
-            try:
-                self.go_on()
-            except NonFinite as error:
-                self.roll_back(error)
+        with world.prompt():
+            while not self.state.notes["finished"]:
+                try:
+                    self.go_on()
+                except NonFinite as error:
+                    self.roll_back(error)
         self.mark("finished")
 
     def go_on(self) -> None:
         state, run = self.state, self.run
-        saved = time.monotonic()
+        saved = state.seconds  # the same in all processes, which may all be needed to save
         interval, passed = self.training.validation_interval, self.training.fraction(state.images, state.seconds)
         steps = train(state, self.batches, self.training, self.execution)
         if self.training.threads is None and not self.training.deterministic and self.execution.device.type == "cpu":
@@ -250,9 +266,9 @@ class Fitting:
             if world.some(bool(self.caught)):
                 self.save()
                 self.stop()  # after the snapshot: what it does leaves no trace in the training
-            if time.monotonic() - saved >= self.snapshot_seconds:
+            if state.seconds - saved >= self.snapshot_seconds:
                 self.save()
-                saved = time.monotonic()
+                saved = state.seconds
         if state.notes.get("validated") != state.step:
             self.validate(1.0)
         run.save_weights(state.average, last=True, images=state.images)
@@ -263,8 +279,9 @@ class Fitting:
         """Measure the averaged weights; keep them where their loss is the best so far."""
         state, seed = self.state, self.training.seed
         rows, own = self.data.splits["validation"], self.data.some("train", CALIBRATION, seed)
-        calibrate(state.average, self.pixels_of(own), len(own), seed)
-        values = validate(state.average, state.objective, self.pixels_of(rows), len(rows), seed)
+        state.averaged(calibrate, state.average, self.pixels_of(own), len(own), seed)
+        checked = state.average, state.objective, self.pixels_of(rows), len(rows), seed
+        values = state.together(state.averaged, validate, *checked)
         if not all(math.isfinite(value) for value in values.values()):
             self.mark("diverged")
             bad = ", ".join(name for name, value in values.items() if not math.isfinite(value))
@@ -306,7 +323,7 @@ class Fitting:
         self.mark("stopped")
         if self.state.notes["best"] is None:  # something to look at; the first validation will replace it
             own = self.data.some("train", CALIBRATION, self.training.seed)
-            calibrate(self.state.average, self.pixels_of(own), len(own), self.training.seed)
+            self.state.averaged(calibrate, self.state.average, self.pixels_of(own), len(own), self.training.seed)
             self.run.save_weights(self.state.average, images=self.state.images)
         code = 130 if number == signal.SIGINT else 75
         raise Stopped(f"Stopped after {self.state.images:,} images, all saved. Go on: vaekit resume {self.run.path}", code)
@@ -321,6 +338,7 @@ class Fitting:
         kept = self.run.save_diverged({"pixels": torch.from_numpy(self.data.take(rows))}, about)
         told = f"{error} The batch is in {kept}, its first files: {', '.join(files[:3])}."
         snapshot = self.run.load_state()
+        world.meet()  # before the first process writes the next one
         if self.state.notes["retries"] or snapshot is None:
             self.mark("diverged")
             raise Diverged(

@@ -17,20 +17,19 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from .data import Dataset, open_data
 from .errors import DataError, UsageError, VaekitError
 from .execution import find_device
-from .files import read_json, sweep, write_atomic, write_json
+from .files import read_json, sweep, write_json
 from .library import build
 from .model import VAE
+from .stored import Stored, follow, save_tensors
 
 FORMAT = 1
 PLANNED = ("data", "model", "objective", "training")  # what a description cannot do without
@@ -160,13 +159,13 @@ class Run:
         (self.path / "resume").mkdir(exist_ok=True)
         save_tensors(self.path / "resume" / "state.safetensors", tensors, {"position": json.dumps(position)})
 
-    def load_state(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    def load_state(self) -> tuple[Mapping[str, Tensor], dict[str, Any]] | None:
         """The last snapshot, or None before the first."""
         path = self.path / "resume" / "state.safetensors"
         if not path.exists():
             return None
-        tensors, metadata = load_tensors(path)
-        return tensors, json.loads(metadata["position"])
+        tensors = Stored(path)
+        return tensors, json.loads(tensors.metadata["position"])
 
     # The model
 
@@ -186,9 +185,8 @@ class Run:
                 f"{self.path} has no {path.name} yet. Let it train to its first validation: vaekit resume {self.path}"
             )
         model: VAE = build(self.description["model"])
-        tensors, _ = load_tensors(path)
         try:
-            model.load_state_dict(tensors)
+            model.load_state_dict(dict(Stored(path)))
         except RuntimeError as error:
             raise DataError(
                 f"{path} does not fit the model in {self.path / 'run.json'}. Restore the weights that were trained with it."
@@ -221,7 +219,7 @@ class Run:
         if not self.has_attributes:
             told = f"{self.path} has no attribute vectors"
             raise UsageError(f"{told}. A run that was trained with --attributes gets them: vaekit attributes {self.path}")
-        return load_tensors(path)[0], read_json(self.path / "attributes.json")
+        return dict(Stored(path)), read_json(self.path / "attributes.json")
 
     def save_diverged(self, arrays: dict[str, Tensor], about: dict[str, Any]) -> Path:
         """Keep the batch that a non-finite step came from."""
@@ -248,27 +246,14 @@ class Follower(Run):
 
     def rewind_log(self, size: int) -> None: ...
 
-    def save_state(self, tensors: dict[str, Tensor], position: dict[str, Any]) -> None: ...
+    def save_state(self, tensors: dict[str, Tensor], position: dict[str, Any]) -> None:
+        follow(tensors)
 
-    def save_weights(self, model: VAE, last: bool = False, **notes: Any) -> None: ...
+    def save_weights(self, model: VAE, last: bool = False, **notes: Any) -> None:
+        follow(model.state_dict())
 
     def save_diverged(self, arrays: dict[str, Tensor], about: dict[str, Any]) -> Path:
         return self.path / "diverged"
-
-
-def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomic(path, lambda file: file.write(save(plain, metadata=metadata)))
-
-
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Raises DataError on a file that is damaged."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-        return load_file(path), metadata
-    except SafetensorError as error:
-        raise DataError(f"{path} is damaged ({error}). Restore it from a copy, or train again into another folder.") from error
 
 
 def next_path(root: Path, name: str) -> Path:

@@ -1,15 +1,18 @@
 """Everything that training changes, and how it is put away and taken up again."""
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from .errors import DataError
 from .model import VAE
 from .objectives import Objective
 from .part import build, describe
+from .shards import Gathered, cut, held, joined, piece
 from .training import Training
 
 
@@ -20,7 +23,10 @@ class State:
     model: VAE
     objective: Objective
     average: VAE  # exponential moving average of the model's weights
-    optimizer: torch.optim.AdamW
+    optimizer: torch.optim.AdamW  # of what this process holds of the weights
+    held: dict[Tensor, Tensor]  # each trained weight: what this process holds of it
+    together: Gathered  # model and objective: steps are taken within it
+    averaged: Gathered  # the average: whoever uses it does so within this
     step: int = 0  # steps taken
     images: int = 0  # images seen
     seconds: float = 0.0  # spent, over all sittings
@@ -28,11 +34,14 @@ class State:
     notes: dict[str, Any] = field(default_factory=dict)  # plain JSON that the consumer keeps with the state
 
     @classmethod
-    def start(cls, model: VAE, objective: Objective, training: Training, device: torch.device) -> "State":
-        model, objective = model.to(device), objective.to(device)
-        average = build(describe(model)).to(device).requires_grad_(False).eval()
-        average.load_state_dict(model.state_dict())
-        parameters = [p for p in (*model.parameters(), *objective.parameters()) if p.requires_grad]
+    def start(cls, model: VAE, objective: Objective, training: Training, device: torch.device, shard: bool = False) -> "State":
+        """Before the first step. `shard`: every process holds a piece of all weights, moments and averages."""
+        together = placed(Gathered(model, objective), model, device, shard)
+        average = build(describe(model)).requires_grad_(False).eval()
+        averaged = placed(Gathered(average), average, device, shard)
+        become(average, model)
+        own: dict[Tensor, Tensor] = {p: nn.Parameter(held(p)) if shard else p for p in together.parameters() if p.requires_grad}
+        parameters = list(own.values())
         matrices = {"params": [p for p in parameters if p.dim() > 1]}
         others = {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0}  # biases and scales are not decayed
         optimizer = torch.optim.AdamW(
@@ -42,25 +51,42 @@ class State:
             weight_decay=training.weight_decay,
             fused=True,
         )
-        return cls(model, objective, average, optimizer)
+        return cls(model, objective, average, optimizer, own, together, averaged)
+
+    @property
+    def sharded(self) -> bool:
+        return any(own is not p for p, own in self.held.items())
 
     def copy(self, training: Training) -> "State":
         """Another one with the same weights and nothing else, to try things on."""
         device = next(self.model.parameters()).device
-        twin = State.start(build(describe(self.model)), build(describe(self.objective)), training, device)
-        twin.model.load_state_dict(self.model.state_dict())
-        twin.objective.load_state_dict(self.objective.state_dict())
+        twin = State.start(build(describe(self.model)), build(describe(self.objective)), training, device, self.sharded)
+        become(twin.together, self.together)
         return twin
 
+    def gradients(self) -> list[Tensor]:
+        """What this process holds of each gradient, where its own optimiser looks for it."""
+        for p, own in self.held.items():
+            if own is not p and p.grad is not None:
+                own.grad, p.grad = held(p.grad), None
+        return [own.grad for own in self.held.values() if own.grad is not None]
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """The trained weights in the optimiser's order, by which its moments are named."""
+        of = {own: p for p, own in self.held.items()}
+        return [of[own] for group in self.optimizer.param_groups for own in group["params"]]
+
     def tensors(self) -> dict[str, Tensor]:
-        """All of it that is tensors, by name."""
+        """All of it that is tensors, by name; those that are sharded are so here."""
         named = {
             f"{owner}.{name}": tensor
             for owner in ("model", "objective", "average")
             for name, tensor in getattr(self, owner).state_dict().items()
         }
+        weights = self.weights
         for index, moments in self.optimizer.state_dict()["state"].items():
-            named |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
+            named |= {f"optimizer.{index}.{name}": joined(value, weights[index]) for name, value in moments.items()}
         return named
 
     def position(self) -> dict[str, Any]:
@@ -68,20 +94,42 @@ class State:
         names = ("step", "images", "seconds", "rate_scale", "notes")
         return {name: getattr(self, name) for name in names}
 
-    def restore(self, tensors: dict[str, Tensor], position: dict[str, Any]) -> None:
-        """Become the state that `tensors` and `position` came from."""
-        owned: dict[str, dict[str, Tensor]] = {"model": {}, "objective": {}, "average": {}, "optimizer": {}}
-        for name, tensor in tensors.items():
-            owner, _, rest = name.partition(".")
-            owned[owner][rest] = tensor
-        for owner in ("model", "objective", "average"):
-            getattr(self, owner).load_state_dict(owned[owner])
-        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in owned["optimizer"].items():
-            index, _, rest = name.partition(".")
-            like = weights[int(index)] if tensor.dim() else tensor  # the fused optimiser wants a weight's memory layout
-            moments.setdefault(int(index), {})[rest] = torch.empty_like(like, device=tensor.device).copy_(tensor)
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor], position: dict[str, Any]) -> None:
+        """Become the state that `tensors` and `position` came from, however many processes held it.
+
+        Raises DataError where they are of another model.
+        """
+        weights, moments = self.weights, {}
+        mine = {name: tensor for name, tensor in self.tensors().items() if not name.startswith("optimizer.")}
+        moved = {name for name in tensors if name.startswith("optimizer.")}
+        if mine.keys() != tensors.keys() - moved or any(tensor.shape != tensors[name].shape for name, tensor in mine.items()):
+            raise DataError(
+                "The snapshot is of another model than run.json describes. Restore both, or train into another folder."
+            )
+        for name, tensor in mine.items():
+            held(tensor).copy_(piece(tensors[name], tensor))
+        for name in moved:
+            _, index, rest = name.split(".")
+            of, value = weights[int(index)], tensors[name]
+            kept, like = (piece(value, of), held(of)) if value.dim() else (value, value)
+            # The fused optimiser wants a weight's memory layout.
+            moments.setdefault(int(index), {})[rest] = torch.empty_like(like, device=value.device).copy_(kept)
         self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
         for name, value in position.items():
             setattr(self, name, deepcopy(value))
+
+
+def placed(gathered: Gathered, model: VAE, device: torch.device, shard: bool) -> Gathered:
+    """On its device; every process has its piece, or all of it."""
+    if not shard:
+        return gathered.to(device)
+    cut(gathered, (model.encoder, model.decoder), device)
+    return gathered
+
+
+@torch.no_grad()
+def become(module: nn.Module, other: nn.Module) -> None:
+    """Take over the weights of a module of the same kind, sharded in the same way."""
+    for mine, theirs in zip(module.state_dict().values(), other.state_dict().values(), strict=True):
+        held(mine).copy_(held(theirs))

@@ -1,7 +1,7 @@
 """One optimisation step: forward, backward, clipping, AdamW and the average of the weights.
 
-`Apart` takes it as torch's own pieces; `Whole` compiles all of it into one graph, in which nothing is read or written twice. Both
-compute the same.
+`Apart` takes it as torch's own pieces; `Whole` compiles all of it into one graph, in which nothing is read or written twice;
+`Sharded` is for weights of which every process holds a piece. All compute the same.
 """
 
 import math
@@ -15,6 +15,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from . import world
 from .execution import Execution
+from .shards import held
 from .state import State
 from .trace import At, Trace
 from .training import Training
@@ -28,7 +29,6 @@ class Stepper:
     def __init__(self, state: State, training: Training, execution: Execution, look: Look):
         self.state, self.training, self.execution, self.look = state, training, execution, look
         self.observers: list[Any] = [part for part in state.model.modules() if hasattr(part, "observe")]
-        self.trained = [p for p in (*state.model.parameters(), *state.objective.parameters()) if p.requires_grad]
         self.buffers = list(zip(state.average.buffers(), state.model.buffers(), strict=True))
         self.names: tuple[str, ...] = ()  # of what a step gives, known after the first
         self.begin()
@@ -71,22 +71,20 @@ class Apart(Stepper):
             return terms, [part.observe(trace) for part in self.observers]  # not the trace: it would keep every activation alive
 
         self.forward = self.execution.compiled(look)
-        self.live: list[Tensor] = list(model.parameters())
-        self.averaged: list[Tensor] = list(self.state.average.parameters())
+        self.live: list[Tensor] = [held(p) for p in model.parameters()]
+        self.averaged: list[Tensor] = [held(p) for p in self.state.average.parameters()]
         self.bad = torch.zeros((), device=self.execution.device)
 
     def advance(self, pixels: Tensor, at: At, rate: float, keep: float) -> tuple[Tensor, list[Tensor] | None]:
         optimizer: Any = self.state.optimizer
         optimizer.zero_grad(set_to_none=True)
         with world.dealt():
-            terms, observed = self.forward(pixels, at)
+            terms, observed = self.state.together(self.forward, pixels, at)
             scaled(terms["loss"], pixels).backward()
         self.names = (*terms, "gradient_norm")
-        gradients = [weight.grad for weight in self.trained if weight.grad is not None]
         values = torch.stack(list(terms.values())).detach()
-        world.average([*gradients, values])
         with torch.no_grad():
-            norm = nn.utils.get_total_norm(gradients)
+            norm = self.unite(self.state.gradients(), values)
             self.bad = torch.maximum(self.bad, (~torch.isfinite(values[0] + norm)).float())
             taken = torch.cat([values, norm[None]])
             if taken.device.type == "cpu" and self.bad:
@@ -98,6 +96,23 @@ class Apart(Stepper):
             optimizer.step()
             get_ema_multi_avg_fn(keep)(self.averaged, self.live, None)
         return taken, observed
+
+    def unite(self, gradients: list[Tensor], values: Tensor) -> Tensor:
+        """Make gradients and values those of the whole batch; the norm of the whole gradient."""
+        world.average([*gradients, values])
+        return nn.utils.get_total_norm(gradients)
+
+
+class Sharded(Apart):
+    """The step in pieces, where a process holds a piece of most weights; their gradients come united and cut."""
+
+    def unite(self, gradients: list[Tensor], values: Tensor) -> Tensor:
+        whole = [g for g in gradients if not g.dim()]
+        square = (
+            nn.utils.get_total_norm([g for g in gradients if g.dim()]).square() * world.here.size
+        )  # of which the mean is the sum
+        world.average([*whole, values, square])
+        return (square + nn.utils.get_total_norm(whole).square()).sqrt()
 
 
 class Whole(Stepper):

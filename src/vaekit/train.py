@@ -19,7 +19,7 @@ from .execution import Execution, autocast
 from .model import VAE
 from .objectives import Objective
 from .state import State
-from .step import Apart, Stepper, Whole
+from .step import Apart, Sharded, Stepper, Whole
 from .terms import distortion, rate
 from .trace import At, Trace
 from .training import Training
@@ -85,7 +85,8 @@ def stepper(state: State, training: Training, execution: Execution) -> Stepper:
     def look(model: Any, objective: Any, pixels: Tensor, at: At) -> tuple[dict[str, Tensor], Trace]:
         return losses(model, objective, seen(pixels, training), at, execution)
 
-    return (Whole if execution.compile == "whole" else Apart)(state, training, execution, look)
+    kind = Sharded if state.sharded else Whole if execution.compile == "whole" else Apart
+    return kind(state, training, execution, look)
 
 
 def sow(seed: int, execution: Execution) -> None:
@@ -167,7 +168,9 @@ def validate(model: VAE, objective: Objective, pixels: Callable[[slice], Tensor]
     device. The global generator is left as it was.
     """
     found: dict[int, dict[str, float]] = {}
-    for start, t in traces(model, pixels, chunks(count)[world.here.rank :: world.here.size], seed):
+    parts = chunks(count)
+    parts += parts[:1] * (-len(parts) % world.here.size)  # as many for each process: a layer may need all of them to compute
+    for start, t in traces(model, pixels, parts[world.here.rank :: world.here.size], seed):
         loss = torch.stack([term.mean() for term in objective(t, At(math.inf)).values()]).sum()
         errors = {"mse": (t.px.mean[0] - t.x).square().mean()}
         found[start] = {name: value.item() * len(t.x) for name, value in {**bound(t), **errors, "loss": loss}.items()}
@@ -206,12 +209,13 @@ def explain(state: State, batch: Batch, step: int, training: Training, execution
     try:
         torch.manual_seed(mix(training.seed, step))
         with world.dealt():
-            terms, _ = losses(model, state.objective, seen(batch.pixels, training), At(state.images), execution)
+            images = seen(batch.pixels, training)
+            terms, _ = state.together(losses, model, state.objective, images, At(state.images), execution)
     finally:
         for hook in hooks:
             hook.remove()
     bad = [name for name, term in terms.items() if "/" in name and not torch.isfinite(term)]
-    named = dict(model.named_parameters())
+    named = {name: state.held.get(p, p) for name, p in model.named_parameters()}
     weights = [name for name, weight in named.items() if not torch.isfinite(weight).all()]
     gradients = [name for name, weight in named.items() if weight.grad is not None and not torch.isfinite(weight.grad).all()]
     backwards = [name.rpartition(".")[0] for name in weights[:1] + gradients[::-1]]  # a gradient goes from the last layer back

@@ -54,17 +54,18 @@ def choose(
     *,
     about: Any = None,
     convolves: bool = False,
+    sharded: bool = False,
     say: Callable[[str], None] = lambda message: None,
 ) -> Choice:
     """The fastest of the executions that the settings leave open and that compute the plain step's loss.
 
     `trial` takes one step over `images` images that changes nothing; `about` describes model and objective,
-    so that the choice can be remembered; `convolves`: whether a memory layout matters. With `tune` off, and in deterministic
-    mode, nothing is chosen by the clock.
+    so that the choice can be remembered; `convolves`: whether a memory layout matters. With `tune` off, in deterministic mode and
+    for `sharded` weights, of which every process needs the others' for each step, nothing is chosen by the clock.
     """
     plain = settle(training)
-    measured = measure(trial, plain, images, SEEDS)
-    if training.deterministic or not training.tune:
+    measured = measure(trial, plain, images, SEEDS, world.clock if sharded else time.perf_counter)
+    if sharded or training.deterministic or not training.tune:
         return Choice(plain, measured.speed)
     search = Search(trial, images, plain, measured, say)
     if training.threads is None and plain.device.type == "cpu":
@@ -138,15 +139,17 @@ def worth_compiling(training: Training, speed: float) -> bool:
     return training.seconds_at(speed) >= WORTH_COMPILING
 
 
-def measure(trial: Trial, execution: Execution, images: int, seeds: int) -> Measured:
+def measure(
+    trial: Trial, execution: Execution, images: int, seeds: int, clock: Callable[[], float] = time.perf_counter
+) -> Measured:
     """Images per second of a step, the best of a few repeats, and the losses."""
     run = trial(execution)
     losses = tuple(run(seed) for seed in range(seeds))
     best, spent = float("inf"), 0.0
     while spent < SECONDS_EACH:
-        began = time.perf_counter()
+        began = clock()
         run(0)  # its loss is read, so the device has finished
-        took = time.perf_counter() - began
+        took = clock() - began
         best, spent = min(best, took), spent + took
     return Measured(images / best, losses)
 

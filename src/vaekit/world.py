@@ -6,9 +6,12 @@ So what a step computes does not depend on how many processes take it.
 """
 
 import contextlib
+import gc
 import importlib
 import os
+import sys
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,12 +21,13 @@ from uuid import uuid4
 import torch
 from torch import Tensor
 from torch import distributed as dist
-from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.distributed_c10d import PrefixStore, Store, _set_pg_timeout
 from torch.distributed.rendezvous import rendezvous
 
-from .errors import UsageError
+from .errors import UsageError, VaekitError
 
 PATIENCE = timedelta(hours=2)  # the first process may be decoding pictures while the others wait
+SILENCE = timedelta(minutes=5)  # of a process among steps, after which it is taken for lost
 
 
 @dataclass
@@ -33,6 +37,7 @@ class World:
     rank: int = 0
     size: int = 1
     dealt: bool = False  # whether a tensor with an image dimension is this process's share of a batch
+    mesh: Any = None  # all processes as torch's sharding wants them, once it was asked for
 
     @property
     def first(self) -> bool:
@@ -45,7 +50,10 @@ here = World()
 
 @contextlib.contextmanager
 def join() -> Iterator[World]:
-    """Meet the other processes where torchrun started this one; leave them at the end."""
+    """Meet the other processes where torchrun started this one; leave them at the end.
+
+    Raises VaekitError where another one is lost on the way: it died, or nothing comes from it any more.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield here
         return
@@ -61,9 +69,39 @@ def join() -> Iterator[World]:
     try:
         yield here
         meet()  # none takes its end of a connection away while another still uses it
+    except RuntimeError as error:
+        if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
+            raise
+        reason = str(error).partition("] ")[2].partition(". ")[0] or error
+        raise VaekitError(
+            f"Lost another of the {size} processes ({reason}). Look for what it said itself, or at its host and the network. "
+            "What was saved stays: run the same command again, on every host."
+        ) from error
     finally:
         here.rank, here.size = 0, 1
+        let_go()
         dist.destroy_process_group()
+
+
+def mesh(kind: str) -> Any:
+    """All processes, with devices of this kind, as torch's sharding wants them."""
+    if here.mesh is None:
+        here.mesh = importlib.import_module("torch.distributed.device_mesh").init_device_mesh(kind, (here.size,))
+    return here.mesh
+
+
+def let_go() -> None:
+    """Make nothing hold the group: its threads would outlive it. Sharded modules hold each other, torch's caches their mesh, and
+    an error on its way out holds all that its functions knew."""
+    if here.mesh is None:
+        return
+    error = sys.exc_info()[1]
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+    here.mesh._pg_registry.clear()
+    here.mesh = None
+    gc.collect()
 
 
 def fresh(store: Store, rank: int, size: int) -> Store:
@@ -84,6 +122,19 @@ def fresh(store: Store, rank: int, size: int) -> Store:
                 store.set(f"vaekit/answer/{store.get(f'vaekit/asking/{other}').decode()}", name)
         time.sleep(0.05)
     return PrefixStore(name, store)
+
+
+@contextlib.contextmanager
+def prompt() -> Iterator[None]:
+    """Within it, a process that is silent for `SILENCE` is taken for lost; without it, others wait for it with `PATIENCE`."""
+    if here.size == 1:
+        yield
+        return
+    _set_pg_timeout(SILENCE)
+    try:
+        yield
+    finally:
+        _set_pg_timeout(PATIENCE)
 
 
 @contextlib.contextmanager
@@ -206,6 +257,11 @@ def same(number: float) -> float:
     box = torch.tensor(number, dtype=torch.float64)
     dist.broadcast(box, src=0)
     return box.item()
+
+
+def clock() -> float:
+    """Seconds, by the first process's clock: what depends on it happens in all processes."""
+    return same(time.perf_counter())
 
 
 def some(flag: bool) -> bool:

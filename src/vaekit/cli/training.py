@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from .. import world
 from ..data import Dataset
 from ..errors import Stopped, UsageError, VaekitError
-from ..execution import find_device
+from ..execution import check_sharding, find_device
 from ..finish import finish
 from ..fitting import SNAPSHOT_SECONDS, find_unfinished, fit, plan, start
 from ..part import describe
@@ -66,6 +66,7 @@ def train(
     tune: Literal["on", "off"] | None = None,
     device: str | None = None,
     deterministic: Annotated[bool, Off] = False,
+    shard: Annotated[bool, Off] = False,
     seed: OptionalSeed = None,
     snapshot_seconds: float = SNAPSHOT_SECONDS,
     report: bool = True,
@@ -153,6 +154,8 @@ def train(
         auto, cpu, cuda, mps.
     deterministic
         Bit-exact: fp32, nothing chosen by the clock.
+    shard
+        Under torchrun: each process holds only a piece of weights, moments and averages, for a model that does not fit.
     seed
         Of weights, batches and noise.
     snapshot_seconds
@@ -190,7 +193,10 @@ def train(
         "seed": seed,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    find_device(cook(recipe, (3, 32, 32), given).training.device)  # mistakes are told before the pictures are decoded
+    settings = cook(recipe, (3, 32, 32), given).training  # mistakes are told before the pictures are decoded
+    find_device(settings.device)
+    if shard:
+        check_sharding(settings)
     if out and holds_other_things(out):
         raise UsageError(f"{out} holds something that is no run. Give another place: --out RUN")
     dataset = opened(data, attributes=attributes, group=group, size=parse_size(size), crop=crop, channels=channels, cache=cache)
@@ -200,10 +206,17 @@ def train(
     unfinished = None if out or new else find_unfinished(runs, planned)
     path = out or (unfinished.path if unfinished else next_path(runs, f"{dataset.name}-{recipe}"))
     run = start(world.agree(path), dataset, cooked, command=shlex.join(["vaekit", *sys.argv[1:]]))
-    return carry_out(run, dataset, snapshot_seconds, report)
+    return carry_out(run, dataset, snapshot_seconds, report, shard)
 
 
-def resume(run: Path, /, *, snapshot_seconds: float = SNAPSHOT_SECONDS, report: bool = True) -> Answer:
+def resume(
+    run: Path,
+    /,
+    *,
+    snapshot_seconds: float = SNAPSHOT_SECONDS,
+    report: bool = True,
+    shard: Annotated[bool, Off] = False,
+) -> Answer:
     """Go on with a stopped or killed run, from its last snapshot, with the settings it began with.
 
     Parameters
@@ -214,17 +227,19 @@ def resume(run: Path, /, *, snapshot_seconds: float = SNAPSHOT_SECONDS, report: 
         Seconds between two snapshots.
     report
         Measure and draw at the end.
+    shard
+        Under torchrun: each process holds only a piece of weights, moments and averages, however the run began.
     """
     found = Run.open(run)
     with decoding() as show:
         dataset = found.open_data(show)
-    return carry_out(found, dataset, snapshot_seconds, report)
+    return carry_out(found, dataset, snapshot_seconds, report, shard)
 
 
-def carry_out(run: Run, dataset: Dataset, snapshot_seconds: float, report: bool) -> Answer:
+def carry_out(run: Run, dataset: Dataset, snapshot_seconds: float, report: bool, shard: bool) -> Answer:
     """Train to the end and tell what came out."""
     with Bar() as bar:
-        fit(run, dataset, bar, snapshot_seconds)
+        fit(run, dataset, bar, snapshot_seconds, shard)
     if not report or not world.here.first:
         return Answer({"run": str(run.path)}, str(run.path))
     with doing("measuring and drawing the report"), world.alone():

@@ -1,0 +1,84 @@
+"""Tensors in safetensors files, one at a time: neither writing nor reading ever needs memory for all of them.
+
+https://huggingface.co/docs/safetensors#format
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from .errors import DataError
+from .files import write_atomic
+from .shards import whole
+
+NAMES = {  # of types, in the order in which a file has them: wide ones first, so that each begins where its width divides
+    torch.int64: "I64",
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.int32: "I32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+class Stored(Mapping[str, Tensor]):
+    """The tensors of a file, each read when it is asked for. Raises DataError on a file that is damaged."""
+
+    def __init__(self, path: Path):
+        try:
+            self.file: Any = safe_open(path, framework="pt")
+        except SafetensorError as error:
+            told = f"{path} is damaged ({error}). Restore it from a copy, or train again into another folder."
+            raise DataError(told) from error
+        self.names = tuple(self.file.keys())
+        self.metadata: dict[str, str] = self.file.metadata() or {}
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self.names:
+            raise KeyError(name)
+        return self.file.get_tensor(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def ordered(tensors: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
+    """As they follow in a file."""
+    order = list(NAMES)
+    return sorted(tensors.items(), key=lambda item: (order.index(item[1].dtype), item[0]))
+
+
+def follow(tensors: Mapping[str, Tensor]) -> None:
+    """What a process does while another one saves: give its pieces."""
+    for _, tensor in ordered(tensors):
+        whole(tensor)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a file, whole or not at all. Tensors that several processes hold come together one by one: the others `follow`."""
+    header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
+    end = 0
+    for name, tensor in ordered(tensors):
+        begin, end = end, end + tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+
+    def write(file: BinaryIO) -> None:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for _, tensor in ordered(tensors):
+            file.write(whole(tensor).detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+
+    write_atomic(path, write)

@@ -1,0 +1,36 @@
+"""Takes up a snapshot in pieces and saves it again, as one of torchrun's processes; the first prints what each of them holds.
+
+torchrun --nproc-per-node 2 tests/sharding.py SNAPSHOT COPY
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import tiny
+from vaekit import shards, world
+from vaekit.run import Follower, Run
+from vaekit.shards import held
+from vaekit.state import State
+
+
+def begin(shard: bool = False) -> State:
+    """A net whose widths no number of processes divides."""
+    model = tiny.model(width=301, latent=7)
+    return State.start(model, tiny.ELBO(), tiny.training(images=1000), tiny.CPU, shard)
+
+
+def main() -> None:
+    shards.UNIT = 10_000
+    with world.join() as here:
+        state, (source, copy) = begin(shard=True), map(Path, sys.argv[1:])
+        state.restore(*(Run(source).load_state() or ({}, {})))
+        (Run if here.first else Follower)(copy).save_state(state.tensors(), state.position())
+        units = sum(type(module).__name__.startswith("FSDP") for module in state.model.modules())
+        bytes_held = world.gathered(sum(held(tensor).nbytes for tensor in state.tensors().values()))
+        if here.first:
+            sys.stdout.write(json.dumps({"bytes": bytes_held, "units": units}) + "\n")
+
+
+if __name__ == "__main__":
+    main()
