@@ -5,6 +5,7 @@
     weights.safetensors   the averaged weights with the best validation loss: all that evaluation and latent tools need
     weights-last.safetensors  the averaged weights at the end
     resume/state.safetensors  the whole training state, one atomic file: tensors, and the position as metadata
+    resume/state-kept.safetensors  the one before it, while runs that train together save theirs one after another
     metrics.json          values with unit, count and split
     attributes.safetensors, attributes.json   attribute vectors
     figures/, report.html, diverged/
@@ -28,7 +29,7 @@ from torch import Tensor
 from .data import Dataset, open_data
 from .errors import DataError, UsageError, VaekitError
 from .execution import find_device
-from .files import read_json, sweep, write_atomic, write_json
+from .files import read_json, sweep, sync_folder, write_atomic, write_json
 from .library import build
 from .model import VAE
 
@@ -155,18 +156,43 @@ class Run:
 
     # The training state
 
+    @property
+    def snapshot(self) -> Path:
+        return self.path / "resume" / "state.safetensors"
+
+    @property
+    def kept(self) -> Path:
+        return self.path / "resume" / "state-kept.safetensors"
+
     def save_state(self, tensors: dict[str, Tensor], position: dict[str, Any]) -> None:
         """Replace the snapshot that training resumes from."""
-        (self.path / "resume").mkdir(exist_ok=True)
-        save_tensors(self.path / "resume" / "state.safetensors", tensors, {"position": json.dumps(position)})
+        self.snapshot.parent.mkdir(exist_ok=True)
+        save_tensors(self.snapshot, tensors, {"position": json.dumps(position)})
 
     def load_state(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The last snapshot, or None before the first."""
-        path = self.path / "resume" / "state.safetensors"
-        if not path.exists():
+        if not self.snapshot.exists():
             return None
-        tensors, metadata = load_tensors(path)
+        tensors, metadata = load_tensors(self.snapshot)
         return tensors, json.loads(metadata["position"])
+
+    def position(self, kept: bool = False) -> dict[str, Any] | None:
+        """Where the last snapshot was taken, or the kept one; None where there is none."""
+        path = self.kept if kept else self.snapshot
+        return json.loads(metadata_of(path)["position"]) if path.exists() else None
+
+    def keep_snapshot(self) -> None:
+        """Keep the last snapshot beside the one that will replace it, until runs that are saved together all have theirs."""
+        if self.snapshot.exists():
+            write_atomic(self.kept, lambda file: file.write(self.snapshot.read_bytes()))
+
+    def forget_kept(self) -> None:
+        self.kept.unlink(missing_ok=True)
+
+    def return_to_kept(self) -> None:
+        """Make the kept snapshot the last one again."""
+        self.kept.replace(self.snapshot)
+        sync_folder(self.snapshot.parent)
 
     # The model
 
@@ -250,6 +276,8 @@ class Follower(Run):
 
     def save_state(self, tensors: dict[str, Tensor], position: dict[str, Any]) -> None: ...
 
+    def forget_kept(self) -> None: ...
+
     def save_weights(self, model: VAE, last: bool = False, **notes: Any) -> None: ...
 
     def save_diverged(self, arrays: dict[str, Tensor], about: dict[str, Any]) -> Path:
@@ -263,10 +291,20 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Raises DataError on a file that is damaged."""
+    with whole(path):
+        return load_file(path), metadata_of(path)
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    """What a file of tensors says beside them. Raises DataError on a file that is damaged."""
+    with whole(path), safe_open(path, framework="pt") as file:
+        return file.metadata() or {}
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[None]:
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-        return load_file(path), metadata
+        yield
     except SafetensorError as error:
         raise DataError(f"{path} is damaged ({error}). Restore it from a copy, or train again into another folder.") from error
 
