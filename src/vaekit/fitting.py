@@ -1,6 +1,6 @@
 """Carry out a training in a run folder: log, validate, save, resume, survive.
 
-start(run, data, recipe) writes run.json;  fit(run, data) trains from there, or goes on from the last snapshot.
+start(run, data, recipe) of `planning.py` writes run.json;  fit(run, data) trains from there, or goes on from the last snapshot.
 """
 
 import contextlib

@@ -35,7 +35,9 @@ def fit_together(
     """
     watcher = watcher or Silent()
     check_alike(runs)
-    if world.here.size == 1:
+    if all(run.description["status"] == "finished" for run in runs):
+        watcher.said(f"{len(runs)} runs, trained already")
+    elif world.here.size == 1:
         train_jointly(runs, data, watcher, snapshot_seconds)
     elif len(runs) > 1:
         watcher.said(f"Several processes share every step, so the {len(runs)} runs train one after another.")
