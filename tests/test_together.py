@@ -1,5 +1,6 @@
 """Trainings that differ in their seeds alone: what they compute together is what they compute alone, and each is a whole run."""
 
+import functools
 import itertools
 import math
 import shutil
@@ -128,6 +129,7 @@ def test_minutes_are_each_models_own(monkeypatch):
 # Runs
 
 SEEDS = (0, 1, 2)
+at_once = functools.partial(fit_together, together=True)
 
 
 def begun(folder, seeds=SEEDS, **given) -> list[Run]:
@@ -143,7 +145,7 @@ def undisturbed(tmp_path_factory) -> list[Run]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vaekit.fitting.LOG_EVERY", 1)
         runs = begun(tmp_path_factory.mktemp("undisturbed"))
-        fit_together(runs, dataset())
+        at_once(runs, dataset())
     return runs
 
 
@@ -180,8 +182,8 @@ def test_together_they_learn_what_they_learn_alone(undisturbed, tmp_path):
 def test_a_group_that_crashed_goes_on_with_the_same_bits(step, undisturbed, tmp_path):
     runs = begun(tmp_path)
     with pytest.raises(OSError, match="no space left"):
-        fit_together(runs, dataset(), Notes(crash_at(step)))
-    fit_together(begun(tmp_path), dataset())
+        at_once(runs, dataset(), Notes(crash_at(step)))
+    at_once(begun(tmp_path), dataset())
     for run, expected in zip(runs, undisturbed, strict=True):
         same(run, expected)
 
@@ -202,9 +204,9 @@ def test_a_kill_between_the_snapshots_of_a_group_loses_nothing(deed, number, und
     runs = begun(tmp_path)
     monkeypatch.setattr(Run, deed, killed)
     with pytest.raises(OSError, match="killed"):
-        fit_together(runs, dataset())
+        at_once(runs, dataset())
     monkeypatch.setattr(Run, deed, do)
-    fit_together(begun(tmp_path), dataset())
+    at_once(begun(tmp_path), dataset())
     for run, expected in zip(runs, undisturbed, strict=True):
         same(run, expected)
 
@@ -212,7 +214,7 @@ def test_a_kill_between_the_snapshots_of_a_group_loses_nothing(deed, number, und
 @pytest.mark.usefixtures("too_big")
 def test_a_group_whose_pictures_are_too_big_for_the_device_has_the_same_bits(undisturbed, tmp_path):
     runs = begun(tmp_path)
-    fit_together(runs, dataset())
+    at_once(runs, dataset())
     for run, expected in zip(runs, undisturbed, strict=True):
         same(run, expected)
 
@@ -221,11 +223,11 @@ def test_a_signal_stops_all_of_them(undisturbed, tmp_path):
     runs = begun(tmp_path)
     notes = Notes(lambda step: signal.raise_signal(signal.SIGINT) if step == 7 else None)
     with pytest.raises(Stopped, match=r"after 56 images in each of 3 runs, all saved\. Go on: the same command") as caught:
-        fit_together(runs, dataset(), notes)
+        at_once(runs, dataset(), notes)
     assert caught.value.code == 130
     assert {run.description["status"] for run in runs} == {"stopped"}
     assert all(run.load_model().latent == 3 for run in runs)
-    fit_together(runs, dataset())
+    at_once(runs, dataset())
     for run, expected in zip(runs, undisturbed, strict=True):
         same(run, expected)
 
@@ -233,11 +235,11 @@ def test_a_signal_stops_all_of_them(undisturbed, tmp_path):
 def test_one_of_them_goes_on_alone_and_the_others_without_it(tmp_path):
     runs = begun(tmp_path)
     with pytest.raises(OSError, match="no space left"):
-        fit_together(runs, dataset(), Notes(crash_at(13)))
+        at_once(runs, dataset(), Notes(crash_at(13)))
     fit(runs[1], dataset())
     assert [run.description["status"] for run in runs] == ["running", "finished", "running"]
     before = runs[1].records
-    fit_together(runs, dataset())
+    at_once(runs, dataset())
     assert {run.description["status"] for run in runs} == {"finished"}
     assert runs[1].records == before
     assert [record["step"] for record in runs[2].records if record["split"] == "train"] == list(range(1, 21))
@@ -248,14 +250,14 @@ def test_those_whose_patience_ends_leave_the_others(tmp_path):
     given = {"make": make, "images": 480, "validate_every": 8, "patience": 2, "learning_rate": 3e-2}
     straight, broken = (begun(tmp_path / name, seeds=(0, 1, 2, 3), **given) for name in ("straight", "broken"))
     notes = Notes()
-    fit_together(straight, dataset(), notes)
+    at_once(straight, dataset(), notes)
     ends = [run.records[-1]["step"] for run in straight]
     assert len(set(ends)) > 1
     assert {run.description["status"] for run in straight} == {"finished"}
     assert any(message.startswith("seed-") and "stopped early" in message for message in notes.messages)
     with pytest.raises(OSError, match="no space left"):
-        fit_together(broken, dataset(), Notes(crash_at(max(2, min(ends) - 1))))
-    fit_together(broken, dataset())
+        at_once(broken, dataset(), Notes(crash_at(max(2, min(ends) - 1))))
+    at_once(broken, dataset())
     for run, expected in zip(broken, straight, strict=True):
         same(run, expected)
 
@@ -273,7 +275,7 @@ def test_one_that_goes_wrong_is_finished_alone_at_half_the_rate(tmp_path, monkey
 
     monkeypatch.setattr(together, "train_together", hit_the_second)
     runs, notes = begun(tmp_path), Notes()
-    fit_together(runs, dataset(), notes)
+    at_once(runs, dataset(), notes)
     (told,) = [message for message in notes.messages if "half the rate" in message]
     assert told.startswith("seed-1: Step 9")
     assert [run.load_state()[1]["rate_scale"] for run in runs] == [1, 0.5, 1]
@@ -290,7 +292,7 @@ def test_where_all_diverge_it_is_said_of_one_when_all_were_tried(tmp_path):
     make = lambda: tiny.model(encoder=CrackedEncoder(image=(1, 8, 8), features=16, depth=1))  # noqa: E731
     runs = begun(tmp_path, make=make)
     with pytest.raises(Diverged, match="seed-0"):
-        fit_together(runs, data)
+        at_once(runs, data)
     assert {run.description["status"] for run in runs} == {"diverged"}
 
 
@@ -307,7 +309,7 @@ class Stubborn(MLPEncoder):
 def test_a_model_that_cannot_be_stacked_trains_one_after_another_and_says_so(tmp_path):
     make = lambda: tiny.model(encoder=Stubborn(image=(1, 8, 8), features=16, depth=1))  # noqa: E731
     runs, notes = begun(tmp_path, make=make), Notes()
-    fit_together(runs, dataset(), notes)
+    at_once(runs, dataset(), notes)
     (told,) = notes.messages
     assert told.startswith("3 runs train one after another: their step cannot be taken together (")
     assert {run.description["status"] for run in runs} == {"finished"}
@@ -319,7 +321,7 @@ def test_a_model_that_cannot_be_stacked_trains_one_after_another_and_says_so(tmp
 def test_a_layout_that_was_asked_for_is_not_left_out_silently(tmp_path):
     notes = Notes()
     runs = begun(tmp_path, layout="channels_last", images=16)
-    fit_together(runs, dataset(), notes)
+    at_once(runs, dataset(), notes)
     assert notes.messages == ["3 runs train one after another: steps that are taken together know no layout 'channels_last'."]
 
 
@@ -335,6 +337,25 @@ def test_the_clock_decides(speed, words, tmp_path, monkeypatch):
     assert words in notes.messages[0]
     assert [run.description["jointly"] for run in runs] == [speed > 200] * 3
     assert {run.description["status"] for run in runs} == {"finished"}
+
+
+@pytest.mark.parametrize(("together", "words"), [(None, "nothing is timed"), (False, "as was asked")])
+def test_one_after_another_they_are_the_runs_that_each_is_alone(together, words, tmp_path):
+    runs, notes = begun(tmp_path), Notes()
+    fit_together(runs, dataset(), notes, together=together)
+    assert notes.messages == [f"3 runs train one after another: {words}."]
+    alone = start(tmp_path / "alone", dataset(), recipe(**LONG | {"seed": 1}))
+    fit(alone, dataset())
+    same(runs[1], alone)
+
+
+def test_what_was_chosen_holds_until_something_else_is_asked_for(tmp_path):
+    runs = begun(tmp_path)
+    for asked, words in ((True, ["together, as was asked"]), (None, []), (False, ["one after another: as was asked"])):
+        notes = Notes(crash_at(7))
+        with pytest.raises(OSError, match="no space left"):
+            fit_together(runs, dataset(), notes, together=asked)
+        assert notes.messages == [f"3 runs train {told}." for told in words]
 
 
 def test_runs_that_differ_in_more_than_their_seeds_are_refused(tmp_path):

@@ -30,7 +30,7 @@ class Stacked:
 
     def __init__(self, states: Sequence[State], training: Training, execution: Execution, look: Look):
         self.alone = [Whole(state, training, execution, look) for state in states]
-        self.example, self.clip = self.alone[0], training.clip
+        self.example = self.alone[0]
         self.rows = Rows(self.example.weights.values())
         self.first, self.second = (self.rows.matrix([getattr(its, kind) for its in self.alone]) for kind in ("first", "second"))
         self.means = self.rows.matrix([means_of(its) for its in self.alone])
@@ -53,7 +53,7 @@ class Stacked:
                     decay.zero_()
             gradient = self.rows.joined(found, len(pixels))
             norm = gradient.square().sum(1).sqrt()  # (S,)
-            g = clipped(gradient, (self.clip / (norm + 1e-6)).clamp_max(1)[:, None])
+            g = clipped(gradient, self.example.factor(norm)[:, None])
             settings = {"mean": self.means, "decay": self.decay, "betas": self.example.betas, "numbers": numbers}
             adamw(self.weights, g, self.first, self.second, **settings)
             return torch.cat([torch.stack(list(terms.values()), 1), norm[:, None]], 1), observed

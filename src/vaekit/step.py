@@ -126,7 +126,6 @@ class Whole(Stepper):
         self.counts = torch.full((len(self.weights),), float(self.taken))  # steps taken, once for every weight
         for p, count in zip(self.weights.values(), self.counts, strict=True):
             moments[p]["step"] = count
-        # A reduction over 32 numbers is computed once; one over a few would be inlined into the loop over every weight.
         self.ones = torch.ones(31, device=self.execution.device)
         self.looking = Looking(self.both, self.look, self.observers)
         self.graph = self.execution.compiled(self.whole, whole=True)
@@ -138,7 +137,7 @@ class Whole(Stepper):
         found = torch.autograd.grad(scaled(terms["loss"], pixels), list(leaves.values()), allow_unused=True)
         with torch.no_grad():
             norm = torch.stack([g.square().sum() for g in found if g is not None]).sum().sqrt()
-            factor = torch.cat([(self.training.clip / (norm + 1e-6)).reshape(1), self.ones]).amin()
+            factor = self.factor(norm)
             ours = zip(self.weights.values(), found, self.first, self.second, self.means, self.decay, strict=True)
             for p, g, first, second, mean, decay in ours:
                 if g is not None:
@@ -146,6 +145,13 @@ class Whole(Stepper):
                     adamw(p, g, first, second, mean=mean, decay=decay, betas=self.betas, numbers=numbers)
             self.counts += 1
             return torch.cat([torch.stack(list(terms.values())), norm[None]]), observed
+
+    def factor(self, norm: Tensor) -> Tensor:
+        """What clipping makes of a gradient: min(1, clip / norm), for norms (...,) as in torch.nn.utils.
+
+        A reduction over 32 numbers is computed once; one over a few would be inlined into the loop over every weight.
+        """
+        return torch.cat([(self.training.clip / (norm + 1e-6))[..., None], self.ones.expand(*norm.shape, -1)], -1).amin(-1)
 
     def numbers(self, rate: float, keep: float, device: torch.device) -> Tensor:
         """What `adamw` wants to know of the step that comes now, which is counted."""

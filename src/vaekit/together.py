@@ -24,12 +24,18 @@ WORTH_IT = 1.05  # times the images a second of one run after another
 
 
 def fit_together(
-    runs: Sequence[Run], data: Dataset, watcher: Watcher | None = None, snapshot_seconds: float = SNAPSHOT_SECONDS
+    runs: Sequence[Run],
+    data: Dataset,
+    watcher: Watcher | None = None,
+    snapshot_seconds: float = SNAPSHOT_SECONDS,
+    *,
+    together: bool | None = None,
 ) -> None:
     """Train what several run.json describe, which differ in their seeds alone, each from its last snapshot.
 
-    Their steps are taken at once where that is faster, and where nothing is left to the clock. A run that ends early leaves the
-    others; so does one that meets a non-finite step, and is finished alone. A budget in minutes is each run's own. Raises
+    `together`: whether their steps are taken at once where that is possible; None: where the clock says that it is faster. A run
+    that ends early leaves the others; so does one that meets a non-finite step, and is finished alone. A budget in minutes is
+    each run's own. The noise is drawn for all at once, so it is not that of a run alone, but a function of the seeds. Raises
     UsageError where runs differ in more than their seeds; Stopped, DataError and VaekitError as `fit`; Diverged when the other
     runs are finished.
     """
@@ -38,7 +44,7 @@ def fit_together(
     if all(run.description["status"] == "finished" for run in runs):
         watcher.said(f"{len(runs)} runs, trained already")
     elif world.here.size == 1:
-        train_jointly(runs, data, watcher, snapshot_seconds)
+        train_jointly(runs, data, watcher, snapshot_seconds, together)
     elif len(runs) > 1:
         watcher.said(f"Several processes share every step, so the {len(runs)} runs train one after another.")
     diverged: list[Diverged] = []
@@ -67,7 +73,7 @@ def check_alike(runs: Sequence[Run]) -> None:
             )
 
 
-def train_jointly(runs: Sequence[Run], data: Dataset, watcher: Watcher, snapshot_seconds: float) -> None:
+def train_jointly(runs: Sequence[Run], data: Dataset, watcher: Watcher, snapshot_seconds: float, together: bool | None) -> None:
     """Train those runs together that are at the same step, until fewer than two are left that can."""
     with contextlib.ExitStack() as held, signals() as caught:
         for run in runs:
@@ -76,7 +82,7 @@ def train_jointly(runs: Sequence[Run], data: Dataset, watcher: Watcher, snapshot
         if len(abreast) < 2:
             return
         group = Group(abreast, data, watcher, snapshot_seconds, caught)
-        if group.begin():
+        if group.begin(together):
             group.finish()
 
 
@@ -134,10 +140,13 @@ class Group:
             self.members.append(Fitting(run, data, Among(self, run), snapshot_seconds, caught, beside=beside))
         self.lost: dict[Fitting, NonFinite | Diverged] = {}
 
-    def begin(self) -> bool:
-        """Choose how to train, as the runs began where they have; whether it is together."""
+    def begin(self, together: bool | None) -> bool:
+        """Choose how to train, as the runs began where they have and nothing else is asked for; whether it is together."""
         known = next((member for member in self.members if "jointly" in member.description), None)
-        chosen = self.choose() if known is None else known.remembered() if known.description["jointly"] else None
+        if known and together in (None, known.description["jointly"]):
+            chosen = known.remembered() if known.description["jointly"] else None
+        else:
+            chosen = self.choose(together)
         for member in self.members:
             if chosen:
                 member.keep(*chosen, jointly=True)
@@ -146,9 +155,13 @@ class Group:
                 member.run.describe(member.description | {"jointly": False})
         return chosen is not None
 
-    def choose(self) -> tuple[Choice, int] | None:
+    def choose(self, together: bool | None) -> tuple[Choice, int] | None:
         """The fastest way to train together, and its memory; None where one after another is as fast, or the only way."""
         first, training = self.members[0], self.members[0].training
+        if together is False:
+            return self.apart("as was asked")
+        if together is None and (training.deterministic or not training.tune):
+            return self.apart("nothing is timed")
         try:
             found = self.try_together()
         except Exception as error:  # noqa: BLE001 - a part that cannot be stacked must not end trainings that can do without
@@ -156,8 +169,8 @@ class Group:
             return self.apart(f"their step cannot be taken together ({type(error).__name__}: {reason})")
         if found is None:
             return None
-        if training.deterministic or not training.tune:
-            self.watcher.said(f"{len(self.members)} runs train together; nothing was timed.")
+        if together:
+            self.watcher.said(f"{len(self.members)} runs train together, as was asked.")
         else:
             times = found.speed / first.find()[0].speed
             if times < WORTH_IT:

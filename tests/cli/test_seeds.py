@@ -55,13 +55,13 @@ def test_median_and_spread_over_the_seeds_and_a_whole_run_for_each(vaekit, home,
 
 @pytest.mark.usefixtures("interrupted")
 def test_the_same_command_goes_on_with_all_of_them(vaekit, home, tmp_path):
-    command = ["train", home / "pictures", "--runs", tmp_path, *QUICK, "--deterministic", "--seeds", 2, "--no-report"]
+    command = ["train", home / "pictures", "--runs", tmp_path, *QUICK, "--together", "on", "--seeds", 2, "--no-report"]
     said = vaekit(*command)
     assert said.code == 130
     assert "the same command again" in said.err
     paths = [tmp_path / f"000{number}-pictures-vae-seed-{number - 1}" for number in (1, 2)]
     assert statuses(paths) == ["stopped"] * 2
-    alone = vaekit(*command[:-3], "--no-report", "--json").json  # one seed is another command
+    alone = vaekit(*command[:-5], "--no-report", "--json").json  # one seed is another command
     assert Path(alone["run"]).name == "0003-pictures-vae"
     assert vaekit(*command, "--json").json == {"runs": [str(path) for path in paths]}
     assert statuses(paths) == ["finished"] * 2

@@ -70,6 +70,7 @@ def train(
     deterministic: Annotated[bool, Off] = False,
     seed: OptionalSeed = None,
     seeds: OptionalCount = None,
+    together: Literal["auto", "on", "off"] = "auto",
     snapshot_seconds: float = SNAPSHOT_SECONDS,
     report: bool = True,
 ) -> Answer:
@@ -158,7 +159,9 @@ def train(
     seed
         Of weights, batches and noise.
     seeds
-        Train so many runs, with the seeds from --seed on, and tell what their metrics' spread is.
+        Train so many runs, with the seeds from --seed on, and tell the spread of their metrics.
+    together
+        on, off, or auto: whether the steps of several seeds are taken at once; auto: where the clock says that it is faster.
     snapshot_seconds
         Seconds between two snapshots to resume from.
     report
@@ -210,7 +213,7 @@ def train(
         beside = [each.name for each in paths] if seeds else []
         begun.append(start(path, dataset, its, command=shlex.join(["vaekit", *sys.argv[1:]]), group=beside))
     if seeds:
-        return carry_out_together(begun, dataset, snapshot_seconds, report)
+        return carry_out_together(begun, dataset, snapshot_seconds, report, TOGETHER[together])
     return carry_out(begun[0], dataset, snapshot_seconds, report)
 
 
@@ -256,10 +259,13 @@ def carry_out(run: Run, dataset: Dataset, snapshot_seconds: float, report: bool)
     return Answer({"run": str(run.path), "report": str(page), "metrics": metrics}, f"{told}\nrun     {run.path}\nreport  {page}")
 
 
-def carry_out_together(runs: list[Run], dataset: Dataset, snapshot_seconds: float, report: bool) -> Answer:
+TOGETHER = {"auto": None, "on": True, "off": False}
+
+
+def carry_out_together(runs: list[Run], dataset: Dataset, snapshot_seconds: float, report: bool, together: bool | None) -> Answer:
     """Train all to the end and tell what came out, and how much it depends on the seed."""
     with Bar() as bar:
-        fit_together(runs, dataset, bar, snapshot_seconds)
+        fit_together(runs, dataset, bar, snapshot_seconds, together=together)
     told = {"runs": [str(run.path) for run in runs]}
     if not report or not world.here.first:
         return Answer(told, "\n".join(told["runs"]))
