@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .data import Dataset, check_data, open_data, read_image
     from .errors import CheckFailed, DataError, Diverged, Stopped, UsageError, VaekitError
-    from .fitting import fit, start
+    from .fitting import fit
     from .latent import AttributeVector, Codes, attribute_vectors, combine, decode, encode, path, reconstruct
     from .library import Part, build, describe
     from .metrics import evaluate
     from .model import VAE
+    from .planning import start
     from .recipes import Recipe, cook
     from .report import write_report
     from .run import Run
+    from .together import fit_together
     from .trace import Group, Trace
     from .training import Training
 
@@ -50,6 +52,7 @@ __all__ = [
     "encode",
     "evaluate",
     "fit",
+    "fit_together",
     "open_data",
     "path",
     "read_image",
@@ -61,14 +64,16 @@ __all__ = [
 HOMES = {
     "data": ("Dataset", "check_data", "open_data", "read_image"),
     "errors": ("CheckFailed", "DataError", "Diverged", "Stopped", "UsageError", "VaekitError"),
-    "fitting": ("fit", "start"),
+    "fitting": ("fit",),
     "latent": ("AttributeVector", "Codes", "attribute_vectors", "combine", "decode", "encode", "path", "reconstruct"),
     "library": ("Part", "build", "describe"),
     "metrics": ("evaluate",),
     "model": ("VAE",),
+    "planning": ("start",),
     "recipes": ("Recipe", "cook"),
     "report": ("write_report",),
     "run": ("Run",),
+    "together": ("fit_together",),
     "trace": ("Group", "Trace"),
     "training": ("Training",),
 }

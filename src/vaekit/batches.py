@@ -7,6 +7,7 @@ thread gathers batches ahead of time.
 import queue
 import threading
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,6 +76,14 @@ class Batches:
         self.size = min(size, len(self.rows))  # of the whole batch
         self.share = world.share(self.size)
         self.per_epoch = len(self.rows) // self.size
+
+    def reseeded(self, seed: int) -> "Batches":
+        """The same images in the order of another seed; those on the device are shared."""
+        other = copy(self)
+        other.seed, other.epoch = seed, -1
+        if self.windows:
+            other.windows = Windows(self.source, self.rows, seed)
+        return other
 
     def at(self, step: int) -> Batch:
         """The batch of a step, counted from 0."""

@@ -6,7 +6,8 @@ from .data import Dataset, open_data
 from .errors import UsageError
 from .files import write_text
 from .finish import finish
-from .fitting import Watcher, fit, start
+from .fitting import Watcher, fit
+from .planning import start
 from .recipes import cook
 from .report import Section, write_page
 from .report.figures import Picture, Sight, beside, decoded_plane, edits, latent_space, latents, reconstructions, samples

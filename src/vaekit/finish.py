@@ -1,9 +1,10 @@
 """What follows a training: its metrics, its attribute vectors, its report, all kept in the run folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from . import world
@@ -61,6 +62,18 @@ def measure(
     if split == "test" and world.here.first:
         run.add_metrics(metrics)
     return metrics
+
+
+def spread(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+    """Median and quartiles over several runs, such as seeds, of every metric that all of them have."""
+    metrics = [run.metrics for run in runs]
+    found: dict[str, dict[str, Any]] = {}
+    for name, about in metrics[0].items():
+        if all(name in its for its in metrics):
+            values = [its[name]["value"] for its in metrics]
+            low, middle, high = (float(value) for value in np.quantile(values, (0.25, 0.5, 0.75)))
+            found[name] = {"median": middle, "iqr": high - low, "quartiles": [low, high], "unit": about["unit"], "values": values}
+    return found
 
 
 def compute_attributes(run: Run, data: Dataset, seed: int = 0) -> dict[str, Any]:

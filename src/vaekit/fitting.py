@@ -1,19 +1,15 @@
 """Carry out a training in a run folder: log, validate, save, resume, survive.
 
-start(run, data, recipe) writes run.json;  fit(run, data) trains from there, or goes on from the last snapshot.
+start(run, data, recipe) of `planning.py` writes run.json;  fit(run, data) trains from there, or goes on from the last snapshot.
 """
 
 import contextlib
-import importlib.metadata
 import math
-import platform
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -24,12 +20,12 @@ from . import tuner, world
 from .batches import Batches, fits
 from .data import Dataset, binarized
 from .data.quarantine import printable
-from .errors import DataError, Diverged, Stopped, UsageError
+from .errors import DataError, Diverged, Stopped
 from .execution import Execution
-from .library import build, describe
+from .library import build
 from .model import VAE
 from .objectives import Objective
-from .recipes import Recipe
+from .planning import find_unfinished, plan, start
 from .run import Follower, Run
 from .state import State
 from .train import NonFinite, Step, calibrate, train, validate
@@ -41,7 +37,8 @@ LOG_EVERY = 50  # steps
 SNAPSHOT_SECONDS = 60.0
 VALIDATIONS = 10  # at least, spread over the budget, where no interval is given
 CALIBRATION = 1024  # training images that the averaged weights' own statistics are taken from
-DISTRIBUTIONS = ("vaekit", "torch", "numpy", "pillow", "safetensors", "scikit-learn")
+
+__all__ = ["SNAPSHOT_SECONDS", "Fitting", "Silent", "Watcher", "find_unfinished", "fit", "plan", "signals", "start"]
 
 
 class Watcher(Protocol):
@@ -64,81 +61,6 @@ class Silent:
     def said(self, message: str) -> None: ...
 
 
-def start(path: str | Path, data: Dataset, recipe: Recipe, command: str = "") -> Run:
-    """A run folder whose run.json has all that is needed to do the training, or to do it again.
-
-    Raises UsageError where the folder already holds another training, DataError where there is nothing to train on.
-    """
-    run, planned = Run(path), plan(data, recipe)
-    if world.agree(run.exists):
-        check_same(run, planned)
-    elif world.here.first:
-        run.describe(planned | provenance(command))
-    world.meet()
-    return run
-
-
-def plan(data: Dataset, recipe: Recipe) -> dict[str, Any]:
-    """What is to be trained, and how: the part of run.json that decides the result."""
-    rows = data.splits["train"]
-    if len(rows) < 2 or not len(data.splits["validation"]):
-        counts = {name: len(split) for name, split in data.splits.items()}
-        raise DataError(f"{data.name} has {counts} pictures; training needs 2 or more, and 1 to validate. Add pictures.")
-    recipe.training.epoch = len(rows)
-    return {
-        "data": {"open": data.description, "name": data.name, "digest": data.digest, "image": list(data.image)},
-        "model": describe(recipe.model),
-        "objective": describe(recipe.objective),
-        "training": describe(recipe.training),
-    }
-
-
-def find_unfinished(root: Path, planned: dict[str, Any]) -> Run | None:
-    """The newest run under `root` that began with the same plan and has not come to its end."""
-    found: list[tuple[str, Run]] = []
-    for path in root.glob("*/run.json"):
-        run = Run(path.parent)
-        with contextlib.suppress(DataError):  # another program's, or another version's: not ours to go on with
-            about = run.description
-            if about["status"] not in ("finished", "diverged") and all(about[key] == value for key, value in planned.items()):
-                found.append((about["created"], run))
-    return max(found, key=lambda item: item[0])[1] if found else None
-
-
-def check_same(run: Run, planned: dict[str, Any]) -> None:
-    """A run folder holds one training: the same command goes on with it, another one must not."""
-    old = run.description
-    for key, value in planned.items():
-        if old[key] != value:
-            parts = (old[key], value)
-            changed = sorted({name for part in parts for name in part if parts[0].get(name) != parts[1].get(name)})
-            told = f"{run.path} already holds another training: its {key} differs in {', '.join(changed)}."
-            if old["status"] == "finished":
-                raise UsageError(f"{told} It is finished. Train into another folder.")
-            raise UsageError(f"{told} Train into another folder, or go on with it as it was: vaekit resume {run.path}")
-
-
-def provenance(command: str) -> dict[str, Any]:
-    """Where and with what a run was made."""
-    return {
-        "command": command,
-        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "versions": {name: importlib.metadata.version(name) for name in DISTRIBUTIONS} | {"python": platform.python_version()},
-        "commit": commit_of(Path(__file__).parent),
-        "machine": {"platform": platform.platform(), "processors": running.available_threads()},
-        "status": "new",
-    }
-
-
-def commit_of(folder: Path) -> str | None:
-    """The commit of a source checkout, None for an installed package."""
-    try:
-        asked = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return None
-    return asked.stdout.strip() or None
-
-
 def fit(
     run: Run,
     data: Dataset,
@@ -157,17 +79,28 @@ def fit(
     """
     run = run if world.here.first else Follower(run.path)
     with run.lock(), signals() as caught:
-        Fitting(run, data, watcher or Silent(), snapshot_seconds, caught, shard=shard).finish()
+        run.forget_kept()
+        fitting = Fitting(run, data, watcher or Silent(), snapshot_seconds, caught, shard=shard)
+        fitting.begin(*fitting.choose())
+        fitting.finish()
 
 
 class Fitting:
-    """One sitting of a training."""
+    """One sitting of a training. `beside`: that of a training on the same pictures, which are then held once for both."""
 
     def __init__(
-        self, run: Run, data: Dataset, watcher: Watcher, snapshot_seconds: float, caught: list[int], *, shard: bool = False
+        self,
+        run: Run,
+        data: Dataset,
+        watcher: Watcher,
+        snapshot_seconds: float,
+        caught: list[int],
+        *,
+        shard: bool = False,
+        beside: "Fitting | None" = None,
     ):
         self.run, self.data, self.watcher, self.snapshot_seconds, self.caught = run, data, watcher, snapshot_seconds, caught
-        description = run.description
+        self.description = description = run.description
         if data.digest != description["data"]["digest"]:
             raise DataError(
                 f"{run.path} was begun on data with digest {description['data']['digest'][:12]}, these have {data.digest[:12]}. "
@@ -183,51 +116,73 @@ class Fitting:
         objective: Objective = build(description["objective"])
         device = running.find_device(description["execution"]["device"] if "execution" in description else self.training.device)
         self.state = State.start(model, objective, self.training, device, shard)
+        if beside:
+            self.training.batch_size = beside.training.batch_size
+            self.batches = beside.batches.reseeded(self.training.seed)
+            return
         rows = data.splits["train"]
         windowed = world.agree(description.get("windowed", not fits(data.pixels, rows, device)))
         self.batches = Batches(
             data.pixels, rows, self.training.batch_size or world.here.size, self.training.seed, device, windowed=windowed
         )
-        choice, memory = self.choose(description)
-        self.execution = choice.execution
+        self.training.batch_size = self.training.batch_size or best_batch(self.state, self.training, self.batches)
+
+    def choose(self) -> tuple[Choice, int]:
+        """How to run a step, as the run began, so that it can go on with the same bits, else the fastest way; and its memory."""
+        return self.remembered() or self.keep(*self.find())
+
+    def remembered(self) -> tuple[Choice, int] | None:
+        about = self.description
+        if "execution" not in about:
+            return None
+        plain = {"layout": "contiguous", "compile": "off"} if self.state.sharded else {}
+        known = Execution(**about["execution"] | {"device": self.batches.device} | plain)
+        memory = about.get("memory") or peak_memory(known.device)
+        return Choice(known, about["speed"], about["gain"], remembered=True), memory
+
+    def find(self) -> tuple[Choice, int]:
+        """The fastest way to run a step, the same in every process, and the most memory that one of them took."""
+        found = tuner.choose(
+            self.training,
+            trial(self.state, self.training, self.batches),
+            self.batches.size // world.here.size,
+            about=[self.description["model"], self.description["objective"]],
+            convolves=any(weight.dim() == 4 for weight in self.state.model.parameters()),
+            sharded=self.state.sharded,
+            say=self.watcher.said,
+        )
+        agreed = world.agree(found.execution.describe()) | {"threads": found.execution.threads}
+        speed = sum(world.gathered(found.speed))  # images per second, of all processes
+        choice = replace(found, execution=Execution(**agreed | {"device": found.execution.device}), speed=speed)
+        return choice, max(world.gathered(peak_memory(self.batches.device)))  # of the trial's steps: those of the training
+
+    def keep(self, choice: Choice, memory: int, **more: Any) -> tuple[Choice, int]:
+        """Write down how steps run from now on."""
+        chosen = {"execution": choice.execution.describe(), "speed": round(choice.speed, 1), "gain": round(choice.gain, 2)}
+        kept = {"windowed": self.batches.windowed, "batch_size": self.training.batch_size, "status": "running"}
+        self.run.describe(self.description | chosen | kept | {"memory": memory} | more)
+        return choice, memory
+
+    def begin(self, choice: Choice, memory: int, runs: int = 1) -> None:
+        """Take up the last snapshot, or make the first one. `runs`: how many share the machine's time."""
+        self.execution, self.runs = choice.execution, runs
         self.execution.apply(self.state.model, self.state.average)
-        snapshot = run.load_state()
+        snapshot = self.run.load_state()
         world.meet()  # before the first process writes the next one
         if snapshot:
-            self.state.restore(*snapshot)
-            run.rewind_log(self.state.notes["log_size"])
-            self.tally = Tally(**self.state.notes["tally"])
+            self.take_up(snapshot)
         else:
             self.state.notes |= {"best": None, "stale": 0, "validated": 0, "retries": 0, "finished": False}
             self.tally = Tally()
             self.save()
-        needs = estimate(self.state.model, self.training, choice.speed, memory)
-        watcher.started(run, self.training, self.state, choice, needs)
+        needs = estimate(self.state.model, self.training, choice.speed, memory, runs)
+        self.watcher.started(self.run, self.training, self.state, choice, needs)
 
-    def choose(self, description: dict[str, Any]) -> tuple[Choice, int]:
-        """How to run a step, as the run began, so that it can go on with the same bits, else the fastest way; and its memory."""
-        state, training, batches = self.state, self.training, self.batches
-        if "execution" in description:
-            plain = {"layout": "contiguous", "compile": "off"} if state.sharded else {}
-            known = Execution(**description["execution"] | {"device": batches.device} | plain)
-            memory = description.get("memory") or peak_memory(batches.device)
-            return Choice(known, description["speed"], description["gain"], remembered=True), memory
-        training.batch_size = training.batch_size or best_batch(state, training, batches)
-        about = [description["model"], description["objective"]]
-        convolves = any(weight.dim() == 4 for weight in state.model.parameters())
-        tried = trial(state, training, batches)
-        share = batches.size // world.here.size
-        found = tuner.choose(
-            training, tried, share, about=about, convolves=convolves, sharded=state.sharded, say=self.watcher.said
-        )
-        speed = sum(world.gathered(found.speed))  # images per second, of all processes
-        agreed = world.agree(found.execution.describe()) | {"threads": found.execution.threads}
-        choice = replace(found, execution=Execution(**agreed | {"device": found.execution.device}), speed=speed)
-        memory = max(world.gathered(peak_memory(batches.device)))  # of the trial's steps, which are those of the training
-        chosen = {"execution": agreed, "speed": round(speed, 1), "gain": round(found.gain, 2), "memory": memory}
-        kept = {"windowed": batches.windowed, "batch_size": training.batch_size, "status": "running"}
-        self.run.describe(description | chosen | kept)
-        return choice, memory
+    def take_up(self, snapshot: tuple[Mapping[str, Tensor], dict[str, Any]]) -> None:
+        """Become what was saved, the log too."""
+        self.state.restore(*snapshot)
+        self.run.rewind_log(self.state.notes["log_size"])
+        self.tally = Tally(**self.state.notes["tally"])
 
     def finish(self) -> None:
         """Train to the end of the budget; on a non-finite step, once more from the last snapshot at half the rate."""
@@ -242,38 +197,56 @@ class Fitting:
         self.mark("finished")
 
     def go_on(self) -> None:
-        state, run = self.state, self.run
-        saved = state.seconds  # the same in all processes, which may all be needed to save
-        interval, passed = self.training.validation_interval, self.training.fraction(state.images, state.seconds)
-        steps = train(state, self.batches, self.training, self.execution)
-        if self.training.threads is None and not self.training.deterministic and self.execution.device.type == "cpu":
-            most = running.available_threads()
-            steps = tuner.Attention(self.execution.threads, most, self.watcher.said).watch(steps)
-        for step in steps:
-            self.tally.add(step)
-            if step.number % LOG_EVERY == 0 or step.number == 1:
-                self.log("train", self.tally.flush(), step.fraction, learning_rate=step.learning_rate)
-            due = state.images // interval > (state.images - self.batches.size) // interval
-            if self.training.validate_every is None:
-                due = due or int(VALIDATIONS * step.fraction) > int(VALIDATIONS * passed)
-            passed = step.fraction
-            if due:
-                self.validate(step.fraction)
-                saved = -math.inf
-                if self.training.patience is not None and state.notes["stale"] >= self.training.patience:
-                    self.watcher.said(f"No better validation loss in {state.notes['stale']} validations: stopped early.")
-                    break
+        self.sit_down()
+        steps = train(self.state, self.batches, self.training, self.execution)
+        for step in attended(steps, self.training, self.execution, self.watcher.said):
+            if self.after(step):
+                break
             if world.some(bool(self.caught)):
                 self.save()
-                self.stop()  # after the snapshot: what it does leaves no trace in the training
-            if state.seconds - saved >= self.snapshot_seconds:
+                self.put_down()  # after the snapshot: what it does leaves no trace in the training
+                number = next(number for caught in world.gathered(self.caught) for number in caught)
+                raise stopped(number, f"{self.state.images:,} images", f"vaekit resume {self.run.path}")
+            if self.unsaved:
                 self.save()
-                saved = state.seconds
-        if state.notes.get("validated") != state.step:
-            self.validate(1.0)
-        run.save_weights(state.average, last=True, images=state.images)
-        state.notes["finished"] = True
+        self.end()
         self.save()
+
+    def sit_down(self) -> None:
+        """Begin to count what `after` counts."""
+        self.saved = self.state.seconds  # the same in all processes, which may all be needed to save
+        self.passed = self.training.fraction(self.state.images, self.state.seconds)
+
+    def after(self, step: Step) -> bool:
+        """Log a step, and validate where that is due; whether the run's patience is at its end."""
+        state, interval = self.state, self.training.validation_interval
+        self.tally.add(step)
+        if step.number % LOG_EVERY == 0 or step.number == 1:
+            self.log("train", self.tally.flush(), step.fraction, learning_rate=step.learning_rate)
+        due = state.images // interval > (state.images - self.batches.size) // interval
+        if self.training.validate_every is None:
+            due = due or int(VALIDATIONS * step.fraction) > int(VALIDATIONS * self.passed)
+        self.passed = step.fraction
+        if not due:
+            return False
+        self.validate(step.fraction)
+        self.saved = -math.inf
+        if self.training.patience is None or state.notes["stale"] < self.training.patience:
+            return False
+        self.watcher.said(f"No better validation loss in {state.notes['stale']} validations: stopped early.")
+        return True
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether a snapshot is due."""
+        return self.runs * (self.state.seconds - self.saved) >= self.snapshot_seconds
+
+    def end(self) -> None:
+        """Validate the last weights and keep them; what follows is `save`."""
+        if self.state.notes.get("validated") != self.state.step:
+            self.validate(1.0)
+        self.run.save_weights(self.state.average, last=True, images=self.state.images)
+        self.state.notes["finished"] = True
 
     def validate(self, fraction: float) -> None:
         """Measure the averaged weights; keep them where their loss is the best so far."""
@@ -317,16 +290,15 @@ class Fitting:
     def save(self) -> None:
         self.state.notes |= {"log_size": self.run.sync_log(), "tally": self.tally.describe()}
         self.run.save_state(self.state.tensors(), self.state.position())
+        self.saved = self.state.seconds
 
-    def stop(self) -> None:
-        number = next(number for caught in world.gathered(self.caught) for number in caught)
+    def put_down(self) -> None:
+        """What is left to do for a run that is stopped."""
         self.mark("stopped")
         if self.state.notes["best"] is None:  # something to look at; the first validation will replace it
             own = self.data.some("train", CALIBRATION, self.training.seed)
             self.state.averaged(calibrate, self.state.average, self.pixels_of(own), len(own), self.training.seed)
             self.run.save_weights(self.state.average, images=self.state.images)
-        code = 130 if number == signal.SIGINT else 75
-        raise Stopped(f"Stopped after {self.state.images:,} images, all saved. Go on: vaekit resume {self.run.path}", code)
 
     def mark(self, status: str) -> None:
         self.run.describe({**self.run.description, "status": status})
@@ -344,13 +316,26 @@ class Fitting:
             raise Diverged(
                 f"{told} It happened again at half the learning rate. Try a smaller --learning-rate or --precision fp32."
             )
-        self.state.restore(*snapshot)
+        self.take_up(snapshot)
         self.state.notes["retries"] += 1
         self.state.rate_scale *= 0.5
-        self.run.rewind_log(self.state.notes["log_size"])
-        self.tally = Tally(**self.state.notes["tally"])
         self.save()
         self.watcher.said(f"{told} Rolled back to {self.state.images:,} images; trying once more at half the rate.")
+
+
+T = TypeVar("T")
+
+
+def attended(steps: Iterator[T], training: Training, execution: Execution, say: Callable[[str], None]) -> Iterator[T]:
+    """The steps, with an eye on their speed where the number of threads is left open."""
+    if training.threads is not None or training.deterministic or execution.device.type != "cpu":
+        return steps
+    return tuner.Attention(execution.threads, running.available_threads(), say).watch(steps)
+
+
+def stopped(number: int, after: str, how: str) -> Stopped:
+    """What a signal ends a training with; `how` it goes on."""
+    return Stopped(f"Stopped after {after}, all saved. Go on: {how}", 130 if number == signal.SIGINT else 75)
 
 
 class Tally:

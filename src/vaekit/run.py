@@ -5,6 +5,7 @@
     weights.safetensors   the averaged weights with the best validation loss: all that evaluation and latent tools need
     weights-last.safetensors  the averaged weights at the end
     resume/state.safetensors  the whole training state, one atomic file: tensors, and the position as metadata
+    resume/state-kept.safetensors  the one before it, while runs that train together save theirs one after another
     metrics.json          values with unit, count and split
     attributes.safetensors, attributes.json   attribute vectors
     figures/, report.html, diverged/
@@ -17,7 +18,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from torch import Tensor
 from .data import Dataset, open_data
 from .errors import DataError, UsageError, VaekitError
 from .execution import find_device
-from .files import read_json, sweep, write_json
+from .files import read_json, sweep, sync_folder, write_atomic, write_json
 from .library import build
 from .model import VAE
 from .stored import Stored, follow, save_tensors
@@ -154,18 +155,43 @@ class Run:
 
     # The training state
 
+    @property
+    def snapshot(self) -> Path:
+        return self.path / "resume" / "state.safetensors"
+
+    @property
+    def kept(self) -> Path:
+        return self.path / "resume" / "state-kept.safetensors"
+
     def save_state(self, tensors: dict[str, Tensor], position: dict[str, Any]) -> None:
         """Replace the snapshot that training resumes from."""
-        (self.path / "resume").mkdir(exist_ok=True)
-        save_tensors(self.path / "resume" / "state.safetensors", tensors, {"position": json.dumps(position)})
+        self.snapshot.parent.mkdir(exist_ok=True)
+        save_tensors(self.snapshot, tensors, {"position": json.dumps(position)})
 
     def load_state(self) -> tuple[Mapping[str, Tensor], dict[str, Any]] | None:
         """The last snapshot, or None before the first."""
-        path = self.path / "resume" / "state.safetensors"
-        if not path.exists():
+        if not self.snapshot.exists():
             return None
-        tensors = Stored(path)
+        tensors = Stored(self.snapshot)
         return tensors, json.loads(tensors.metadata["position"])
+
+    def position(self, kept: bool = False) -> dict[str, Any] | None:
+        """Where the last snapshot was taken, or the kept one; None where there is none."""
+        path = self.kept if kept else self.snapshot
+        return json.loads(Stored(path).metadata["position"]) if path.exists() else None
+
+    def keep_snapshot(self) -> None:
+        """Keep the last snapshot beside the one that will replace it, until runs that are saved together all have theirs."""
+        if self.snapshot.exists():
+            write_atomic(self.kept, lambda file: file.write(self.snapshot.read_bytes()))
+
+    def forget_kept(self) -> None:
+        self.kept.unlink(missing_ok=True)
+
+    def return_to_kept(self) -> None:
+        """Make the kept snapshot the last one again."""
+        self.kept.replace(self.snapshot)
+        sync_folder(self.snapshot.parent)
 
     # The model
 
@@ -249,6 +275,8 @@ class Follower(Run):
     def save_state(self, tensors: dict[str, Tensor], position: dict[str, Any]) -> None:
         follow(tensors)
 
+    def forget_kept(self) -> None: ...
+
     def save_weights(self, model: VAE, last: bool = False, **notes: Any) -> None:
         follow(model.state_dict())
 
@@ -258,5 +286,11 @@ class Follower(Run):
 
 def next_path(root: Path, name: str) -> Path:
     """`root/0007-name`, one above the highest number there."""
+    return next_paths(root, [name])[0]
+
+
+def next_paths(root: Path, names: Sequence[str]) -> list[Path]:
+    """As `next_path`, for several, one number after the other."""
     taken = [int(m.group(1)) for p in root.glob("*") if (m := re.match(r"(\d{4,})-", p.name))] if root.is_dir() else []
-    return root / f"{max(taken, default=0) + 1:04d}-{re.sub(r'[^A-Za-z0-9._-]+', '-', name).strip('-') or 'run'}"
+    plain = [re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-") or "run" for name in names]
+    return [root / f"{number:04d}-{name}" for number, name in enumerate(plain, max(taken, default=0) + 1)]

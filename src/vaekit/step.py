@@ -1,7 +1,8 @@
 """One optimisation step: forward, backward, clipping, AdamW and the average of the weights.
 
 `Apart` takes it as torch's own pieces; `Whole` compiles all of it into one graph, in which nothing is read or written twice;
-`Sharded` is for weights of which every process holds a piece. All compute the same.
+`Sharded` is for weights of which every process holds a piece. All compute the same. `stacked.py` takes those of several models at
+once.
 """
 
 import math
@@ -46,13 +47,16 @@ class Stepper:
         rate: of learning. keep: what the average keeps of itself. A loss or gradient that is not finite leaves finite weights.
         """
         values, observed = self.advance(pixels, At(images), rate, keep)
-        if observed is None:
-            return values
+        if observed is not None:
+            self.absorb(observed, len(pixels) * world.here.size)
+        return values
+
+    def absorb(self, observed: list[Tensor], images: int) -> None:
+        """Let the observers take in what they saw, and the average what is no weight."""
         for part, statistic in zip(self.observers, observed, strict=True):
-            part.absorb(statistic, len(pixels) * world.here.size)
+            part.absorb(statistic, images)
         for mean, buffer in self.buffers:
             mean.copy_(buffer)
-        return values
 
 
 def scaled(loss: Tensor, pixels: Tensor) -> Tensor:
@@ -116,11 +120,7 @@ class Sharded(Apart):
 
 
 class Whole(Stepper):
-    """The step as one compiled graph. It keeps its moments in the optimiser's own state, so that a run can go on either way.
-
-    Loshchilov & Hutter (2019), algorithm 2, with the bias corrections brought into the rate and epsilon.
-    https://arxiv.org/abs/1711.05101
-    """
+    """The step as one compiled graph. It keeps its moments in the optimiser's own state, so that a run can go on either way."""
 
     def begin(self) -> None:
         torch._dynamo.config.trace_autograd_ops = True  # else torch.autograd.grad would break the graph
@@ -142,7 +142,6 @@ class Whole(Stepper):
         self.counts = torch.full((len(self.weights),), float(self.taken))  # steps taken, once for every weight
         for p, count in zip(self.weights.values(), self.counts, strict=True):
             moments[p]["step"] = count
-        # A reduction over 32 numbers is computed once; one over a few would be inlined into the loop over every weight.
         self.ones = torch.ones(31, device=self.execution.device)
         self.looking = Looking(self.both, self.look, self.observers)
         self.graph = self.execution.compiled(self.whole, whole=True)
@@ -154,26 +153,60 @@ class Whole(Stepper):
         found = torch.autograd.grad(scaled(terms["loss"], pixels), list(leaves.values()), allow_unused=True)
         with torch.no_grad():
             norm = torch.stack([g.square().sum() for g in found if g is not None]).sum().sqrt()
-            factor = torch.cat([(self.training.clip / (norm + 1e-6)).reshape(1), self.ones]).amin()
-            rate, epsilon, learning_rate, forget = numbers.unbind()
+            factor = self.factor(norm)
             ours = zip(self.weights.values(), found, self.first, self.second, self.means, self.decay, strict=True)
             for p, g, first, second, mean, decay in ours:
-                if g is None:
-                    continue
-                g = torch.where(factor > 0, g * factor, 0.0)  # noqa: PLW2901 - 0 or nan where the norm is not finite
-                first.lerp_(g, 1 - self.betas[0])
-                second.mul_(self.betas[1]).addcmul_(g, g, value=1 - self.betas[1])
-                p.copy_(p * (1 - learning_rate * decay) - rate * (first / (second.sqrt() + epsilon)))
-                if mean is not None:
-                    mean.copy_(mean + (p - mean) * forget)
+                if g is not None:
+                    g = clipped(g, factor)  # noqa: PLW2901
+                    adamw(p, g, first, second, mean=mean, decay=decay, betas=self.betas, numbers=numbers)
             self.counts += 1
             return torch.cat([torch.stack(list(terms.values())), norm[None]]), observed
 
-    def advance(self, pixels: Tensor, at: At, rate: float, keep: float) -> tuple[Tensor, list[Tensor]]:
+    def factor(self, norm: Tensor) -> Tensor:
+        """What clipping makes of a gradient: min(1, clip / norm), for norms (...,) as in torch.nn.utils.
+
+        A reduction over 32 numbers is computed once; one over a few would be inlined into the loop over every weight.
+        """
+        return torch.cat([(self.training.clip / (norm + 1e-6))[..., None], self.ones.expand(*norm.shape, -1)], -1).amin(-1)
+
+    def numbers(self, rate: float, keep: float, device: torch.device) -> Tensor:
+        """What `adamw` wants to know of the step that comes now, which is counted."""
         self.taken += 1
         root = math.sqrt(1 - self.betas[1] ** self.taken)
         numbers = [rate * root / (1 - self.betas[0] ** self.taken), self.epsilon * root, rate, 1 - keep]
-        return self.graph(pixels, at, torch.tensor(numbers, device=pixels.device))
+        return torch.tensor(numbers, device=device)
+
+    def advance(self, pixels: Tensor, at: At, rate: float, keep: float) -> tuple[Tensor, list[Tensor]]:
+        return self.graph(pixels, at, self.numbers(rate, keep, pixels.device))
+
+
+def clipped(g: Tensor, factor: Tensor) -> Tensor:
+    """The gradient times a factor, which is 0 or nan where the gradient's norm is not finite: then 0."""
+    return torch.where(factor > 0, g * factor, 0.0)
+
+
+def adamw(
+    p: Tensor,
+    g: Tensor,
+    first: Tensor,
+    second: Tensor,
+    *,
+    mean: Tensor | None,
+    decay: float | Tensor,
+    betas: tuple[float, float],
+    numbers: Tensor,
+) -> None:
+    """Weights, both moments, and the average of the weights after a step with the gradient g.
+
+    Loshchilov & Hutter (2019), algorithm 2, with the bias corrections brought into the rate and epsilon.
+    https://arxiv.org/abs/1711.05101
+    """
+    rate, epsilon, learning_rate, forget = numbers.unbind()
+    first.lerp_(g, 1 - betas[0])
+    second.mul_(betas[1]).addcmul_(g, g, value=1 - betas[1])
+    p.copy_(p * (1 - learning_rate * decay) - rate * (first / (second.sqrt() + epsilon)))
+    if mean is not None:
+        mean.copy_(mean + (p - mean) * forget)
 
 
 class Looking(nn.Module):

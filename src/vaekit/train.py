@@ -6,7 +6,7 @@ resumed at any step goes on with the same bits.
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,9 @@ from .batches import Batch, Batches, mix
 from .execution import Execution, autocast
 from .model import VAE
 from .objectives import Objective
+from .stacked import Stacked
 from .state import State
-from .step import Apart, Sharded, Stepper, Whole
+from .step import Apart, Look, Sharded, Stepper, Whole
 from .terms import distortion, rate
 from .trace import At, Trace
 from .training import Training
@@ -79,14 +80,66 @@ def train(state: State, batches: Batches, training: Training, execution: Executi
     check(unseen, state, batches, training, execution)
 
 
+def train_together(
+    states: Sequence[State], batches: Sequence[Batches], trainings: Sequence[Training], execution: Execution
+) -> Iterator[list[Step | NonFinite]]:
+    """As `train`, for several states at the same step whose descriptions differ in their seeds alone: all of them step at once.
+
+    Each state sees the batches it would see alone; the noise is drawn for all at once, a function of their seeds and the step.
+    Yields for every state its step, or what went wrong: a state whose step was not finite is of no use any more, the others are
+    whole. Each one's `seconds` are its share of those spent.
+    """
+    first, training = states[0], trainings[0]
+    take = stacked(states, training, execution)
+    every = 1 if execution.device.type == "cpu" else LOOK_EVERY
+    unseen: dict[int, Tensor] = {}
+    began, before = time.monotonic(), [state.seconds for state in states]
+    for state in states:
+        state.model.train()
+    for several in zip(*(its.since(first.step) for its in batches), strict=True):
+        fraction, size = training.fraction(first.images, first.seconds), batches[0].size
+        if fraction >= 1:
+            break
+        learning_rate = training.rate_at(first.images, fraction)
+        sow(mix(*(each.seed for each in trainings), first.step), execution)
+        pixels = torch.stack([batch.pixels for batch in several])
+        values = take(pixels, first.images, learning_rate, training.keep(size, first.images + size))
+        unseen[first.step] = values
+        spent = (time.monotonic() - began) / len(states)
+        for state, seconds in zip(states, before, strict=True):
+            state.step, state.images, state.seconds = state.step + 1, state.images + size, seconds + spent
+        fraction = training.fraction(first.images, first.seconds)
+        steps: list[Step | NonFinite] = [
+            Step(first.step, first.images, fraction, learning_rate, take.names, its) for its in values
+        ]
+        if len(unseen) >= every or fraction >= 1:
+            for number, its in enumerate(zip(states, batches, trainings, strict=True)):
+                try:
+                    check({step: them[number] for step, them in unseen.items()}, *its, execution)
+                except NonFinite as error:
+                    steps[number] = error
+            unseen.clear()
+        yield steps
+
+
 def stepper(state: State, training: Training, execution: Execution) -> Stepper:
     """What takes the steps of this training in this execution."""
+    kind = Sharded if state.sharded else Whole if execution.compile == "whole" else Apart
+    return kind(state, training, execution, looking(training, execution))
+
+
+def stacked(states: Sequence[State], training: Training, execution: Execution) -> Stacked:
+    """What takes the steps of several states at once."""
+    return Stacked(states, training, execution, looking(training, execution))
+
+
+def looking(training: Training, execution: Execution) -> Look:
+    """What a step of this training computes."""
 
     def look(model: Any, objective: Any, pixels: Tensor, at: At) -> tuple[dict[str, Tensor], Trace]:
         return losses(model, objective, seen(pixels, training), at, execution)
 
-    kind = Sharded if state.sharded else Whole if execution.compile == "whole" else Apart
-    return kind(state, training, execution, look)
+    return look
 
 
 def sow(seed: int, execution: Execution) -> None:

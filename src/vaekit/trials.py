@@ -1,12 +1,13 @@
 """Steps on a copy of the state, before the first real one: how fast the machine is, what it needs, and which batch suits it."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import torch
+from torch import Tensor
 
 from . import tuner, world
 from .batches import Batches
@@ -14,7 +15,7 @@ from .errors import UsageError
 from .execution import Execution, settle
 from .model import VAE
 from .state import State
-from .train import stepper
+from .train import stacked, stepper
 from .training import Training
 
 SIZES = tuple(2**i for i in range(4, 13))  # images, of a batch that is found by measuring
@@ -33,9 +34,9 @@ class Estimate:
     speed: float  # images per second, measured
 
 
-def estimate(model: VAE, training: Training, speed: float, memory: int) -> Estimate:
-    """What a training will take, told before its first step."""
-    return Estimate(sum(p.numel() for p in model.parameters()), memory, training.seconds_at(speed), speed)
+def estimate(model: VAE, training: Training, speed: float, memory: int, runs: int = 1) -> Estimate:
+    """What a training will take, told before its first step, where so many `runs` share the machine's speed."""
+    return Estimate(sum(p.numel() for p in model.parameters()), memory, runs * training.seconds_at(speed), speed)
 
 
 def trial(state: State, training: Training, batches: Batches) -> tuner.Trial:
@@ -43,18 +44,36 @@ def trial(state: State, training: Training, batches: Batches) -> tuner.Trial:
     pixels = batches.at(state.step).pixels
 
     def prepare(execution: Execution) -> Callable[[int], float]:
-        twin = state.copy(training)
-        execution.apply(twin.model, twin.average)
-        take = stepper(twin, training, execution)
-
-        def once(seed: int) -> float:
-            torch.manual_seed(seed)
-            with world.alone():
-                return take(pixels, 0, rate=0.0, keep=1.0)[0].item()
-
-        return once
+        return attempt(stepper(twin(state, training, execution), training, execution), pixels)
 
     return prepare
+
+
+def trial_together(states: Sequence[State], training: Training, batches: Sequence[Batches]) -> tuner.Trial:
+    """As `trial`, of several states at once; the loss is the mean of theirs."""
+    pixels = torch.stack([its.at(state.step).pixels for its, state in zip(batches, states, strict=True)])
+
+    def prepare(execution: Execution) -> Callable[[int], float]:
+        return attempt(stacked([twin(state, training, execution) for state in states], training, execution), pixels)
+
+    return prepare
+
+
+def twin(state: State, training: Training, execution: Execution) -> State:
+    copied = state.copy(training)
+    execution.apply(copied.model, copied.average)
+    return copied
+
+
+def attempt(take: Callable[..., Tensor], pixels: Tensor) -> Callable[[int], float]:
+    """A step that changes no weight: the loss with the noise of a seed."""
+
+    def once(seed: int) -> float:
+        torch.manual_seed(seed)
+        with world.alone():
+            return take(pixels, 0, rate=0.0, keep=1.0)[..., 0].mean().item()
+
+    return once
 
 
 def best_batch(state: State, training: Training, batches: Batches) -> int:

@@ -55,13 +55,15 @@ def choose(
     about: Any = None,
     convolves: bool = False,
     sharded: bool = False,
+    runs: int = 1,
     say: Callable[[str], None] = lambda message: None,
 ) -> Choice:
     """The fastest of the executions that the settings leave open and that compute the plain step's loss.
 
     `trial` takes one step over `images` images that changes nothing; `about` describes model and objective,
-    so that the choice can be remembered; `convolves`: whether a memory layout matters. With `tune` off, in deterministic mode and
-    for `sharded` weights, of which every process needs the others' for each step, nothing is chosen by the clock.
+    so that the choice can be remembered; `convolves`: whether a memory layout matters; `runs`: how many trainings take that
+    step at once. With `tune` off, in deterministic mode and for `sharded` weights, of which every process needs the others' for
+    each step, nothing is chosen by the clock.
     """
     plain = settle(training)
     measured = measure(trial, plain, images, SEEDS, world.clock if sharded else time.perf_counter)
@@ -71,12 +73,12 @@ def choose(
     if training.threads is None and plain.device.type == "cpu":
         for threads in halves(plain.threads):
             search.consider(threads=threads)
-    compiling = worth_compiling(training, search.speed)
+    compiling = worth_compiling(training, search.speed, runs)
     key = key_of(training, plain, about, compiling)
     if known := remembered(key):
         search.consider(gain=0.0, **known)
     else:
-        for change, gain in open_choices(training, plain, convolves, compiling):
+        for change, gain in open_choices(training, plain, convolves, compiling, runs):
             search.consider(gain, **change)
         remember(key, search.execution)
     return Choice(search.execution, search.speed, search.speed / measured.speed, bool(known))
@@ -105,7 +107,7 @@ class Search:
 
 
 def open_choices(
-    training: Training, plain: Execution, convolves: bool, compiling: bool
+    training: Training, plain: Execution, convolves: bool, compiling: bool, runs: int
 ) -> Iterator[tuple[dict[str, str], float]]:
     """What the settings leave to the clock, with the gain that makes it worth it."""
     if training.precision == "auto" and plain.device.type != "mps":
@@ -115,7 +117,8 @@ def open_choices(
         if plain.device.type == "cpu":
             yield {"layout": "patches"}, 1.05
     if training.compile == "auto" and compiling:
-        yield {"compile": "on"}, 1.1
+        if runs == 1:  # several at once are compiled whole or not at all
+            yield {"compile": "on"}, 1.1
         if world.here.size == 1:  # gradients of several processes meet between backward and update
             yield {"compile": "whole"}, 1.05
         if plain.device.type == "cuda":
@@ -133,10 +136,10 @@ def halves(threads: int) -> list[int]:
     return [threads >> i for i in range(1, threads.bit_length())]
 
 
-def worth_compiling(training: Training, speed: float) -> bool:
+def worth_compiling(training: Training, speed: float, runs: int) -> bool:
     if shutil.which(os.environ.get("CXX", "c++")) is None:
         return False
-    return training.seconds_at(speed) >= WORTH_COMPILING
+    return runs * training.seconds_at(speed) >= WORTH_COMPILING
 
 
 def measure(

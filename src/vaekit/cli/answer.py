@@ -50,3 +50,9 @@ def metric_rows(metrics: dict[str, Any]) -> list[tuple[str, ...]]:
         (name, number(m["value"]), m["unit"], f"{m.get('split', '')} N={m['count']:,}" if "count" in m else m["how"])
         for name, m in metrics.items()
     ]
+
+
+def spread_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """name, median, interquartile range and unit, under a heading."""
+    rows = [(name, number(its["median"]), " to ".join(map(number, its["quartiles"])), its["unit"]) for name, its in found.items()]
+    return [("metric", "median", "IQR", "unit"), *rows]

@@ -13,12 +13,14 @@ from .. import world
 from ..data import Dataset
 from ..errors import Stopped, UsageError, VaekitError
 from ..execution import check_sharding, find_device
-from ..finish import finish
-from ..fitting import SNAPSHOT_SECONDS, find_unfinished, fit, plan, start
+from ..finish import finish, spread
+from ..fitting import SNAPSHOT_SECONDS, fit
 from ..part import describe
-from ..recipes import RECIPES, cook
-from ..run import Run, next_path
-from .answer import Answer, metric_rows, nll_lines, table
+from ..planning import find_unfinished, plan, start
+from ..recipes import RECIPES, Recipe, cook
+from ..run import Run, next_paths
+from ..together import fit_together
+from .answer import Answer, metric_rows, nll_lines, spread_rows, table
 from .progress import Bar, console, decoding, doing, residual_line
 from .reading import BatchSize, OptionalCount, OptionalSeed, opened, parse_numbers, parse_size
 from .stopping import code_of, reason
@@ -68,6 +70,8 @@ def train(
     deterministic: Annotated[bool, Off] = False,
     shard: Annotated[bool, Off] = False,
     seed: OptionalSeed = None,
+    seeds: OptionalCount = None,
+    together: Literal["auto", "on", "off"] = "auto",
     snapshot_seconds: float = SNAPSHOT_SECONDS,
     report: bool = True,
 ) -> Answer:
@@ -85,7 +89,7 @@ def train(
     recipe
         See `vaekit recipes`.
     out
-        The run folder. Default: a new numbered one under --runs.
+        The run folder, or with --seeds the folder of all of them. Default: a new numbered one under --runs.
     runs
         Where numbered run folders are made.
     new
@@ -158,6 +162,10 @@ def train(
         Under torchrun: each process holds only a piece of weights, moments and averages, for a model that does not fit.
     seed
         Of weights, batches and noise.
+    seeds
+        Train so many runs, with the seeds from --seed on, and tell the spread of their metrics.
+    together
+        on, off, or auto: whether the steps of several seeds are taken at once; auto: where the clock says that it is faster.
     snapshot_seconds
         Seconds between two snapshots to resume from.
     report
@@ -197,16 +205,34 @@ def train(
     find_device(settings.device)
     if shard:
         check_sharding(settings)
-    if out and holds_other_things(out):
-        raise UsageError(f"{out} holds something that is no run. Give another place: --out RUN")
+    if shard and seeds:
+        raise UsageError("--shard is for one large model, --seeds for several small ones. Leave out one of them.")
+    numbers = range(seed or 0, (seed or 0) + (seeds or 1))
+    own = [out / f"seed-{number}" if seeds else out for number in numbers] if out else []
+    for place in own:
+        if holds_other_things(place) or (seeds and out and Run(out).exists):
+            raise UsageError(f"{out} holds something {'else' if seeds else 'that is no run'}. Give another place: --out RUN")
     dataset = opened(data, attributes=attributes, group=group, size=parse_size(size), crop=crop, channels=channels, cache=cache)
     console.print(dataset.summary(), soft_wrap=True)
-    cooked = cook(recipe, dataset.image, given)
-    planned = plan(dataset, cooked)
-    unfinished = None if out or new else find_unfinished(runs, planned)
-    path = out or (unfinished.path if unfinished else next_path(runs, f"{dataset.name}-{recipe}"))
-    run = start(world.agree(path), dataset, cooked, command=shlex.join(["vaekit", *sys.argv[1:]]))
-    return carry_out(run, dataset, snapshot_seconds, report, shard)
+    cooked = [cook(recipe, dataset.image, given | ({"seed": number} if seeds else {})) for number in numbers]
+    names = [f"{dataset.name}-{recipe}" + (f"-seed-{number}" if seeds else "") for number in numbers]
+    paths = own or ([] if new else find_places(runs, dataset, cooked, seeds)) or next_paths(runs, names)
+    paths, begun = world.agree(paths), []
+    for path, its in zip(paths, cooked, strict=True):
+        beside = [each.name for each in paths] if seeds else []
+        begun.append(start(path, dataset, its, command=shlex.join(["vaekit", *sys.argv[1:]]), group=beside))
+    if seeds:
+        return carry_out_together(begun, dataset, snapshot_seconds, report, TOGETHER[together])
+    return carry_out(begun[0], dataset, snapshot_seconds, report, shard)
+
+
+def find_places(runs: Path, dataset: Dataset, cooked: list[Recipe], seeds: int | None) -> list[Path]:
+    """Where the newest unfinished runs of the same command are; none where there are none."""
+    for its in cooked:
+        found = find_unfinished(runs, plan(dataset, its), seeds or 0)
+        if found:
+            return [found.path.with_name(name) for name in found.description["group"]] if seeds else [found.path]
+    return []
 
 
 def resume(
@@ -249,6 +275,23 @@ def carry_out(run: Run, dataset: Dataset, snapshot_seconds: float, report: bool,
     metrics = run.metrics
     told = "\n".join([table(metric_rows(metrics)), *nll_lines(metrics), residual_line(metrics), *notes(run)])
     return Answer({"run": str(run.path), "report": str(page), "metrics": metrics}, f"{told}\nrun     {run.path}\nreport  {page}")
+
+
+TOGETHER = {"auto": None, "on": True, "off": False}
+
+
+def carry_out_together(runs: list[Run], dataset: Dataset, snapshot_seconds: float, report: bool, together: bool | None) -> Answer:
+    """Train all to the end and tell what came out, and how much it depends on the seed."""
+    with Bar() as bar:
+        fit_together(runs, dataset, bar, snapshot_seconds, together=together)
+    told = {"runs": [str(run.path) for run in runs]}
+    if not report or not world.here.first:
+        return Answer(told, "\n".join(told["runs"]))
+    with doing("measuring and drawing the reports"), world.alone():
+        pages = [str(finished(run, dataset)) for run in runs]
+    found = spread(runs)
+    rows = [table(spread_rows(found)), f"over {len(runs)} seeds", *(f"report  {page}" for page in pages)]
+    return Answer(told | {"reports": pages, "metrics": found}, "\n".join(rows))
 
 
 def holds_other_things(out: Path) -> bool:

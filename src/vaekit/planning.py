@@ -1,0 +1,97 @@
+"""What is to be trained, and where: run.json is written here, once, and `fitting.py` carries it out."""
+
+import contextlib
+import importlib.metadata
+import platform
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from . import execution as running
+from . import world
+from .data import Dataset
+from .errors import DataError, UsageError
+from .library import describe
+from .recipes import Recipe
+from .run import Run
+
+DISTRIBUTIONS = ("vaekit", "torch", "numpy", "pillow", "safetensors", "scikit-learn")
+
+
+def start(path: str | Path, data: Dataset, recipe: Recipe, command: str = "", group: Sequence[str] = ()) -> Run:
+    """A run folder whose run.json has all that is needed to do the training, or to do it again.
+
+    `group`: the names of the folders beside it, itself included, that were begun together. Raises UsageError where the folder
+    already holds another training, DataError where there is nothing to train on.
+    """
+    run, planned = Run(path), plan(data, recipe)
+    if world.agree(run.exists):
+        check_same(run, planned)
+    elif world.here.first:
+        run.describe(planned | provenance(command) | ({"group": list(group)} if group else {}))
+    world.meet()
+    return run
+
+
+def plan(data: Dataset, recipe: Recipe) -> dict[str, Any]:
+    """What is to be trained, and how: the part of run.json that decides the result."""
+    rows = data.splits["train"]
+    if len(rows) < 2 or not len(data.splits["validation"]):
+        counts = {name: len(split) for name, split in data.splits.items()}
+        raise DataError(f"{data.name} has {counts} pictures; training needs 2 or more, and 1 to validate. Add pictures.")
+    recipe.training.epoch = len(rows)
+    return {
+        "data": {"open": data.description, "name": data.name, "digest": data.digest, "image": list(data.image)},
+        "model": describe(recipe.model),
+        "objective": describe(recipe.objective),
+        "training": describe(recipe.training),
+    }
+
+
+def find_unfinished(root: Path, planned: dict[str, Any], group: int = 0) -> Run | None:
+    """The newest run under `root` that began with the same plan, in a group of so many runs, and has not come to its end."""
+    found: list[tuple[str, Run]] = []
+    for path in root.glob("*/run.json"):
+        run = Run(path.parent)
+        with contextlib.suppress(DataError):  # another program's, or another version's: not ours to go on with
+            about = run.description
+            begun = {key: about[key] for key in planned} == planned and len(about.get("group", ())) == group
+            if begun and about["status"] not in ("finished", "diverged"):
+                found.append((about["created"], run))
+    return max(found, key=lambda item: item[0])[1] if found else None
+
+
+def check_same(run: Run, planned: dict[str, Any]) -> None:
+    """A run folder holds one training: the same command goes on with it, another one must not."""
+    old = run.description
+    for key, value in planned.items():
+        if old[key] != value:
+            parts = (old[key], value)
+            changed = sorted({name for part in parts for name in part if parts[0].get(name) != parts[1].get(name)})
+            told = f"{run.path} already holds another training: its {key} differs in {', '.join(changed)}."
+            if old["status"] == "finished":
+                raise UsageError(f"{told} It is finished. Train into another folder.")
+            raise UsageError(f"{told} Train into another folder, or go on with it as it was: vaekit resume {run.path}")
+
+
+def provenance(command: str) -> dict[str, Any]:
+    """Where and with what a run was made."""
+    return {
+        "command": command,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "versions": {name: importlib.metadata.version(name) for name in DISTRIBUTIONS} | {"python": platform.python_version()},
+        "commit": commit_of(Path(__file__).parent),
+        "machine": {"platform": platform.platform(), "processors": running.available_threads()},
+        "status": "new",
+    }
+
+
+def commit_of(folder: Path) -> str | None:
+    """The commit of a source checkout, None for an installed package."""
+    try:
+        asked = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return asked.stdout.strip() or None

@@ -1,0 +1,86 @@
+"""One command for several seeds: whole runs, and how much their metrics depend on the seed."""
+
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from commands import QUICK
+from vaekit.cli import progress
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """Ctrl-C at the first line of the log, once."""
+    left, logged = [signal.SIGINT], progress.Bar.logged
+
+    def interrupt(bar, record, fraction):
+        logged(bar, record, fraction)
+        if left:
+            signal.raise_signal(left.pop())
+
+    monkeypatch.setattr(progress.Bar, "logged", interrupt)
+
+
+def statuses(paths: list[Path]) -> list[str]:
+    return [json.loads((path / "run.json").read_text())["status"] for path in paths]
+
+
+def test_median_and_spread_over_the_seeds_and_a_whole_run_for_each(vaekit, home, tmp_path):
+    command = ["train", home / "pictures", "--out", tmp_path / "runs", *QUICK, "--latent", 2, "--seeds", 3, "--seed", 5]
+    said = vaekit(*command, "--json")
+    assert said.code == 0
+    assert "3 runs train" in said.err
+    paths = [tmp_path / "runs" / f"seed-{seed}" for seed in (5, 6, 7)]
+    assert said.json["runs"] == [str(path) for path in paths]
+    assert said.json["reports"] == [str(path / "report.html") for path in paths]
+    assert statuses(paths) == ["finished"] * 3
+    assert [json.loads((path / "run.json").read_text())["training"]["seed"] for path in paths] == [5, 6, 7]
+    assert all((path / "report.html").exists() and (path / "weights.safetensors").exists() for path in paths)
+    values = [json.loads((path / "metrics.json").read_text())["elbo"]["value"] for path in paths]
+    elbo = said.json["metrics"]["elbo"]
+    assert elbo["values"] == values
+    assert elbo["median"] == pytest.approx(np.median(values))
+    assert elbo["iqr"] == pytest.approx(np.subtract(*np.percentile(values, [75, 25])))
+
+    again = vaekit(*command)
+    assert "trained already" in again.err
+    heading, *rows = again.out.splitlines()
+    assert heading.split() == ["metric", "median", "IQR", "unit"]
+    assert any(row.startswith("elbo ") and " to " in row for row in rows)
+    assert vaekit("evaluate", paths[1], "--json").json["elbo"]["value"] == values[1]
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_the_same_command_goes_on_with_all_of_them(vaekit, home, tmp_path):
+    command = ["train", home / "pictures", "--runs", tmp_path, *QUICK, "--together", "on", "--seeds", 2, "--no-report"]
+    said = vaekit(*command)
+    assert said.code == 130
+    assert "the same command again" in said.err
+    paths = [tmp_path / f"000{number}-pictures-vae-seed-{number - 1}" for number in (1, 2)]
+    assert statuses(paths) == ["stopped"] * 2
+    alone = vaekit(*command[:-5], "--no-report", "--json").json  # one seed is another command
+    assert Path(alone["run"]).name == "0003-pictures-vae"
+    assert vaekit(*command, "--json").json == {"runs": [str(path) for path in paths]}
+    assert statuses(paths) == ["finished"] * 2
+    new = vaekit(*command, "--json").json["runs"]
+    assert [Path(path).name[:4] for path in new] == ["0004", "0005"]
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_one_of_them_can_go_on_alone(vaekit, home, tmp_path):
+    command = ["train", home / "pictures", "--out", tmp_path, *QUICK, "--seeds", 2, "--no-report"]
+    assert vaekit(*command).code == 130
+    assert vaekit("resume", tmp_path / "seed-1", "--no-report").code == 0
+    paths = [tmp_path / f"seed-{seed}" for seed in (0, 1)]
+    assert statuses(paths) == ["stopped", "finished"]
+    assert vaekit(*command).out.split() == [str(path) for path in paths]
+    assert statuses(paths) == ["finished"] * 2
+
+
+def test_a_folder_of_something_else_is_refused(vaekit, home, trained):
+    said = vaekit("train", home / "pictures", "--out", trained, *QUICK, "--seeds", 2)
+    assert said.code == 2
+    assert "--out" in said.err
