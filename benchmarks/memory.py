@@ -18,15 +18,21 @@ from statistics import median
 
 import numpy as np
 import psutil
+from bars import Panel, bars
 from machine import load, write_results
+from matplotlib.figure import Figure
+
+from vaekit.data import Dataset
+from vaekit.draw import save_png
 
 IMAGE = (3, 64, 64)
 FEW = 8_000
+MOST_RESIDENT = 1500  # MB, however many pictures there are
 
 
-def fill(path: Path, gigabytes: float) -> int:
+def fill(path: Path, gigabytes: float, image: tuple[int, int, int] = IMAGE) -> int:
     """Write pictures of noise, a part repeated; returns how many."""
-    part = np.random.default_rng(0).integers(0, 256, (2000, *IMAGE), np.uint8).tobytes()
+    part = np.random.default_rng(0).integers(0, 256, (2000, *image), np.uint8).tobytes()
     times = int(gigabytes * 1e9 / len(part))
     with open(path, "wb") as file:
         for _ in range(times):
@@ -34,17 +40,21 @@ def fill(path: Path, gigabytes: float) -> int:
     return times * 2000
 
 
-def train(path: Path, count: int, seconds: float) -> None:
-    """Train on the first `count` pictures of a file and print what was seen, as JSON."""
-    from vaekit.data import Dataset
-    from vaekit.fitting import Silent, fit, start
-    from vaekit.recipes import cook
-
-    pixels = np.memmap(path, np.uint8, "r", shape=(count, *IMAGE))
+def noise(path: Path, count: int, image: tuple[int, int, int] = IMAGE) -> Dataset:
+    """The first `count` pictures of a file as data, 256 of them to validate and 256 to test."""
+    pixels = np.memmap(path, np.uint8, "r", shape=(count, *image))
     cuts = np.split(np.arange(count), [count - 512, count - 256])
     splits = dict(zip(("train", "validation", "test"), cuts, strict=True))
     nothing = {"labels": None, "label_names": (), "attributes": None, "attribute_names": (), "quarantine": None}
-    data = Dataset("noise", pixels, range(count), splits=splits, digest="0" * 64, description={"source": str(path)}, **nothing)
+    return Dataset("noise", pixels, range(count), splits=splits, digest="0" * 64, description={"source": str(path)}, **nothing)
+
+
+def train(path: Path, count: int, seconds: float) -> None:
+    """Train on the first `count` pictures of a file and print what was seen, as JSON."""
+    from vaekit.fitting import Silent, fit, start
+    from vaekit.recipes import cook
+
+    data = noise(path, count)
     seen, peak, resident = [], [0], psutil.Process()
 
     class Watch(Silent):
@@ -102,6 +112,26 @@ def measure(gigabytes: float, seconds: float, rounds: int, place: Path | None) -
         }
 
 
+def drawn(figures: dict) -> Figure:
+    """Speed and peak memory, few pictures beside many."""
+    few, many = figures["pictures, few"], figures["pictures, many"]
+    names = {"few": f"{few * np.prod(IMAGE) / 1e9:.1f} GB", "many": f"{figures['gigabytes of the many']:g} GB"}
+    speed, peak = (
+        {name: figures[f"{what}, {which}"] for which, name in names.items()} for what in ("images/s", "peak resident MB")
+    )
+    panels = [
+        Panel(
+            "Training speed", "images/s", speed, {names["many"]: f"({figures['many over few, median']:.0%} of {names['few']})"}
+        ),
+        Panel("Peak resident memory", "MB", peak, {}, MOST_RESIDENT),
+    ]
+    about = (
+        f"recipe faces at 64 x 64 on {few:,} and on {many:,} pictures; the machine has "
+        f"{figures['memory of the machine, GB']:g} GB of memory; medians, dots are the trainings"
+    )
+    return bars(panels, "Training on more than the memory holds", about, ours=names["many"])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gigabytes", type=float, default=50)
@@ -122,6 +152,9 @@ def main() -> None:
     )
     sizes = f"--gigabytes {options.gigabytes:g} --seconds {options.seconds:g} --rounds {options.rounds}"
     command = f"python benchmarks/memory.py {sizes}"
+    (options.out / "pictures").mkdir(exist_ok=True)
+    (options.out / "pictures" / "memory.png").write_bytes(save_png(drawn(figures), "memory"))
+    told += "\n\n![Memory](pictures/memory.png)"
     print(write_results(options.out, "memory", command, figures, load_before=before, text=told).read_text())
 
 

@@ -62,13 +62,27 @@ def test_progress_counts_every_file_once_and_a_second_open_decodes_nothing(large
     first = open_data(folder, size=64, cache=tmp_path, progress=lambda done, total: told.append((done, total)))
     assert told[-1] == (700, 700)
     assert told == sorted(told)
-    monkeypatch.setattr(pools.Pool, "run", None)
+    monkeypatch.setattr(pools, "Process", None)
     second = open_data(folder, size=64, cache=tmp_path, progress=lambda done, total: told.append("decoded"))
     assert told[-1] == (700, 700)
     assert second.digest == first.digest
     assert second.files == first.files
     assert second.quarantine == first.quarantine
     assert len(first.quarantine.paths("duplicate")) + len(first.quarantine.paths("not an image")) == 58
+
+
+def test_a_second_open_starts_no_process_where_nothing_had_to_be_surveyed(large, tmp_path, monkeypatch):
+    folder, _, _ = large
+    first = open_data(folder, size=64, channels=3, cache=tmp_path)
+    monkeypatch.setattr(pools, "Process", None)
+    assert open_data(folder, size=64, channels=3, cache=tmp_path).digest == first.digest
+
+
+def test_what_is_wrong_with_a_table_costs_no_second_decoding(large, tmp_path):
+    folder, _, digest = large
+    with pytest.raises(DataError, match="group='nobody'"):
+        open_data(folder, size=64, cache=tmp_path, group="nobody")
+    assert open_data(folder, size=64, cache=tmp_path, progress=lambda done, total: pytest.fail("decoded")).digest == digest
 
 
 def test_a_killed_ingest_goes_on_where_it_was(large, tmp_path):
@@ -339,5 +353,6 @@ def test_leftovers_of_killed_writers_are_swept(tmp_path):
 
 def test_no_more_processes_than_this_one_may_use(monkeypatch):
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # what joblib knows beside affinity and quotas
-    with pools.pool_for(100_000, None) as pool:
+    with pools.Pool() as pool:
+        pool.expect(100_000)
         assert pool.workers == 1

@@ -34,6 +34,29 @@ def test_the_peak_is_what_was_held_and_given_back():
     assert 190e6 < grown < 240e6
 
 
+TRAINING = """
+import tempfile
+import numpy as np, torch
+from vaekit.data import open_data
+from vaekit.fitting import fit, start
+from vaekit.recipes import cook
+from vaekit.trials import peak_memory
+with tempfile.TemporaryDirectory() as place:
+    np.save(f"{place}/x.npy", np.random.default_rng(0).integers(0, 256, (1200, 64, 64, 3), np.uint8))
+    data = open_data(f"{place}/x.npy", splits=(0.5, 0.25, 0.25))
+    options = {"images": 96, "batch_size": 8, "tune": False, "validate_every": 32, "threads": 1}
+    run = start(f"{place}/run", data, cook("vae", data.image, options))
+    fit(run, data)
+    print(run.description["memory"] / peak_memory(torch.device("cpu")))
+"""
+
+
+def test_what_is_told_before_the_first_step_is_close_to_the_peak():
+    """Small batches and a wide net: a validation holds more than a step."""
+    ratio = float(subprocess.run([sys.executable, "-c", TRAINING], check=True, capture_output=True, text=True).stdout)
+    assert 0.8 < ratio < 1.2
+
+
 def found(monkeypatch, seconds, images=4096, free=1e12) -> int:
     """The batch found on a machine whose steps take `seconds(batch)`."""
     state, settings = tiny.state(images=1000, batch_size=0)

@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,17 +24,24 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
     Raises OSError when the disk is full or the folder cannot be written; the old file is then untouched.
     """
+    with placed(path) as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(path.parent)
+
+
+@contextmanager
+def placed(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which takes its place when the body is through. Not durable: good for what can be made again."""
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
         with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
+            yield file
         temporary.replace(path)
     finally:
         with suppress(FileNotFoundError):  # only left over when the write failed
             temporary.unlink()
-    sync_folder(path.parent)
 
 
 def sweep(folder: Path) -> None:

@@ -30,7 +30,7 @@ from .run import Follower, Run
 from .state import State
 from .train import NonFinite, Step, calibrate, train, validate
 from .training import Training
-from .trials import Estimate, best_batch, estimate, peak_memory, trial
+from .trials import Estimate, best_batch, estimate, peak_memory, rehearse, trial
 from .tuner import Choice
 
 LOG_EVERY = 50  # steps
@@ -154,7 +154,9 @@ class Fitting:
         agreed = world.agree(found.execution.describe()) | {"threads": found.execution.threads}
         speed = sum(world.gathered(found.speed))  # images per second, of all processes
         choice = replace(found, execution=Execution(**agreed | {"device": found.execution.device}), speed=speed)
-        return choice, max(world.gathered(peak_memory(self.batches.device)))  # of the trial's steps: those of the training
+        rows = self.data.splits["validation"]
+        rehearse(self.state, self.training, choice.execution, self.pixels_of(rows), len(rows))
+        return choice, max(world.gathered(peak_memory(self.batches.device)))  # of all that was tried, which is what will be done
 
     def keep(self, choice: Choice, memory: int, **more: Any) -> tuple[Choice, int]:
         """Write down how steps run from now on."""
@@ -270,7 +272,7 @@ class Fitting:
 
     def pixels_of(self, rows: np.ndarray) -> Callable[[slice], Tensor]:
         def pixels(part: slice) -> Tensor:
-            return torch.from_numpy(self.measured.take(rows[part])).to(self.execution.device)
+            return torch.from_numpy(self.measured.take(rows[part])).to(self.batches.device)
 
         return pixels
 

@@ -144,7 +144,11 @@ class OptimalGaussian(Likelihood):
     @torch.no_grad()
     def calibrate(self, traces: Iterable[Trace]) -> None:
         """Set the kept variance to the mean squared error over all traces."""
-        errors, images = zip(*((residual(t.px.mean, t.x) * len(t.x), len(t.x)) for t in traces), strict=True)
+
+        def summed(t: Trace) -> tuple[Tensor, int]:
+            return residual(t.px.mean, t.x) * len(t.x), len(t.x)
+
+        errors, images = zip(*map(summed, traces), strict=True)  # `map` holds one trace at a time, a loop two
         self.variance.copy_(torch.stack(errors).sum() / sum(images))
 
     @property

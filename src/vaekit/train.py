@@ -210,7 +210,7 @@ def calibrate(model: VAE, pixels: Callable[[slice], Tensor], count: int, seed: i
     """
     keepers: list[Any] = [part for part in model.modules() if hasattr(part, "calibrate")]
     for part in keepers:
-        part.calibrate(t for _, t in traces(model, pixels, chunks(count), seed))
+        part.calibrate(traces(model, pixels, chunks(count), seed))
 
 
 @torch.no_grad()
@@ -220,13 +220,17 @@ def validate(model: VAE, objective: Objective, pixels: Callable[[slice], Tensor]
     In fp32 with one z per image from a fixed seed; several processes share the work. `pixels(slice)` gives uint8 images on the
     device. The global generator is left as it was.
     """
-    found: dict[int, dict[str, float]] = {}
-    parts = chunks(count)
-    parts += parts[:1] * (-len(parts) % world.here.size)  # as many for each process: a layer may need all of them to compute
-    for start, t in traces(model, pixels, parts[world.here.rank :: world.here.size], seed):
+
+    def summed(t: Trace) -> dict[str, float]:
         loss = torch.stack([term.mean() for term in objective(t, At(math.inf)).values()]).sum()
         errors = {"mse": (t.px.mean[0] - t.x).square().mean()}
-        found[start] = {name: value.item() * len(t.x) for name, value in {**bound(t), **errors, "loss": loss}.items()}
+        return {name: value.item() * len(t.x) for name, value in {**bound(t), **errors, "loss": loss}.items()}
+
+    parts = chunks(count)
+    parts += parts[:1] * (-len(parts) % world.here.size)  # as many for each process: a layer may need all of them to compute
+    mine = parts[world.here.rank :: world.here.size]
+    each = map(summed, traces(model, pixels, mine, seed))  # holds one trace at a time, where a loop would hold two
+    found = {part.start: values for part, values in zip(mine, each, strict=True)}
     sums = dict(sorted(item for part in world.gathered(found) for item in part.items()))  # in one order, whoever found them
     return {name: sum(values[name] for values in sums.values()) / count for name in sums[0]}
 
@@ -235,13 +239,13 @@ def chunks(count: int) -> list[slice]:
     return [slice(start, min(start + VALIDATION_BATCH, count)) for start in range(0, count, VALIDATION_BATCH)]
 
 
-def traces(model: VAE, pixels: Callable[[slice], Tensor], parts: list[slice], seed: int) -> Iterator[tuple[int, Trace]]:
-    """Where each part begins, and its trace, z from a fixed seed; the global generator is as it was when they are through."""
+def traces(model: VAE, pixels: Callable[[slice], Tensor], parts: list[slice], seed: int) -> Iterator[Trace]:
+    """The trace of each part, z from a fixed seed; the global generator is as it was when they are through."""
     device = next(model.parameters()).device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         for part in parts:
             torch.manual_seed(mix(seed, 1, part.start))
-            yield part.start, model(picture(pixels(part)))
+            yield model(picture(pixels(part)))
 
 
 VALIDATION_BATCH = 256

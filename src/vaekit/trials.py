@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -15,7 +15,7 @@ from .errors import UsageError
 from .execution import Execution, settle
 from .model import VAE
 from .state import State
-from .train import stacked, stepper
+from .train import VALIDATION_BATCH, stacked, stepper, validate
 from .training import Training
 
 SIZES = tuple(2**i for i in range(4, 13))  # images, of a batch that is found by measuring
@@ -74,6 +74,17 @@ def attempt(take: Callable[..., Tensor], pixels: Tensor) -> Callable[[int], floa
             return take(pixels, 0, rate=0.0, keep=1.0)[..., 0].mean().item()
 
     return once
+
+
+def rehearse(state: State, training: Training, execution: Execution, pixels: Callable[[slice], Tensor], count: int) -> None:
+    """Validate a copy of the state that took a step, over one batch of its `count` images, for the memory that it takes."""
+    copied = twin(state, training, execution)
+    step = stepper(copied, training, replace(execution, compile="off"))  # fills moments and gradients, as they will be
+    with world.alone():
+        step(pixels(slice(0, 2)), 0, rate=0.0, keep=1.0)
+        copied.together(
+            copied.averaged, validate, copied.average, copied.objective, pixels, min(count, VALIDATION_BATCH), training.seed
+        )
 
 
 def best_batch(state: State, training: Training, batches: Batches) -> int:

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from . import celeba
-from .cache import key_of
+from .cache import key_of, writing
 from .chunks import Chunk
 from .dataset import Dataset
 from .index import Wish, tables_of
 from .ingest import Progress
 from .pictures import ingested
-from .pool import pool_for
+from .pool import Pool
 from .scan import Scan, scan
 from .tars import open_tars
 
@@ -56,18 +56,28 @@ def open_folder(
     Raises DataError, VaekitError.
     """
     faces = celeba.pictures(root)
-    found = scan(root, faces or "")
+    opened = cache / "folders" / key_of(str(root))
+    new = not opened.exists()
+
+    def start(files: int) -> None:
+        if new:  # else there will hardly be anything to decode
+            pool.expect(files)
+            pool.feed()
+
+    def read_tables() -> None:
+        beside.submit(lambda: tables.attributes_of)  # what is wrong with them is told when they are wanted
+
+    with ThreadPoolExecutor(1, "tables") as beside, Pool(workers, meanwhile=read_tables) as pool:
+        found = scan(root, faces or "", met=start)
+        if found.names:
+            pool.expect(len(found.names))
+            tables = tables_of(root, found.names, faces is not None, wish)
+            done = ingested(Folder(root, found), wish, cache, pool=pool, progress=progress)
     if not found.names:
         paths = [str(root / tar) for tar in sorted(found.tars)]
         return open_tars(paths, wish, cache, name=name, source=source, progress=progress, workers=workers, root=str(root))
-    tables = tables_of(root, found.names, faces is not None, wish)
-    pictures = Folder(root, found)
-    with ThreadPoolExecutor(1, "tables") as beside:
-
-        def read_tables() -> None:
-            beside.submit(lambda: tables.attributes_of)  # what is wrong with them is told when they are wanted
-
-        with pool_for(len(found.names), workers, meanwhile=read_tables) as pool:  # starts processes when there is something to do
-            done = ingested(pictures, wish, cache, pool=pool, progress=progress)
+    if new:
+        with writing(opened.parent):
+            opened.touch()
     made_from = [tables.stamps(), sorted(found.ignored.items()), found.findings]
     return done.dataset(name, source, made_from, lambda: (found, tables))

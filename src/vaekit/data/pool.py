@@ -43,20 +43,31 @@ def shared_file() -> int:
 
 
 class Pool:
-    """`workers` decoding processes (0: this process), started at the first request; use it in a `with`.
+    """Decoding processes, as many as `expect` finds right (0: this process), started at the first request or by `feed`.
 
-    `meanwhile` is called when they have their hands full of pictures, if it comes to that.
+    workers: how many, whatever is expected. `meanwhile` is called when they have their hands full of pictures, if it comes to
+    that. Use it in a `with`.
     """
 
-    def __init__(self, workers: int, meanwhile: Callable[[], object] = lambda: None):
-        self.workers = workers
+    def __init__(self, workers: int | None = None, meanwhile: Callable[[], object] = lambda: None):
+        self.asked = workers
+        self.workers = workers or 0
         self.meanwhile = meanwhile
-        self.flights = max(AHEAD * workers, 1)
         self.shared = shared_file()
         self.contents = os.fdopen(shared_file(), "w+b")
         self.memory: Memory = bytearray()
         self.processes: list[Process] = []
         self.queue: deque[Request] = deque()  # what no process has been asked yet
+
+    @property
+    def flights(self) -> int:
+        """Chunks under way at once."""
+        return max(AHEAD * self.workers, 1)
+
+    def expect(self, files: int) -> None:
+        """Be as many processes as cores, at most one for 64 files, and none for a few files."""
+        if self.asked is None and files > IN_PROCESS:
+            self.workers = min(cores(), -(-files // 64))
 
     def __enter__(self) -> "Pool":
         return self
@@ -184,10 +195,3 @@ def until_failure(requests: Iterable[Request], failures: list[VaekitError]) -> I
         yield from requests
     except VaekitError as error:
         failures.append(error)
-
-
-def pool_for(files: int, workers: int | None, meanwhile: Callable[[], object] = lambda: None) -> Pool:
-    """As many processes as cores (or `workers`), none for a few files."""
-    if workers is None:
-        workers = 0 if files <= IN_PROCESS else min(cores(), -(-files // 64))
-    return Pool(workers, meanwhile)

@@ -4,7 +4,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from .splits import TEST, TRAIN, UNKNOWN, VALIDATION
 
 TAR = re.compile(r"\.(tar|tar\.gz|tgz)$", re.IGNORECASE)
 PACKED = re.compile(r"[^/]*\.(tar|tar\.gz|tgz)::", re.IGNORECASE)  # the tar in the name of a picture that comes out of one
+MET_AT_ONCE = 64
 OFFICIAL = {
     "train": TRAIN,
     "training": TRAIN,
@@ -40,16 +41,21 @@ class Scan:
     tars: list[str] = field(default_factory=list)
 
 
-def scan(root: Path, under: str = "") -> Scan:
+def scan(root: Path, under: str = "", met: Callable[[int], object] = lambda files: None) -> Scan:
     """All pictures under `root` (or its subfolder `under`); every real folder is entered once, so links cannot loop.
 
-    Raises DataError where there is neither one nor a tar.
+    `met` is called with how many there are already, now and then. Raises DataError where there is neither one nor a tar.
     """
     found = Scan()
     entered: set[tuple[int, int]] = set()
     status = root.stat()
     entered.add((status.st_dev, status.st_ino))
-    pictures = sorted(walk(root, under, entered, found))
+    pictures = []
+    for picture in walk(root, under, entered, found):
+        pictures.append(picture)
+        if len(pictures) % MET_AT_ONCE == 0:
+            met(len(pictures))
+    pictures.sort()
     found.names = [name for name, _ in pictures]
     found.stamps = [its for _, its in pictures]
     found.findings.sort()

@@ -13,7 +13,7 @@ from .dataset import Dataset
 from .index import Tables, Wish, table_asked
 from .ingest import Progress
 from .pictures import ingested
-from .pool import pool_for
+from .pool import Pool
 from .quarantine import Finding
 from .samples import Sample, Samples
 from .scan import Scan
@@ -93,7 +93,8 @@ def open_tars(
     """Tars at these paths or addresses as a Dataset called `name`. Raises DataError, VaekitError."""
     tars = Tars(source, shards_at(addresses, root))
     given = table_asked(wish)
-    with pool_for(tars.size // GUESSED, workers) as pool:
+    with Pool(workers) as pool:
+        pool.expect(tars.size // GUESSED)
         done = ingested(tars, wish, cache, pool=pool, progress=progress)
     journal = done.folder / "journal.jsonl"
 
