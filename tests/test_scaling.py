@@ -36,7 +36,10 @@ def told(process: subprocess.Popen) -> str:
     return out
 
 
-@pytest.fixture(scope="module", params=[(2,), (4,), (2, "--shard"), (4, "--shard")], ids=lambda how: " ".join(map(str, how)))
+WAYS = [(2,), (4,), (2, "--shard"), pytest.param((4, "--shard"), marks=pytest.mark.slow)]
+
+
+@pytest.fixture(scope="module", params=WAYS, ids=lambda how: " ".join(map(str, how)))
 def shared_curves(request) -> dict[str, list[float]]:
     processes, *options = request.param
     return json.loads(told(torchrun(processes, str(HERE / "scaling.py"), *options)).splitlines()[-1])

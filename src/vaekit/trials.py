@@ -82,9 +82,8 @@ def rehearse(state: State, training: Training, execution: Execution, pixels: Cal
     step = stepper(copied, training, replace(execution, compile="off"))  # fills moments and gradients, as they will be
     with world.alone():
         step(pixels(slice(0, 2)), 0, rate=0.0, keep=1.0)
-        copied.together(
-            copied.averaged, validate, copied.average, copied.objective, pixels, min(count, VALIDATION_BATCH), training.seed
-        )
+    checked = copied.average, copied.objective, pixels, min(count, VALIDATION_BATCH), training.seed
+    copied.together(copied.averaged, validate, *checked)
 
 
 def best_batch(state: State, training: Training, batches: Batches) -> int:
