@@ -99,7 +99,7 @@ def test_two_hosts_train_what_one_process_does(hosts, tmp_path):
     assert [record["loss"] for record in two] == pytest.approx([record["loss"] for record in one], rel=1e-4)
 
 
-@pytest.mark.parametrize("lost", ["host", "wire"])
+@pytest.mark.parametrize("lost", ["host", pytest.param("wire", marks=pytest.mark.slow)])
 def test_where_a_host_is_lost_the_other_says_so_and_the_same_command_goes_on(hosts, tmp_path, lost):
     run, command = tmp_path / "run", (*OPTIONS, "--images", "64000")
     jobs = start(hosts, *command, "--out", str(run))

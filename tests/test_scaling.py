@@ -85,7 +85,7 @@ def test_a_killed_process_is_started_again_and_the_result_is_the_same(tmp_path):
     same(tmp_path / "killed", tmp_path / "whole", rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("some", [(), ("--shard",)], ids=["whole", "sharded"])
+@pytest.mark.parametrize("some", [pytest.param((), id="whole"), pytest.param(("--shard",), id="sharded", marks=pytest.mark.slow)])
 def test_any_number_of_processes_goes_on_with_a_run(tmp_path, some):
     """Two, then one, then four, each stopped on the way; whether the several ones hold the weights whole or in pieces."""
     seldom = ("--deterministic", "--snapshot-seconds", "2")  # a stop saves anyway
