@@ -7,7 +7,7 @@ import tiny
 from tiny import dataset, recipe
 from vaekit.errors import DataError, UsageError
 from vaekit.fitting import fit, start
-from vaekit.run import Run, next_path
+from vaekit.run import Run, next_paths
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_a_run_that_has_nothing_yet_says_what_to_do(tmp_path):
         run.load_model()
     with pytest.raises(UsageError, match="no attribute vectors"):
         run.load_attributes()
-    assert next_path(tmp_path, "my pictures!").name == "0002-my-pictures"
+    assert [path.name for path in next_paths(tmp_path, ["my pictures!", "?"])] == ["0002-my-pictures", "0003-run"]
 
 
 def test_damaged_files_are_named(trained):

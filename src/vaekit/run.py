@@ -284,13 +284,8 @@ class Follower(Run):
         return self.path / "diverged"
 
 
-def next_path(root: Path, name: str) -> Path:
-    """`root/0007-name`, one above the highest number there."""
-    return next_paths(root, [name])[0]
-
-
 def next_paths(root: Path, names: Sequence[str]) -> list[Path]:
-    """As `next_path`, for several, one number after the other."""
+    """`root/0007-name` for each name, from one above the highest number there."""
     taken = [int(m.group(1)) for p in root.glob("*") if (m := re.match(r"(\d{4,})-", p.name))] if root.is_dir() else []
     plain = [re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-") or "run" for name in names]
     return [root / f"{number:04d}-{name}" for number, name in enumerate(plain, max(taken, default=0) + 1)]

@@ -112,9 +112,8 @@ class Sharded(Apart):
 
     def unite(self, gradients: list[Tensor], values: Tensor) -> Tensor:
         whole = [g for g in gradients if not g.dim()]
-        square = (
-            nn.utils.get_total_norm([g for g in gradients if g.dim()]).square() * world.here.size
-        )  # of which the mean is the sum
+        mine = nn.utils.get_total_norm([g for g in gradients if g.dim()])
+        square = mine.square() * world.here.size  # of which the mean is the sum
         world.average([*whole, values, square])
         return (square + nn.utils.get_total_norm(whole).square()).sqrt()
 
