@@ -38,7 +38,8 @@ PICTURES, CLOSE = 10_000, 0.2
 def train(path: Path, name: str, seconds: float) -> None:
     """Train a case and print what was told and what was taken, as JSON."""
     from vaekit.errors import Stopped
-    from vaekit.fitting import Silent, fit, start
+    from vaekit.fitting import Silent, fit
+    from vaekit.planning import start
     from vaekit.recipes import cook
     from vaekit.trials import peak_memory
 

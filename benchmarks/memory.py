@@ -51,7 +51,8 @@ def noise(path: Path, count: int, image: tuple[int, int, int] = IMAGE) -> Datase
 
 def train(path: Path, count: int, seconds: float) -> None:
     """Train on the first `count` pictures of a file and print what was seen, as JSON."""
-    from vaekit.fitting import Silent, fit, start
+    from vaekit.fitting import Silent, fit
+    from vaekit.planning import start
     from vaekit.recipes import cook
 
     data = noise(path, count)

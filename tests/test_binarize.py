@@ -8,9 +8,10 @@ import tiny
 from vaekit.batches import Batches
 from vaekit.data import binarized
 from vaekit.execution import Execution
-from vaekit.fitting import fit, start
+from vaekit.fitting import fit
 from vaekit.likelihoods import BernoulliPixels
 from vaekit.objectives import ELBO
+from vaekit.planning import start
 from vaekit.train import picture, train
 
 

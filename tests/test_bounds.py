@@ -10,10 +10,11 @@ from test_ppca import IMAGE, linear_vae, truth, with_exact_posterior, with_ortho
 from vaekit.errors import UsageError
 from vaekit.execution import Execution
 from vaekit.finish import measure
-from vaekit.fitting import fit, start
+from vaekit.fitting import fit
 from vaekit.likelihoods import BernoulliPixels
 from vaekit.metrics import Bound, bounds, importance_bound
 from vaekit.model import VAE
+from vaekit.planning import start
 
 COUNT = 40
 PIXELS = torch.from_numpy(tiny.pictures(COUNT, IMAGE))

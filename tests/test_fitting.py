@@ -18,10 +18,11 @@ import tiny
 from breaking import CrackedEncoder, Ray, hit_model
 from tiny import dataset, pictures, recipe, training
 from vaekit.errors import DataError, Diverged, UsageError, VaekitError
-from vaekit.fitting import Silent, fit, signals, start
+from vaekit.fitting import Silent, fit, signals
 from vaekit.likelihoods import FixedGaussian
 from vaekit.objectives import ELBO, Classic
 from vaekit.part import build, describe
+from vaekit.planning import start
 from vaekit.run import Run
 from vaekit.stored import Stored
 from vaekit.train import picture, validate
@@ -127,7 +128,8 @@ def test_a_run_stopped_by_a_signal_goes_on_with_the_same_bits(number, code, undi
         "import tiny\n"
         "from vaekit.errors import Stopped\n"
         "from vaekit import fitting\n"
-        "from vaekit.fitting import Silent, fit, start\n"
+        "from vaekit.fitting import Silent, fit\n"
+        "from vaekit.planning import start\n"
         "fitting.LOG_EVERY = 1\n"
         "class Told(Silent):\n"
         "    def logged(self, record, fraction):\n"

@@ -10,11 +10,12 @@ import tiny
 from vaekit.batches import Batches
 from vaekit.errors import DataError, UsageError
 from vaekit.execution import Execution
-from vaekit.fitting import fit, start
+from vaekit.fitting import fit
 from vaekit.latent import attribute_vectors, codes, sample
 from vaekit.likelihoods import FixedGaussian, OptimalGaussian
 from vaekit.metrics import evaluate, weights_of
 from vaekit.objectives import ELBO, Classic
+from vaekit.planning import start
 from vaekit.recipes import cook
 from vaekit.report.story import file_name
 from vaekit.run import Run

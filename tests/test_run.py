@@ -6,7 +6,8 @@ import torch
 import tiny
 from tiny import dataset, recipe
 from vaekit.errors import DataError, UsageError
-from vaekit.fitting import fit, start
+from vaekit.fitting import fit
+from vaekit.planning import start
 from vaekit.run import Run, next_paths
 
 

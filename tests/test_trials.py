@@ -38,7 +38,8 @@ TRAINING = """
 import tempfile
 import numpy as np, torch
 from vaekit.data import open_data
-from vaekit.fitting import fit, start
+from vaekit.fitting import fit
+from vaekit.planning import start
 from vaekit.recipes import cook
 from vaekit.trials import peak_memory
 with tempfile.TemporaryDirectory() as place:

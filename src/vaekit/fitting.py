@@ -25,7 +25,6 @@ from .execution import Execution
 from .library import build
 from .model import VAE
 from .objectives import Objective
-from .planning import find_unfinished, plan, start
 from .run import Follower, Run
 from .state import State
 from .train import NonFinite, Step, calibrate, train, validate
@@ -37,8 +36,6 @@ LOG_EVERY = 50  # steps
 SNAPSHOT_SECONDS = 60.0
 VALIDATIONS = 10  # at least, spread over the budget, where no interval is given
 CALIBRATION = 1024  # training images that the averaged weights' own statistics are taken from
-
-__all__ = ["SNAPSHOT_SECONDS", "Fitting", "Silent", "Watcher", "find_unfinished", "fit", "plan", "signals", "start"]
 
 
 class Watcher(Protocol):
