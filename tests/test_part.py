@@ -14,10 +14,10 @@ from vaekit.library import SHELVES
 from vaekit.likelihoods import FixedGaussian
 from vaekit.nets import ConvEncoder, MLPDecoder, MLPEncoder
 from vaekit.objectives import ELBO
-from vaekit.part import Part, build, describe
+from vaekit.part import Part, build, describe, numbers_of
 from vaekit.posteriors import Deterministic
 from vaekit.priors import StandardNormal
-from vaekit.schedules import Linear
+from vaekit.schedules import Cyclical, Linear
 
 
 class Chain(Part):
@@ -137,3 +137,15 @@ def test_sampling_needs_a_prior_and_temperature_scales_it():
     assert model.sample(5).shape == (5, 1, 8, 8)
     cold = model.sample(5, temperature=0.0)
     torch.testing.assert_close(cold, model.decode(torch.zeros(1, 5, 3)).mean[0])
+
+
+def test_numbers_have_full_names():
+    """A count is no number: another one makes another model."""
+    assert numbers_of(ELBO(beta=4)) == {"beta": 4, "free_bits": 0}
+    assert numbers_of(ELBO(beta=Cyclical(images=100, cycles=3))) == {
+        "free_bits": 0,
+        "beta.images": 100,
+        "beta.start": 0,
+        "beta.end": 1,
+        "beta.share": 0.5,
+    }

@@ -1,4 +1,4 @@
-"""Trainings that differ in their seeds alone: what they compute together is what they compute alone, and each is a whole run."""
+"""Trainings that differ in seeds and numbers alone compute together what they compute alone, and each is a whole run."""
 
 import functools
 import itertools
@@ -16,17 +16,20 @@ from conformance import VARIANTS
 from test_fitting import LONG, Notes, same
 from test_step import plain
 from tiny import CPU, dataset, pictures, recipe
-from vaekit import together
+from vaekit import schedules, together
 from vaekit.batches import Batches
 from vaekit.errors import Diverged, Stopped, UsageError
 from vaekit.execution import Execution
 from vaekit.fitting import fit
 from vaekit.likelihoods import FixedGaussian
 from vaekit.nets import MLPEncoder
+from vaekit.objectives import ELBO, Objective
 from vaekit.part import build, describe
 from vaekit.planning import start
 from vaekit.run import Run
+from vaekit.schedules import Linear, Schedule
 from vaekit.state import State
+from vaekit.terms import distortion
 from vaekit.together import fit_together
 from vaekit.train import NonFinite, train, train_together
 from vaekit.tuner import Choice
@@ -70,6 +73,36 @@ def test_steps_together_are_those_alone(count, compile):
         assert (theirs.step, theirs.images) == (state.step, state.images) == (8, 64)
         for name, value in state.tensors().items():
             torch.testing.assert_close(tensors[name], value, rtol=1e-3, atol=1e-5, msg=lambda told, name=name: f"{name}: {told}")
+
+
+class Weighted(Objective):
+    """A test objective with numbers, and without noise."""
+
+    weight: float | Schedule
+    offset: float = 0.0
+
+    def forward(self, t, at):
+        return {"weighted": schedules.at(self.weight, at.images) * distortion(t), "offset": distortion(t) * 0 + self.offset}
+
+
+@pytest.mark.parametrize("compile", ["off", pytest.param("whole", marks=compiled)])
+@pytest.mark.parametrize("make", [float, lambda end: Linear(images=80, end=end)], ids=["number", "schedule"])
+def test_each_has_its_own_numbers_of_the_objective(make, compile):
+    weights = (0.0, 0.5, 2.0)
+
+    def members(number: float):
+        return begin(0, lambda: (plain()[0], Weighted(weight=make(number), offset=10 * number)), images=8 * 5)
+
+    alone, joint = ([members(number) for number in weights] for _ in range(2))
+    found = step_together(joint, compile)
+    for its, ours, number in zip(alone, found, weights, strict=True):
+        expected = [step.values for step in train(*its, Execution(CPU))]
+        assert len(ours) == len(expected) == 5
+        for step, values in zip(ours, expected, strict=True):
+            assert step.values == pytest.approx(values, rel=1e-4, abs=1e-5)
+        assert ours[0].values["offset"] == 10 * number
+    kept = [describe(state.objective) for state, _, _ in joint]
+    assert kept == [describe(state.objective) for state, _, _ in alone]
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -360,7 +393,16 @@ def test_what_was_chosen_holds_until_something_else_is_asked_for(tmp_path):
 
 def test_runs_that_differ_in_more_than_their_seeds_are_refused(tmp_path):
     runs = [*begun(tmp_path, seeds=(0, 1)), *begun(tmp_path, seeds=(2,), learning_rate=0.5)]
-    with pytest.raises(UsageError, match=r"seed-0 and .*seed-2 differ in training; .*seeds alone"):
+    with pytest.raises(UsageError, match=r"seed-0 and .*seed-2 differ in training; .*their seeds, and in numbers"):
+        fit_together(runs, dataset())
+
+
+def test_runs_whose_objectives_differ_in_more_than_numbers_are_refused(tmp_path):
+    runs = [
+        start(tmp_path / str(i), dataset(), recipe(**LONG | {"objective": objective}))
+        for i, objective in enumerate((ELBO(beta=2), ELBO(beta=Linear(images=80, end=3))))
+    ]
+    with pytest.raises(UsageError, match="differ in objective"):
         fit_together(runs, dataset())
 
 

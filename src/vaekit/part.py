@@ -45,6 +45,17 @@ def fields_of(part: Part | type[Part]) -> tuple[dataclasses.Field, ...]:
     return dataclasses.fields(part)  # pyright: ignore[reportArgumentType] - __init_subclass__ makes every part a dataclass
 
 
+def numbers_of(part: Part) -> dict[str, float]:
+    """The fields that are numbers, of a part and of those in it, by their full names: {"beta": 4.0}, {"beta.end": 4.0}."""
+    found = {}
+    for place, its in part.named_modules():
+        for field in fields_of(its) if isinstance(its, Part) else ():
+            value = getattr(its, field.name)
+            if float in (field.type, *typing.get_args(field.type)) and isinstance(value, (int, float)):
+                found[f"{place}.{field.name}".removeprefix(".")] = float(value)
+    return found
+
+
 def describe(value: typing.Any) -> typing.Any:
     """The plain data (dicts, lists, numbers, strings) from which `build` makes an equal, untrained part."""
     if isinstance(value, Part):

@@ -50,17 +50,22 @@ def plan(data: Dataset, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def find_unfinished(root: Path, planned: dict[str, Any], group: int = 0) -> Run | None:
-    """The newest run under `root` that began with the same plan, in a group of so many runs, and has not come to its end."""
-    found: list[tuple[str, Run]] = []
+def find_unfinished(root: Path, planned: Sequence[dict[str, Any]]) -> list[Path]:
+    """The newest folders under `root` of runs that began together with these plans and have not all come to their end."""
+    found: list[tuple[str, list[Path]]] = []
     for path in root.glob("*/run.json"):
-        run = Run(path.parent)
         with contextlib.suppress(DataError):  # another program's, or another version's: not ours to go on with
-            about = run.description
-            begun = {key: about[key] for key in planned} == planned and len(about.get("group", ())) == group
-            if begun and about["status"] not in ("finished", "diverged"):
-                found.append((about["created"], run))
-    return max(found, key=lambda item: item[0])[1] if found else None
+            about = Run(path.parent).description
+            places = [path.parent.with_name(name) for name in about.get("group") or [path.parent.name]]
+            alike = len(places) == len(planned) and all(map(began_as, map(Run, places), planned))
+            if alike and about["status"] not in ("finished", "diverged"):
+                found.append((about["created"], places))
+    return max(found)[1] if found else []
+
+
+def began_as(run: Run, planned: dict[str, Any]) -> bool:
+    """Whether a folder holds a run of this plan, or none yet."""
+    return not run.exists or {key: run.description[key] for key in planned} == planned
 
 
 def check_same(run: Run, planned: dict[str, Any]) -> None:

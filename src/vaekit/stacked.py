@@ -1,4 +1,4 @@
-"""One optimisation step of several models at once: the same training with other seeds.
+"""One optimisation step of several models at once: the same training with other seeds, or other numbers in the objective.
 
 What the models have of a kind, weights, moments or averages, is one matrix, a model a row, and each model's own tensors are views
 into its row: a state reads, saves and validates as ever, and a step is one pass over everything.
@@ -6,6 +6,7 @@ into its row: a state reads, saves and validates as ever, and a step is one pass
 Shapes: S models, P numbers in a row, B images.
 """
 
+import copy
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
@@ -14,8 +15,10 @@ from torch import Tensor
 from torch.func import functional_call
 
 from .execution import Execution
+from .objectives import Objective
+from .part import numbers_of
 from .state import State
-from .step import Look, Whole, adamw, clipped, inner, scaled
+from .step import Look, Looking, Whole, adamw, clipped, inner, scaled
 from .trace import At
 from .training import Training
 
@@ -24,6 +27,8 @@ ALIGNED = 16  # numbers: where a tensor may begin in a row, as vector units and 
 
 class Stacked:
     """Takes steps on S states whose models have one description, with the maths of `Whole`, compiled or not.
+
+    The numbers of their objectives may differ, such as beta.
 
     A step that is not finite for one of them leaves its weights finite, and the others alone. The noise is drawn for all at once.
     """
@@ -37,7 +42,10 @@ class Stacked:
         self.weights = self.rows.matrix([its.weights.values() for its in self.alone])
         weighed = zip(self.example.weights.values(), self.example.decay, strict=True)
         self.decay = self.rows.matrix([[torch.full_like(p, decay) for p, decay in weighed]])  # (1, P)
-        self.buffers = inner(stack_buffers(self.alone))
+        objective, numbers = with_own_numbers([state.objective for state in states], execution.device)
+        self.buffers = inner(stack_buffers(self.alone) | {f"objective.{name}": values for name, values in numbers.items()})
+        both = torch.nn.ModuleDict({"model": states[0].model, "objective": objective})
+        self.looking = Looking(both, look, self.example.observers)
         self.names: tuple[str, ...] = ()  # of what a step gives, known after the first
         self.graph = execution.compiled(self.whole, whole=True)
 
@@ -60,7 +68,7 @@ class Stacked:
 
     def look(self, given: dict[str, Tensor], pixels: Tensor, at: At) -> tuple[dict[str, Tensor], list[Tensor]]:
         """What one model has to say about its images."""
-        return functional_call(self.example.looking, given, (pixels, at))
+        return functional_call(self.looking, given, (pixels, at))
 
     def __call__(self, pixels: Tensor, images: int, rate: float, keep: float) -> Tensor:
         """One step on uint8 images (S, B, C, H, W): the values of `names`, (S, names), on the device. See `Stepper`."""
@@ -128,3 +136,18 @@ def stack_buffers(models: Sequence[Whole]) -> dict[str, Tensor]:
             stacks[name] = buffer.new_empty(len(each), *buffer.shape)
             settle(each, stacks[name])
     return stacks
+
+
+def with_own_numbers(objectives: Sequence[Objective], device: torch.device) -> tuple[Objective, dict[str, Tensor]]:
+    """A copy of the first whose numbers are buffers where the others have other ones, and the numbers of all, (S,) each."""
+    example, each = copy.deepcopy(objectives[0]), [numbers_of(objective) for objective in objectives]
+    found = {}
+    for name in each[0]:
+        values = [its[name] for its in each]
+        if len(set(values)) > 1:
+            place, _, field = name.rpartition(".")
+            part = example.get_submodule(place)
+            delattr(part, field)
+            found[name] = torch.tensor(values, device=device)
+            part.register_buffer(field, found[name][0])
+    return example, found

@@ -1,4 +1,6 @@
-"""Carry out trainings that differ in their seeds alone: all of them in one step where that is faster, else one after another.
+"""Carry out trainings that differ in their seeds, or in numbers of the objective such as beta.
+
+All of them in one step where that is faster, else one after another.
 
 fit_together(runs, data) is to several runs what fit(run, data) is to one; each stays a run like any other.
 """
@@ -13,6 +15,8 @@ from .data import Dataset
 from .errors import Diverged, Stopped, UsageError
 from .execution import settle
 from .fitting import SNAPSHOT_SECONDS, Fitting, Silent, Watcher, attended, fit, signals, stopped
+from .library import build, describe
+from .part import numbers_of
 from .run import PLANNED, Run
 from .state import State
 from .train import NonFinite, Step, train_together
@@ -31,12 +35,12 @@ def fit_together(
     *,
     together: bool | None = None,
 ) -> None:
-    """Train what several run.json describe, which differ in their seeds alone, each from its last snapshot.
+    """Train what several run.json describe, each from its last snapshot. They differ in seeds and numbers of the objective alone.
 
     `together`: whether their steps are taken at once where that is possible; None: where the clock says that it is faster. A run
     that ends early leaves the others; so does one that meets a non-finite step, and is finished alone. A budget in minutes is
     each run's own. The noise is drawn for all at once, so it is not that of a run alone, but a function of the seeds. Raises
-    UsageError where runs differ in more than their seeds; Stopped, DataError and VaekitError as `fit`; Diverged when the other
+    UsageError where runs differ in more than that; Stopped, DataError and VaekitError as `fit`; Diverged when the other
     runs are finished.
     """
     watcher = watcher or Silent()
@@ -62,15 +66,24 @@ def fit_together(
 
 
 def check_alike(runs: Sequence[Run]) -> None:
-    first, *others = ({key: run.description[key] for key in PLANNED} for run in runs)
+    first, *others = (plan_but_for_numbers(run) for run in runs)
     for run, other in zip(runs[1:], others, strict=True):
-        other["training"] = other["training"] | {"seed": first["training"]["seed"]}
         differing = [key for key in PLANNED if other[key] != first[key]]
         if differing:
             raise UsageError(
                 f"{runs[0].path} and {run.path} differ in {', '.join(differing)}; runs that train together may differ in their "
-                "seeds alone. Train them one by one."
+                "seeds, and in numbers of the objective such as beta. Train them one by one."
             )
+
+
+def plan_but_for_numbers(run: Run) -> dict[str, Any]:
+    """What a run is to be, without that in which those that train together may differ."""
+    planned = {key: run.description[key] for key in PLANNED}
+    objective = build(planned["objective"])
+    for name in numbers_of(objective):
+        place, _, field = name.rpartition(".")
+        setattr(objective.get_submodule(place), field, 0.0)
+    return planned | {"objective": describe(objective), "training": planned["training"] | {"seed": None}}
 
 
 def train_jointly(runs: Sequence[Run], data: Dataset, watcher: Watcher, snapshot_seconds: float, together: bool | None) -> None:

@@ -1,4 +1,4 @@
-"""One command for several seeds: whole runs, and how much their metrics depend on the seed."""
+"""One command for several seeds, or several betas: whole runs, and how much their metrics depend on them."""
 
 import json
 import signal
@@ -78,6 +78,32 @@ def test_one_of_them_can_go_on_alone(vaekit, home, tmp_path):
     assert statuses(paths) == ["stopped", "finished"]
     assert vaekit(*command).out.split() == [str(path) for path in paths]
     assert statuses(paths) == ["finished"] * 2
+
+
+def test_several_betas_side_by_side(vaekit, home, tmp_path):
+    betas = ["--betas", 0.001, 1, 1000]
+    command = ["train", home / "pictures", "--out", tmp_path, *QUICK, "--latent", 2, "--together", "on", *betas]
+    said = vaekit(*command, "--json")
+    assert said.code == 0
+    assert "3 runs train together" in said.err
+    assert [Path(path).name for path in said.json["runs"]] == ["beta-0.001", "beta-1", "beta-1000"]
+    told = [json.loads((Path(path) / "run.json").read_text()) for path in said.json["runs"]]
+    assert [its["objective"]["beta"] for its in told] == [0.001, 1, 1000]
+    rates = [its["rate"]["median"] for its in said.json["metrics"].values()]
+    assert list(said.json["metrics"]) == ["beta 0.001", "beta 1", "beta 1000"]
+    assert rates[0] > rates[1] > rates[2]
+    again = vaekit(*command).out.splitlines()
+    assert again[0].split() == ["metric", "beta", "0.001", "beta", "1", "beta", "1000", "unit"]
+    both = vaekit(*command[:3], tmp_path / "both", *QUICK, "--no-report", "--seeds", 2, "--betas", 0.5, 2, "--json").json["runs"]
+    assert [Path(path).name for path in both] == [f"beta-{beta}-seed-{seed}" for seed in (0, 1) for beta in (0.5, 2)]
+
+
+@pytest.mark.parametrize("given", [["--betas", 1, 1], ["--betas", 1, 2, "--beta", 3], ["--betas", -1, 2], ["--betas", "much"]])
+def test_betas_that_make_no_sense_are_refused(given, vaekit, home, tmp_path):
+    said = vaekit("train", home / "pictures", "--out", tmp_path / "runs", *QUICK, *given)
+    assert said.code == 2
+    assert "beta" in said.err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_folder_of_something_else_is_refused(vaekit, home, trained):

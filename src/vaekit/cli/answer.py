@@ -52,7 +52,12 @@ def metric_rows(metrics: dict[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
-def spread_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
-    """name, median, interquartile range and unit, under a heading."""
+def spread_rows(sets: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:
+    """name, median, interquartile range and unit, under a heading; of several sets of runs, their medians side by side."""
+    found, *others = sets.values()
+    if others:
+        common = [name for name in found if all(name in its for its in others)]
+        rows = [(name, *(number(its[name]["median"]) for its in sets.values()), found[name]["unit"]) for name in common]
+        return [("metric", *sets, "unit"), *rows]
     rows = [(name, number(its["median"]), " to ".join(map(number, its["quartiles"])), its["unit"]) for name, its in found.items()]
     return [("metric", "median", "IQR", "unit"), *rows]

@@ -5,7 +5,7 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -17,7 +17,7 @@ from ..finish import finish, spread
 from ..fitting import SNAPSHOT_SECONDS, fit
 from ..part import describe
 from ..planning import find_unfinished, plan, start
-from ..recipes import RECIPES, Recipe, cook
+from ..recipes import RECIPES, cook
 from ..run import Run, next_paths
 from ..together import fit_together
 from .answer import Answer, metric_rows, nll_lines, spread_rows, table
@@ -71,6 +71,7 @@ def train(
     shard: Annotated[bool, Off] = False,
     seed: OptionalSeed = None,
     seeds: OptionalCount = None,
+    betas: Annotated[list[float] | None, Parameter(consume_multiple=True, negative=())] = None,
     together: Literal["auto", "on", "off"] = "auto",
     snapshot_seconds: float = SNAPSHOT_SECONDS,
     report: bool = True,
@@ -89,7 +90,7 @@ def train(
     recipe
         See `vaekit recipes`.
     out
-        The run folder, or with --seeds the folder of all of them. Default: a new numbered one under --runs.
+        The run folder, or with --seeds or --betas the folder of all of them. Default: a new numbered one under --runs.
     runs
         Where numbered run folders are made.
     new
@@ -164,8 +165,10 @@ def train(
         Of weights, batches and noise.
     seeds
         Train so many runs, with the seeds from --seed on, and tell the spread of their metrics.
+    betas
+        Train a run, or with --seeds several, for each of these values of beta: --betas 0.5 1 4.
     together
-        on, off, or auto: whether the steps of several seeds are taken at once; auto: where the clock says that it is faster.
+        on, off, or auto: whether the steps of several runs are taken at once; auto: where the clock says that it is faster.
     snapshot_seconds
         Seconds between two snapshots to resume from.
     report
@@ -201,38 +204,49 @@ def train(
         "seed": seed,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    settings = cook(recipe, (3, 32, 32), given).training  # mistakes are told before the pictures are decoded
+    several = variations(given, seeds, betas)
+    settings, *_ = [cook(recipe, (3, 32, 32), its).training for its in several.values()]  # mistakes are told before decoding
     find_device(settings.device)
     if shard:
         check_sharding(settings)
-    if shard and seeds:
-        raise UsageError("--shard is for one large model, --seeds for several small ones. Leave out one of them.")
-    numbers = range(seed or 0, (seed or 0) + (seeds or 1))
-    own = [out / f"seed-{number}" if seeds else out for number in numbers] if out else []
+    many = bool(seeds or betas)
+    if shard and many:
+        raise UsageError("--shard is for one large model, --seeds and --betas for several small ones. Leave out one of them.")
+    own = [out / name for name in several] if out else []
     for place in own:
-        if holds_other_things(place) or (seeds and out and Run(out).exists):
-            raise UsageError(f"{out} holds something {'else' if seeds else 'that is no run'}. Give another place: --out RUN")
+        if holds_other_things(place) or (many and out and Run(out).exists):
+            raise UsageError(f"{out} holds something {'else' if many else 'that is no run'}. Give another place: --out RUN")
     dataset = opened(data, attributes=attributes, group=group, size=parse_size(size), crop=crop, channels=channels, cache=cache)
     console.print(dataset.summary(), soft_wrap=True)
-    cooked = [cook(recipe, dataset.image, given | ({"seed": number} if seeds else {})) for number in numbers]
-    names = [f"{dataset.name}-{recipe}" + (f"-seed-{number}" if seeds else "") for number in numbers]
-    paths = own or ([] if new else find_places(runs, dataset, cooked, seeds)) or next_paths(runs, names)
+    cooked = [cook(recipe, dataset.image, its) for its in several.values()]
+    names = ["-".join(filter(None, (dataset.name, recipe, name))) for name in several]
+    paths = own or ([] if new else find_unfinished(runs, [plan(dataset, its) for its in cooked])) or next_paths(runs, names)
     paths, begun = world.agree(paths), []
     for path, its in zip(paths, cooked, strict=True):
-        beside = [each.name for each in paths] if seeds else []
+        beside = [each.name for each in paths] if many else []
         begun.append(start(path, dataset, its, command=shlex.join(["vaekit", *sys.argv[1:]]), group=beside))
-    if seeds:
-        return carry_out_together(begun, dataset, snapshot_seconds, report, TOGETHER[together])
+    if many:
+        sets = {beta_name(beta, " "): begun[i :: len(betas)] for i, beta in enumerate(betas)} if betas else {"": begun}
+        return carry_out_together(sets, dataset, snapshot_seconds, report, TOGETHER[together])
     return carry_out(begun[0], dataset, snapshot_seconds, report, shard)
 
 
-def find_places(runs: Path, dataset: Dataset, cooked: list[Recipe], seeds: int | None) -> list[Path]:
-    """Where the newest unfinished runs of the same command are; none where there are none."""
-    for its in cooked:
-        found = find_unfinished(runs, plan(dataset, its), seeds or 0)
-        if found:
-            return [found.path.with_name(name) for name in found.description["group"]] if seeds else [found.path]
-    return []
+def variations(given: dict[str, Any], seeds: int | None, betas: list[float] | None) -> dict[str, dict[str, Any]]:
+    """The options of each run, by what is its own: {"": ...} for one alone, {"beta-4-seed-0": ...}."""
+    if betas is not None and ("beta" in given or len(set(betas)) < len(betas) or not betas):
+        raise UsageError(f"--betas {' '.join(map(str, betas))}: give each value once, and no --beta beside them: --betas 0.5 1 4")
+    first = given.get("seed", 0)
+    return {
+        "-".join([beta_name(beta, "-")] * (beta is not None) + [f"seed-{seed}"] * (seeds is not None)): given
+        | ({} if beta is None else {"beta": beta})
+        | ({} if seeds is None else {"seed": seed})
+        for seed in range(first, first + (seeds or 1))
+        for beta in (betas or [None])
+    }
+
+
+def beta_name(beta: float | None, gap: str) -> str:
+    return f"beta{gap}{beta!r}".removesuffix(".0")
 
 
 def resume(
@@ -280,8 +294,11 @@ def carry_out(run: Run, dataset: Dataset, snapshot_seconds: float, report: bool,
 TOGETHER = {"auto": None, "on": True, "off": False}
 
 
-def carry_out_together(runs: list[Run], dataset: Dataset, snapshot_seconds: float, report: bool, together: bool | None) -> Answer:
-    """Train all to the end and tell what came out, and how much it depends on the seed."""
+def carry_out_together(
+    sets: dict[str, list[Run]], dataset: Dataset, snapshot_seconds: float, report: bool, together: bool | None
+) -> Answer:
+    """Train all to the end and tell what came out, and how much it depends on the seed; of each set apart."""
+    runs = [run for its in sets.values() for run in its]
     with Bar() as bar:
         fit_together(runs, dataset, bar, snapshot_seconds, together=together)
     told = {"runs": [str(run.path) for run in runs]}
@@ -289,9 +306,11 @@ def carry_out_together(runs: list[Run], dataset: Dataset, snapshot_seconds: floa
         return Answer(told, "\n".join(told["runs"]))
     with doing("measuring and drawing the reports"), world.alone():
         pages = [str(finished(run, dataset)) for run in runs]
-    found = spread(runs)
-    rows = [table(spread_rows(found)), f"over {len(runs)} seeds", *(f"report  {page}" for page in pages)]
-    return Answer(told | {"reports": pages, "metrics": found}, "\n".join(rows))
+    found = {name: spread(its) for name, its in sets.items()}
+    rows = [table(spread_rows(found)), *(f"report  {page}" for page in pages)]
+    if len(runs) > len(sets):
+        rows.insert(1, f"{'medians ' * (len(sets) > 1)}over {len(runs) // len(sets)} seeds")
+    return Answer(told | {"reports": pages, "metrics": found.get("", found)}, "\n".join(rows))
 
 
 def holds_other_things(out: Path) -> bool:

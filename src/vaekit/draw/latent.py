@@ -41,19 +41,18 @@ def latent_scatter(
     The circles are where the standard normal prior has 1, 2 and 3 sigma. knn_accuracy is a share in [0, 1], shown with its k.
     """
     z = _plane(z)
-    facts = _facts(z, knn_accuracy, k, subtitle)
+    limits, outside = _frame(z, 3.3 if sigma_circles else 0)
+    facts = _facts(z, knn_accuracy, k, f"{outside:,} of them outside the frame" if outside else "", subtitle)
     by = Colouring(labels, label_names, values, value_name)
     sheet = Sheet(LEGEND + legend_width(by), SIDE + 42, title, facts)
     axes = sheet.axes(56, 0, SIDE, SIDE)
     chart(axes, *axis_names)
-    outside = _frame(axes, z, 3.3 if sigma_circles else 0)
+    axes.set(**limits)
     axes.axhline(0, color=FAINT, linewidth=0.8, zorder=0.6)
     axes.axvline(0, color=FAINT, linewidth=0.8, zorder=0.6)
     if sigma_circles:
         _circles(axes)
     coloured(sheet, axes, z, by)
-    if outside:
-        sheet.text(LEGEND, SIDE - 8, f"{outside:,} codes lie outside the frame", size=SMALL, color=MUTED)
     return sheet.figure
 
 
@@ -161,7 +160,7 @@ def autoencoder_beside_vae(
         x = left + side * room
         axes = sheet.axes(x, 26, size, size)
         chart(axes, *axis_names)
-        _frame(axes, z, 0)
+        axes.set(**_frame(z, 0)[0])
         empty = _gaps(axes, z)
         _circles(axes, (2,), label=True)
         shown = layers or [Layer("", np.ones(len(z), bool), ACCENT, "o", ACCENT)]
@@ -187,16 +186,16 @@ def _plane(z: np.ndarray, name: str = "z") -> np.ndarray:
     return z
 
 
-def _facts(z: np.ndarray, accuracy: float | None, k: int, subtitle: str) -> str:
+def _facts(z: np.ndarray, accuracy: float | None, k: int, *more: str) -> str:
     lost = int((~np.isfinite(z).all(1)).sum())
     parts = [f"{len(z) - lost:,} codes" + (f" ({lost:,} are not finite)" if lost else "")]
     if accuracy is not None:
         parts.append(f"{k}-nearest-neighbour accuracy {accuracy:.3f}")
-    return "  ·  ".join([*parts, *([subtitle] if subtitle else [])])
+    return "  ·  ".join(filter(None, [*parts, *more]))
 
 
-def _frame(axes: Axes, z: np.ndarray, least: float) -> int:
-    """Square limits round the codes, without the most extreme of many; gives how many lie outside."""
+def _frame(z: np.ndarray, least: float) -> tuple[dict[str, tuple[float, float]], int]:
+    """Square limits round the codes, without the most extreme of many; and how many lie outside."""
     z = z[np.isfinite(z).all(1)]
     tail = 0.001 if len(z) > 2000 else 0.0
     low, high = np.quantile(z, tail, axis=0), np.quantile(z, 1 - tail, axis=0)
@@ -204,8 +203,8 @@ def _frame(axes: Axes, z: np.ndarray, least: float) -> int:
     if least:
         middle, half = np.zeros(2), max(half + float(np.abs(middle).max()), least)
     half = half or 1.0
-    axes.set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] - half, middle[1] + half))
-    return int((np.abs(z - middle) > half).any(1).sum())
+    limits = {name: (float(at - half), float(at + half)) for name, at in zip(("xlim", "ylim"), middle, strict=True)}
+    return limits, int((np.abs(z - middle) > half).any(1).sum())
 
 
 def _circles(axes: Axes, radii: Sequence[int] = (1, 2, 3), *, label: bool = True) -> None:
