@@ -100,7 +100,7 @@ def test_each_has_its_own_numbers_of_the_objective(make, compile):
         assert len(ours) == len(expected) == 5
         for step, values in zip(ours, expected, strict=True):
             assert step.values == pytest.approx(values, rel=1e-4, abs=1e-5)
-        assert ours[0].values["offset"] == 10 * number
+        assert ours[0].values["loss/offset"] == 10 * number
     kept = [describe(state.objective) for state, _, _ in joint]
     assert kept == [describe(state.objective) for state, _, _ in alone]
 

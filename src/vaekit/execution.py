@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -100,8 +101,9 @@ def apart(function: Callable) -> Callable:
 
 def can_change(function: Callable, guards: Sequence[Any]) -> list[bool]:
     """Which of a graph's assumptions a call must check: those on what it gives. The model and its settings stay as they are."""
-    given = tuple(f"L[{name!r}]" for name in inspect.signature(function).parameters)
-    return [not guard.name or guard.name.startswith(given) for guard in guards]
+    given = inspect.signature(function).parameters
+    owners = [re.match(r"(?:L\[')?(\w*)", guard.name) for guard in guards]  # at.images, in older torch L['at'].images
+    return [not owner or not owner[1] or owner[1] in given for owner in owners]
 
 
 def autocast(execution: Execution) -> torch.autocast:

@@ -1,6 +1,12 @@
-"""Numbers that change while training, as functions of the images seen. Each ends at `end`, and stays there."""
+"""Numbers that change while training, as functions of the images seen. Each ends at `end`, and stays there.
+
+A compiled step is one graph for all of training, so it gives the images seen as a tensor and gets one back.
+"""
 
 import math
+
+import torch
+from torch import Tensor
 
 from .errors import UsageError
 from .part import Part
@@ -17,10 +23,12 @@ class Schedule(Part):
         if not 0 < self.images < math.inf:
             raise UsageError(f"A schedule over {self.images} images has no length; give the number of images it lasts, above 0.")
 
-    def forward(self, images: float) -> float:
-        return self.start + (self.end - self.start) * self.rise(min(images / self.images, 1.0))
+    def forward(self, images: float | Tensor) -> float | Tensor:
+        seen = torch.as_tensor(images, dtype=None if isinstance(images, Tensor) else torch.float64)
+        value = self.start + (self.end - self.start) * self.rise((seen / self.images).clamp_max(1))
+        return value if isinstance(images, Tensor) else value.item()
 
-    def rise(self, fraction: float) -> float:
+    def rise(self, fraction: Tensor) -> Tensor:
         """From 0 at the beginning to 1 at the end."""
         raise NotImplementedError
 
@@ -36,7 +44,7 @@ class Cosine(Schedule):
     """Half a period of a cosine: slow, fast, slow."""
 
     def rise(self, fraction):
-        return (1 - math.cos(math.pi * fraction)) / 2
+        return (1 - torch.cos(math.pi * fraction)) / 2
 
 
 class Cyclical(Schedule):
@@ -52,11 +60,10 @@ class Cyclical(Schedule):
             raise UsageError(f"Cyclical got {given}; it needs at least 1 cycle and a share in (0, 1].")
 
     def rise(self, fraction):
-        if fraction >= 1:
-            return 1.0
-        return min((fraction * self.cycles) % 1 / self.share, 1.0)
+        wave = ((fraction * self.cycles) % 1 / self.share).clamp_max(1)
+        return torch.where(fraction < 1, wave, 1.0)
 
 
-def at(value: float | Schedule, images: float) -> float:
+def at(value: float | Schedule, images: float | Tensor) -> float | Tensor:
     """A number, or a schedule's value at `images` seen."""
     return value(images) if isinstance(value, Schedule) else value

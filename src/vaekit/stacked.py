@@ -49,10 +49,10 @@ class Stacked:
         self.names: tuple[str, ...] = ()  # of what a step gives, known after the first
         self.graph = execution.compiled(self.whole, whole=True)
 
-    def whole(self, pixels: Tensor, at: At, numbers: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def whole(self, pixels: Tensor, images: Tensor, numbers: Tensor) -> tuple[Tensor, list[Tensor]]:
         leaves = [view.detach().requires_grad_() for view in self.rows.views(self.weights)]
         given = inner(dict(zip(self.example.weights, leaves, strict=True))) | self.buffers
-        terms, observed = torch.vmap(self.look, (0, 0, None), randomness="different")(given, pixels, at)
+        terms, observed = torch.vmap(self.look, (0, 0, None), randomness="different")(given, pixels, images)
         self.names = (*terms, "gradient_norm")
         found = torch.autograd.grad(scaled(terms["loss"].sum(), pixels[0]), leaves, allow_unused=True)
         with torch.no_grad():
@@ -66,14 +66,14 @@ class Stacked:
             adamw(self.weights, g, self.first, self.second, **settings)
             return torch.cat([torch.stack(list(terms.values()), 1), norm[:, None]], 1), observed
 
-    def look(self, given: dict[str, Tensor], pixels: Tensor, at: At) -> tuple[dict[str, Tensor], list[Tensor]]:
+    def look(self, given: dict[str, Tensor], pixels: Tensor, images: Tensor) -> tuple[dict[str, Tensor], list[Tensor]]:
         """What one model has to say about its images."""
-        return functional_call(self.looking, given, (pixels, at))
+        return functional_call(self.looking, given, (pixels, At(images)))
 
     def __call__(self, pixels: Tensor, images: int, rate: float, keep: float) -> Tensor:
         """One step on uint8 images (S, B, C, H, W): the values of `names`, (S, names), on the device. See `Stepper`."""
         numbers = [its.numbers(rate, keep, pixels.device) for its in self.alone]
-        values, observed = self.graph(pixels, At(images), numbers[0])
+        values, observed = self.graph(pixels, torch.full((), float(images), device=pixels.device), numbers[0])
         for model, its in enumerate(self.alone):
             its.counts += 1
             its.absorb([statistic[model] for statistic in observed], pixels.shape[1])

@@ -37,7 +37,7 @@ class Stepper:
     def begin(self) -> None:
         raise NotImplementedError
 
-    def advance(self, pixels: Tensor, at: At, rate: float, keep: float) -> tuple[Tensor, list[Tensor] | None]:
+    def advance(self, pixels: Tensor, images: Tensor, rate: float, keep: float) -> tuple[Tensor, list[Tensor] | None]:
         """Change weights, moments and averages; the values of `names`, and what the observers saw, None where nothing changed."""
         raise NotImplementedError
 
@@ -46,7 +46,7 @@ class Stepper:
 
         rate: of learning. keep: what the average keeps of itself. A loss or gradient that is not finite leaves finite weights.
         """
-        values, observed = self.advance(pixels, At(images), rate, keep)
+        values, observed = self.advance(pixels, torch.full((), float(images), device=pixels.device), rate, keep)
         if observed is not None:
             self.absorb(observed, len(pixels) * world.here.size)
         return values
@@ -70,8 +70,8 @@ class Apart(Stepper):
     def begin(self) -> None:
         model, objective = self.state.model, self.state.objective
 
-        def look(pixels: Tensor, at: At) -> tuple[dict[str, Tensor], list[Tensor]]:
-            terms, trace = self.look(model, objective, pixels, at)
+        def look(pixels: Tensor, images: Tensor) -> tuple[dict[str, Tensor], list[Tensor]]:
+            terms, trace = self.look(model, objective, pixels, At(images))
             return terms, [part.observe(trace) for part in self.observers]  # not the trace: it would keep every activation alive
 
         self.forward = self.execution.compiled(look)
@@ -79,11 +79,11 @@ class Apart(Stepper):
         self.averaged: list[Tensor] = [held(p) for p in self.state.average.parameters()]
         self.bad = torch.zeros((), device=self.execution.device)
 
-    def advance(self, pixels: Tensor, at: At, rate: float, keep: float) -> tuple[Tensor, list[Tensor] | None]:
+    def advance(self, pixels: Tensor, images: Tensor, rate: float, keep: float) -> tuple[Tensor, list[Tensor] | None]:
         optimizer: Any = self.state.optimizer
         optimizer.zero_grad(set_to_none=True)
         with world.dealt():
-            terms, observed = self.state.together(self.forward, pixels, at)
+            terms, observed = self.state.together(self.forward, pixels, images)
             scaled(terms["loss"], pixels).backward()
         self.names = (*terms, "gradient_norm")
         values = torch.stack(list(terms.values())).detach()
@@ -145,9 +145,9 @@ class Whole(Stepper):
         self.looking = Looking(self.both, self.look, self.observers)
         self.graph = self.execution.compiled(self.whole, whole=True)
 
-    def whole(self, pixels: Tensor, at: At, numbers: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def whole(self, pixels: Tensor, images: Tensor, numbers: Tensor) -> tuple[Tensor, list[Tensor]]:
         leaves = {name: p.detach().clone().requires_grad_() for name, p in self.weights.items()}
-        terms, observed = functional_call(self.looking, inner(leaves), (pixels, at))
+        terms, observed = functional_call(self.looking, inner(leaves), (pixels, At(images)))
         self.names = (*terms, "gradient_norm")
         found = torch.autograd.grad(scaled(terms["loss"], pixels), list(leaves.values()), allow_unused=True)
         with torch.no_grad():
@@ -175,8 +175,8 @@ class Whole(Stepper):
         numbers = [rate * root / (1 - self.betas[0] ** self.taken), self.epsilon * root, rate, 1 - keep]
         return torch.tensor(numbers, device=device)
 
-    def advance(self, pixels: Tensor, at: At, rate: float, keep: float) -> tuple[Tensor, list[Tensor]]:
-        return self.graph(pixels, at, self.numbers(rate, keep, pixels.device))
+    def advance(self, pixels: Tensor, images: Tensor, rate: float, keep: float) -> tuple[Tensor, list[Tensor]]:
+        return self.graph(pixels, images, self.numbers(rate, keep, pixels.device))
 
 
 def clipped(g: Tensor, factor: Tensor) -> Tensor:

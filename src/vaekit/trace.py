@@ -85,4 +85,4 @@ class Trace:
 class At:
     """Where training is, for whatever depends on it."""
 
-    images: float  # images seen so far; infinity where every schedule has ended
+    images: float | Tensor  # images seen so far, in a step a tensor (); infinity where every schedule has ended

@@ -95,7 +95,7 @@ def test_several_betas_side_by_side(vaekit, home, tmp_path):
     again = vaekit(*command).out.splitlines()
     assert again[0].split() == ["metric", "beta", "0.001", "beta", "1", "beta", "1000", "unit"]
     both = vaekit(*command[:3], tmp_path / "both", *QUICK, "--no-report", "--seeds", 2, "--betas", 0.5, 2, "--json").json["runs"]
-    assert [Path(path).name for path in both] == [f"beta-{beta}-seed-{seed}" for seed in (0, 1) for beta in (0.5, 2)]
+    assert [Path(path).name for path in both] == [f"beta-{beta}-seed-{seed}" for beta in (0.5, 2) for seed in (0, 1)]
 
 
 @pytest.mark.parametrize("given", [["--betas", 1, 1], ["--betas", 1, 2, "--beta", 3], ["--betas", -1, 2], ["--betas", "much"]])
