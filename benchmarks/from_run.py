@@ -27,7 +27,9 @@ def figures_of(run: Run) -> dict[str, str]:
     if run.has_attributes:
         for name, about in sorted(run.load_attributes()[1]["attributes"].items(), key=lambda item: -item[1]["norm"])[:12]:
             low, high = about["interval"]
-            found[f"vector {name}"] = f"norm {about['norm']:.3f} ({low:.3f} to {high:.3f}), {about['count_with']:,} with it"
+            found[f"vector {name}"] = (
+                f"norm {about['norm']:.3f}, held-out distance {low:.3f} to {high:.3f}, {about['count_with']:,} with it"
+            )
     return found
 
 
