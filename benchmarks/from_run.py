@@ -16,10 +16,10 @@ from vaekit.run import Run
 
 def figures_of(run: Run) -> dict[str, str]:
     """Every metric with its unit, count and method; then how the run went."""
-    found = {
-        name: f"{metric['value']:.5g} {metric['unit']} ({metric.get('split', '')} N={metric.get('count', '')}; {metric['how']})"
-        for name, metric in run.metrics.items()
-    }
+    found = {}
+    for name, metric in run.metrics.items():
+        on = f"{metric['split']} N={metric['count']:,}; " if "split" in metric else ""
+        found[name] = f"{metric['value']:.5g} {metric['unit']} ({on}{metric['how']})".replace("  ", " ")
     last = run.records[-1]
     execution = run.description["execution"]
     found["images seen"] = f"{last['images']:,} in {last['seconds']:,.0f} s, validations included"
@@ -27,9 +27,8 @@ def figures_of(run: Run) -> dict[str, str]:
     if run.has_attributes:
         for name, about in sorted(run.load_attributes()[1]["attributes"].items(), key=lambda item: -item[1]["norm"])[:12]:
             low, high = about["interval"]
-            found[f"vector {name}"] = (
-                f"norm {about['norm']:.3f}, held-out distance {low:.3f} to {high:.3f}, {about['count_with']:,} with it"
-            )
+            counted = f"{about['count_with']:,} with it"
+            found[f"vector {name}"] = f"norm {about['norm']:.3f}, held-out distance {low:.3f} to {high:.3f}, {counted}"
     return found
 
 
