@@ -49,7 +49,8 @@ def write_results(
     stem = out / f"{what}_{report['hardware']}_{report['date']}"
     stem.with_suffix(".json").write_text(json.dumps({**report, "figures": figures}, indent=1) + "\n")
     about = "\n".join(f"- {key}: {value}" for key, value in report.items())
-    rows = "\n".join(f"| {name} | {value} |" for name, value in figures.items())
+    cells = {name: str(value).replace("|", "\\|") for name, value in figures.items()}
+    rows = "\n".join(f"| {name} | {value} |" for name, value in cells.items())
     page = f"# {what}\n\n{about}\n\n| figure | value |\n|---|---|\n{rows}\n"
     stem.with_suffix(".md").write_text(f"{page}\n{text}\n" if text else page)
     return stem.with_suffix(".md")
