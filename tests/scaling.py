@@ -1,6 +1,6 @@
 """Takes a few steps with every variant, as one of the processes that torchrun started; the first prints all losses as JSON.
 
-torchrun --nproc-per-node 2 tests/scaling.py [--shard]
+torchrun --nproc-per-node 2 tests/scaling.py [--shard | --compiled]
 """
 
 import json
@@ -19,16 +19,17 @@ from vaekit.state import State
 from vaekit.train import train, validate
 
 STEPS, IMAGES = 4, 600  # more than one validation batch
+STILL = "autoencoder optimal-gaussian"  # draws no noise, which a compiled step would draw anew
 
 
-def curve(name: str, shard: bool = False) -> list[float]:
+def curve(name: str, shard: bool = False, compile: str = "off", flip: bool = True) -> list[float]:
     """The losses of a few steps at a batch of 8, the length of the gradient, then the means of a validation."""
     torch.manual_seed(0)
     model, objective = VARIANTS[name]()
-    settings = training(images=8 * STEPS, learning_rate=1e-3, flip=True)
+    settings = training(images=8 * STEPS, learning_rate=1e-3, flip=flip)
     pixels = pictures(IMAGES, model.image)
     state, batches = State.start(model, objective, settings, CPU, shard), Batches(pixels, np.arange(IMAGES), 8, 0, CPU)
-    values = [step.values for step in train(state, batches, settings, Execution(CPU))]
+    values = [step.values for step in train(state, batches, settings, Execution(CPU, compile=compile))]
     asked = state.average.eval(), objective, lambda part: torch.from_numpy(pixels[part]), IMAGES
     checked = state.averaged(validate, *asked)
     return [value for step in values for value in step.values()] + list(checked.values())
@@ -40,10 +41,15 @@ def main() -> None:
     threads = process.num_threads()
     shards.UNIT = 100  # weights: as many units as a large net has
     with world.join():
-        curves = {name: curve(name, "--shard" in sys.argv) for name in VARIANTS}
+        if "--compiled" in sys.argv:
+            curves = {STILL: curve(STILL, compile="whole", flip=False)}
+        else:
+            curves = {name: curve(name, "--shard" in sys.argv) for name in VARIANTS}
         if world.here.first:
             sys.stdout.write(json.dumps(curves) + "\n")
-    if process.num_threads() != threads:  # a thread of the group that outlives Python may abort the process
+    if (
+        "--compiled" not in sys.argv and process.num_threads() != threads
+    ):  # the compiler keeps its own; a thread of the group that outlives Python may abort the process
         raise SystemExit(f"{process.num_threads()} threads after leaving the other processes, {threads} before meeting them")
 
 

@@ -116,7 +116,7 @@ def test_a_run_keeps_its_bound_with_the_protocol(tmp_path, quick):
     make = lambda: tiny.model(likelihood=BernoulliPixels())  # noqa: E731
     run = start(tmp_path / "run", data, tiny.recipe(make=make, images=60, binarize=True))
     fit(run, data)
-    measure(run, data, samples=12)
+    run.add_metrics(measure(run, data, samples=12))
     nll = run.metrics["nll"]
     assert (nll["count"], nll["split"], nll["unit"], nll["trained_on"]) == (5, "test", "nats per image", 30)
     assert nll["interval"][0] < nll["value"] < nll["interval"][1]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from conformance import VARIANTS
-from scaling import curve
+from scaling import STILL, curve
 from vaekit.run import Run
 
 HERE = Path(__file__).parent
@@ -50,6 +51,20 @@ def test_several_processes_take_the_steps_of_one(shared_curves):
     assert shared_curves.keys() == VARIANTS.keys()
     for name in VARIANTS:
         np.testing.assert_allclose(shared_curves[name], curve(name), rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="no compiler")
+def test_several_processes_take_the_steps_of_one_where_one_would_compile_them_whole():
+    """As a run does that one process began, and several go on with."""
+    (found,) = json.loads(told(torchrun(2, str(HERE / "scaling.py"), "--compiled")).splitlines()[-1]).values()
+    np.testing.assert_allclose(found, curve(STILL, flip=False), rtol=1e-3, atol=1e-3)
+
+
+def test_several_processes_are_not_asked_for_one_graph(tmp_path):
+    process = torchrun(2, *TRAIN, "--images", "640", "--compile", "whole", "--out", str(tmp_path / "run"))
+    errors = process.communicate(timeout=300)[1]
+    assert process.returncode != 0
+    assert "cannot take a step as one graph: give --compile on" in errors
 
 
 TRAIN = ("-m", "vaekit", "train", "digits", "--no-report", "--net", "mlp", "--latent", "4", "--batch-size", "64", "--seed", "3")

@@ -72,8 +72,9 @@ class Batches:
         self.epoch, self.order = -1, np.empty(0, np.int64)
 
     def resize(self, size: int) -> None:
-        """Make batches of so many images, or of all where there are fewer."""
-        self.size = min(size, len(self.rows))  # of the whole batch
+        """Make batches of so many images, or of all that can be dealt where there are fewer."""
+        dealt = len(self.rows) // world.here.size * world.here.size
+        self.size = min(size, dealt or len(self.rows))  # of the whole batch
         self.share = world.share(self.size)
         self.per_epoch = len(self.rows) // self.size
 

@@ -4,7 +4,7 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from types import FunctionType, MethodType
 from typing import Any
@@ -92,6 +92,11 @@ class Execution:
         return images.contiguous(memory_format=FORMATS[self.layout])
 
 
+def fitted(execution: Execution) -> Execution:
+    """The same for one process. Several never take a step as one graph: their gradients meet between backward and update."""
+    return replace(execution, compile="on") if execution.compile == "whole" and world.here.size > 1 else execution
+
+
 def apart(function: Callable) -> Callable:
     """The same method with a code of its own: graphs are kept per code, where another model's would be found."""
     inner: Any = function.__func__  # pyright: ignore[reportFunctionMemberAccess]
@@ -131,7 +136,9 @@ def available_threads() -> int:
 
 
 def settle(training: Training) -> Execution:
-    """What the settings decide without timing anything."""
+    """What the settings decide without timing anything. Raises UsageError where several processes are asked for one graph."""
+    if training.compile == "whole" and world.here.size > 1:
+        raise UsageError("Several processes cannot take a step as one graph: give --compile on, or leave it to the clock.")
     return Execution(
         device=find_device(training.device),
         precision="bf16" if training.precision == "bf16" else "fp32",

@@ -39,6 +39,9 @@ def placed(path: Path) -> Iterator[BinaryIO]:
         with open(temporary, "wb") as file:
             yield file
         temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk does not say what did not fit
+        raise
     finally:
         with suppress(FileNotFoundError):  # only left over when the write failed
             temporary.unlink()

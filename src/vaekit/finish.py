@@ -7,12 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import world
 from .data import Dataset, binarized
 from .errors import UsageError
 from .execution import Execution
 from .latent import attribute_vectors, codes
-from .library import build
 from .metrics import Metric, evaluate, likelihood
 from .run import Run
 
@@ -21,7 +19,7 @@ SAMPLES = 100  # of z, for a first look at log p(x) where training was about not
 
 def finish(run: Run, data: Dataset) -> Path:
     """What every training ends with: metrics, attribute vectors where attributes give any, the report."""
-    measure(run, data, samples=SAMPLES if is_binarized(run) else None)
+    run.add_metrics(measure(run, data, samples=SAMPLES if is_binarized(run) else None))
     if data.attributes is not None:
         compute_attributes(run, data)
     from .report import write_report  # matplotlib's second is not for those who wait for a training to begin
@@ -44,11 +42,11 @@ def measure(
     execution: Execution | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Metric]:
-    """Evaluate a run's best weights; those of the test split go into metrics.json. With `samples`, the bound on log p(x) too.
+    """Evaluate a run's best weights. With `samples`, the bound on log p(x) too; a split without pictures is that of validation.
 
     A run that was trained on draws of black and white is measured on one draw, the same for every run.
     """
-    model, objective = run.load_model(), build(run.description["objective"])
+    model, objective = run.load_model(), run.build("objective")
     data = binarized(data) if is_binarized(run) else data
     metrics = evaluate(model, objective, data, split, seed)
     if samples:
@@ -59,8 +57,6 @@ def measure(
             else "as they are, in [0, 1]"
         )
         metrics["nll"]["trained_on"] = len(data.splits["train"])
-    if split == "test" and world.here.first:
-        run.add_metrics(metrics)
     return metrics
 
 

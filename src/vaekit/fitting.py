@@ -22,7 +22,6 @@ from .data import Dataset, binarized
 from .data.quarantine import printable
 from .errors import DataError, Diverged, Stopped
 from .execution import Execution
-from .library import build
 from .model import VAE
 from .objectives import Objective
 from .run import Follower, Run
@@ -75,6 +74,8 @@ def fit(
     another process writes into the folder.
     """
     run = run if world.here.first else Follower(run.path)
+    if run.description.get("status") == "finished" and not run.snapshot.exists():
+        return  # somebody made room: what was trained is there, and needs it no more
     with run.lock(), signals() as caught:
         run.forget_kept()
         fitting = Fitting(run, data, watcher or Silent(), snapshot_seconds, caught, shard=shard)
@@ -103,14 +104,14 @@ class Fitting:
                 f"{run.path} was begun on data with digest {description['data']['digest'][:12]}, these have {data.digest[:12]}. "
                 "Restore the pictures as they were, or train into another folder."
             )
-        self.training: Training = build(description["training"])
+        self.training: Training = run.build("training")
         self.training.batch_size = self.training.batch_size or description.get("batch_size", 0)
         if shard:
             running.check_sharding(self.training)
         self.measured = binarized(data) if self.training.binarize else data  # what validations see
         torch.manual_seed(self.training.seed)
-        model: VAE = build(description["model"])
-        objective: Objective = build(description["objective"])
+        model: VAE = run.build("model")
+        objective: Objective = run.build("objective")
         device = running.find_device(description["execution"]["device"] if "execution" in description else self.training.device)
         self.state = State.start(model, objective, self.training, device, shard)
         if beside:
@@ -133,7 +134,10 @@ class Fitting:
         if "execution" not in about:
             return None
         plain = {"layout": "contiguous", "compile": "off"} if self.state.sharded else {}
-        known = Execution(**about["execution"] | {"device": self.batches.device} | plain)
+        try:
+            known = running.fitted(Execution(**about["execution"] | {"device": self.batches.device} | plain))
+        except TypeError as error:
+            raise DataError(f"{self.run.path / 'run.json'}: {error}. Restore it from a copy, or train again.") from error
         memory = about.get("memory") or peak_memory(known.device)
         return Choice(known, about["speed"], about["gain"], remembered=True), memory
 

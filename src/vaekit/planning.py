@@ -24,14 +24,17 @@ def start(path: str | Path, data: Dataset, recipe: Recipe, command: str = "", gr
     """A run folder whose run.json has all that is needed to do the training, or to do it again.
 
     `group`: the names of the folders beside it, itself included, that were begun together. Raises UsageError where the folder
-    already holds another training, DataError where there is nothing to train on.
+    already holds another training, VaekitError where another process writes into it, DataError where there is nothing to train
+    on.
     """
     run, planned = Run(path), plan(data, recipe)
-    if world.agree(run.exists):
-        check_same(run, planned)
-    elif world.here.first:
-        run.describe(planned | provenance(command) | ({"group": list(group)} if group else {}))
-    world.meet()
+    begun = planned | provenance(command) | ({"group": list(group)} if group else {})
+    with run.lock() if world.here.first else contextlib.nullcontext():  # two may start at once, with other settings
+        if world.agree(run.exists):
+            check_same(run, planned)
+        elif world.here.first:
+            run.describe(begun)
+        world.meet()
     return run
 
 
@@ -58,8 +61,8 @@ def find_unfinished(root: Path, planned: Sequence[dict[str, Any]]) -> list[Path]
             about = Run(path.parent).description
             places = [path.parent.with_name(name) for name in about.get("group") or [path.parent.name]]
             alike = len(places) == len(planned) and all(map(began_as, map(Run, places), planned))
-            if alike and about["status"] not in ("finished", "diverged"):
-                found.append((about["created"], places))
+            if alike and about.get("status") not in ("finished", "diverged"):
+                found.append((about.get("created", ""), places))
     return max(found)[1] if found else []
 
 

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .data import Dataset, open_data
@@ -78,10 +79,18 @@ class Run:
             raise DataError(
                 f"{self.path} has run format {given}; this vaekit reads format {FORMAT}. Install the version that wrote it."
             )
-        missing = [name for name in PLANNED if name not in description]
+        missing = [name for name in PLANNED if not isinstance(description.get(name), dict)]
         if missing:
             raise DataError(f"{self.path / 'run.json'} has no {', '.join(missing)}. Restore it from a copy, or train again.")
         return description
+
+    def build(self, what: str) -> Any:
+        """The model, objective or training of run.json. Raises DataError where it describes none."""
+        try:
+            return build(self.description[what])
+        except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+            told = f"{self.path / 'run.json'} describes no {what} ({type(error).__name__}: {error})"
+            raise DataError(f"{told}. Restore it from a copy, or train again.") from error
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -147,11 +156,11 @@ class Run:
     def records(self) -> list[dict[str, Any]]:
         """The log, oldest first; a last line cut off by a crash is left out. Raises DataError on any other damage."""
         path = self.path / "log.jsonl"
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
         try:
-            return [json.loads(line) for line in lines if line.endswith("\n")]
-        except ValueError as error:
-            raise DataError(f"{path} is damaged: {error}. Take out the line that is no JSON.") from error
+            lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+            return [dict(json.loads(line)) for line in lines if line.endswith("\n")]
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{path} is damaged: {error}. Take out the line that is no JSON object.") from error
 
     # The training state
 
@@ -169,16 +178,21 @@ class Run:
         save_tensors(self.snapshot, tensors, {"position": json.dumps(position)})
 
     def load_state(self) -> tuple[Mapping[str, Tensor], dict[str, Any]] | None:
-        """The last snapshot, or None before the first."""
-        if not self.snapshot.exists():
-            return None
-        tensors = Stored(self.snapshot)
-        return tensors, json.loads(tensors.metadata["position"])
+        """The last snapshot, or None before the first. Raises DataError where there was one, and it is gone."""
+        position = self.position()
+        return None if position is None else (Stored(self.snapshot), position)
 
     def position(self, kept: bool = False) -> dict[str, Any] | None:
         """Where the last snapshot was taken, or the kept one; None where there is none."""
         path = self.kept if kept else self.snapshot
-        return json.loads(Stored(path).metadata["position"]) if path.exists() else None
+        if not path.exists():
+            if not kept and self.records:
+                raise DataError(f"{self.path} has a log, but {path} is gone. Restore it, or train again into another folder.")
+            return None
+        try:
+            return json.loads(Stored(path).metadata["position"])
+        except (KeyError, ValueError) as error:
+            raise DataError(f"{path} does not say where training was. Restore it from a copy, or train again.") from error
 
     def keep_snapshot(self) -> None:
         """Keep the last snapshot beside the one that will replace it, until runs that are saved together all have theirs."""
@@ -210,13 +224,15 @@ class Run:
             raise UsageError(
                 f"{self.path} has no {path.name} yet. Let it train to its first validation: vaekit resume {self.path}"
             )
-        model: VAE = build(self.description["model"])
+        model: VAE = self.build("model")
         try:
             model.load_state_dict(dict(Stored(path)))
         except RuntimeError as error:
             raise DataError(
                 f"{path} does not fit the model in {self.path / 'run.json'}. Restore the weights that were trained with it."
             ) from error
+        if not all(torch.isfinite(weight).all() for weight in model.state_dict().values()):
+            raise DataError(f"{path} holds numbers that are not finite, which vaekit never writes. Restore it from a copy.")
         return model.to(find_device(device)).eval().requires_grad_(False)
 
     # What was measured, and the vectors
@@ -224,7 +240,10 @@ class Run:
     @property
     def metrics(self) -> dict[str, Any]:
         path = self.path / "metrics.json"
-        return read_json(path) if path.exists() else {}
+        found = read_json(path) if path.exists() else {}
+        if not all(isinstance(metric, dict) and "value" in metric for metric in found.values()):
+            raise DataError(f"{path} is damaged: not every metric has a value. Measure again: vaekit evaluate {self.path}")
+        return found
 
     def add_metrics(self, values: dict[str, Any]) -> None:
         """Add to metrics.json: name -> {value, unit, count, split, ...}."""

@@ -152,12 +152,14 @@ class Whole(Stepper):
         found = torch.autograd.grad(scaled(terms["loss"], pixels), list(leaves.values()), allow_unused=True)
         with torch.no_grad():
             norm = torch.stack([g.square().sum() for g in found if g is not None]).sum().sqrt()
-            factor = self.factor(norm)
+            factor = self.factor(torch.where(torch.isfinite(terms["loss"]), norm, torch.nan))
+            moves = (factor > 0).to(norm.dtype)  # a step that is not finite is not taken
             ours = zip(self.weights.values(), found, self.first, self.second, self.means, self.decay, strict=True)
             for p, g, first, second, mean, decay in ours:
                 if g is not None:
                     g = clipped(g, factor)  # noqa: PLW2901
-                    adamw(p, g, first, second, mean=mean, decay=decay, betas=self.betas, numbers=numbers)
+                    settings = {"mean": mean, "decay": decay, "betas": self.betas, "numbers": numbers}
+                    adamw(p, g, first, second, moves=moves, **settings)
             self.counts += 1
             return torch.cat([torch.stack(list(terms.values())), norm[None]]), observed
 
@@ -194,18 +196,19 @@ def adamw(
     decay: float | Tensor,
     betas: tuple[float, float],
     numbers: Tensor,
+    moves: Tensor | float = 1.0,
 ) -> None:
-    """Weights, both moments, and the average of the weights after a step with the gradient g.
+    """Weights, both moments, and the average of the weights after a step with the gradient g. `moves` 0: all stay as they are.
 
     Loshchilov & Hutter (2019), algorithm 2, with the bias corrections brought into the rate and epsilon.
     https://arxiv.org/abs/1711.05101
     """
     rate, epsilon, learning_rate, forget = numbers.unbind()
-    first.lerp_(g, 1 - betas[0])
-    second.mul_(betas[1]).addcmul_(g, g, value=1 - betas[1])
-    p.copy_(p * (1 - learning_rate * decay) - rate * (first / (second.sqrt() + epsilon)))
+    first.copy_(first + (g - first) * (moves * (1 - betas[0])))
+    second.copy_(second + (g * g - second) * (moves * (1 - betas[1])))
+    p.copy_(p * (1 - moves * learning_rate * decay) - moves * rate * (first / (second.sqrt() + epsilon)))
     if mean is not None:
-        mean.copy_(mean + (p - mean) * forget)
+        mean.copy_(mean + (p - mean) * (moves * forget))
 
 
 class Looking(nn.Module):

@@ -104,15 +104,15 @@ def line_up(runs: Sequence[Run]) -> list[Run]:
 
     Where a kill came between their snapshots, those that already had the new one return to the one before.
     """
-    at = {run: run.position() or BEGINNING for run in runs}
+    at = {run: run.position() or BEGINNING for run in runs if run.description["status"] != "finished"}
     waiting = [its["step"] for run, its in at.items() if steady(run, its)]
-    for run in runs:
+    for run in at:
         kept = run.position(kept=True)
         if kept and waiting and kept["step"] == min(waiting) < at[run]["step"]:
             run.return_to_kept()
             at[run] = kept
         run.forget_kept()
-    able = [run for run in runs if steady(run, at[run])]
+    able = [run for run in at if steady(run, at[run])]
     common = Counter(at[run]["step"] for run in able).most_common(1)
     return [run for run in able if at[run]["step"] == common[0][0]]
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from . import world
 from .batches import Batch, Batches, mix
-from .execution import Execution, autocast
+from .execution import Execution, autocast, fitted
 from .model import VAE
 from .objectives import Objective
 from .stacked import Stacked
@@ -124,6 +124,7 @@ def train_together(
 
 def stepper(state: State, training: Training, execution: Execution) -> Stepper:
     """What takes the steps of this training in this execution."""
+    execution = fitted(execution)
     kind = Sharded if state.sharded else Whole if execution.compile == "whole" else Apart
     return kind(state, training, execution, looking(training, execution))
 
@@ -231,8 +232,9 @@ def validate(model: VAE, objective: Objective, pixels: Callable[[slice], Tensor]
     mine = parts[world.here.rank :: world.here.size]
     each = map(summed, traces(model, pixels, mine, seed))  # holds one trace at a time, where a loop would hold two
     found = {part.start: values for part, values in zip(mine, each, strict=True)}
-    sums = dict(sorted(item for part in world.gathered(found) for item in part.items()))  # in one order, whoever found them
-    return {name: sum(values[name] for values in sums.values()) / count for name in sums[0]}
+    sums = {start: values for part in world.gathered(found) for start, values in part.items()}
+    ordered = [sums[start] for start in sorted(sums)]  # whoever found them
+    return {name: sum(values[name] for values in ordered) / count for name in ordered[0]}
 
 
 def chunks(count: int) -> list[slice]:

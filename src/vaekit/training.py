@@ -11,6 +11,8 @@ BOUNDS = (  # lowest value, whether it must be above it, of which settings
     (0, False, ("batch_size", "weight_decay", "warmup", "half_life", "seed")),
 )
 
+SHARE_OF_WARMUP = 0.1  # of the budget, that warm-up takes at most
+
 
 class Training(Part):
     """AdamW with warm-up and cosine decay, gradient clipping, an average of the weights, and a budget.
@@ -60,6 +62,8 @@ class Training(Part):
                 raise UsageError(f"Training {name} is {value!r}; choose one of {', '.join(choices)}.")
         if self.deterministic and self.minutes is not None:
             raise UsageError("A budget in minutes follows the clock and cannot be deterministic. Give epochs or images.")
+        if not self.batch_size and (self.deterministic or not self.tune):
+            raise UsageError("A batch is found by the clock, which deterministic and tune=False leave out. Give its images.")
 
     def fraction(self, images: float, seconds: float) -> float:
         """Of the budget that is spent; 1 ends the run."""
@@ -76,8 +80,8 @@ class Training(Part):
         return min(budgets + ([60 * self.minutes] if self.minutes else []))
 
     def rate_at(self, images: float, fraction: float) -> float:
-        """The learning rate: linear warm-up, then half a cosine down to a hundredth."""
-        warm = min((images + self.batch_size) / max(self.warmup, 1), 1.0)
+        """The learning rate: linear warm-up, over a tenth of the budget at most, then half a cosine down to a hundredth."""
+        warm = min(max((images + self.batch_size) / max(self.warmup, 1), fraction / SHARE_OF_WARMUP), 1.0)
         return self.learning_rate * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * min(fraction, 1.0))) / 2)
 
     def keep(self, batch: int, images: float) -> float:

@@ -164,7 +164,7 @@ def key_of(training: Training, plain: Execution, about: Any, compiling: bool) ->
     """Of the work and the machine it was timed on."""
     asked = [getattr(training, name) for name in ("batch_size", "precision", "layout", "compile", "flip")]
     where = torch.cuda.get_device_name(plain.device) if plain.device.type == "cuda" else processor()
-    parts = [asked, compiling, where, plain.threads, torch.__version__, about]
+    parts = [asked, compiling, where, plain.threads, world.here.size, torch.__version__, about]
     return sha256(dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -177,9 +177,9 @@ def processor() -> str:
 def remembered(key: str) -> dict[str, str] | None:
     try:
         known = read_json(cache_folder() / "tuned" / f"{key}.json")
-    except (OSError, DataError):
+        return {name: known[name] for name in ("precision", "layout", "compile")}
+    except (OSError, DataError, KeyError):
         return None
-    return {name: known[name] for name in ("precision", "layout", "compile")}
 
 
 def remember(key: str, execution: Execution) -> None:

@@ -27,8 +27,9 @@ from ..priors import StandardNormal
 from ..report import write_report
 from ..run import Run
 from .answer import Answer, metric_rows, nll_lines, table
-from .progress import counting, decoding, doing
+from .progress import console, counting, decoding, doing
 from .reading import Count, OptionalCount, Seed, opened
+from .stopping import reason
 
 
 def evaluate(
@@ -61,9 +62,18 @@ def evaluate(
     found, data = reopened(run)
     execution = Execution(find_device("auto"), precision, compile="on" if compile else "off", threads=available_threads())
     execution.apply()
+    if not len(data.splits[split]):
+        have = ", ".join(f"{name} {len(rows):,}" for name, rows in data.splits.items())
+        raise UsageError(f"{data.name} has no {split} pictures ({have}). Give another split: --split validation")
     with counting("bounded") if samples else doing("measuring") as show:
         metrics = measure(found, data, split, seed, samples=samples, execution=execution, progress=show)
-    return Answer(metrics, "\n".join([table(metric_rows(metrics)), *nll_lines(metrics)]))
+    answer = Answer(metrics, "\n".join([table(metric_rows(metrics)), *nll_lines(metrics)]))
+    if split == "test" and world.here.first:
+        try:
+            found.add_metrics(metrics)
+        except OSError as error:
+            console.print(f"Measured, but not kept: {reason(error)}", soft_wrap=True)
+    return answer
 
 
 def plot(run: Path, /, *, beside: Path | None = None, seed: Seed = 0) -> Answer:

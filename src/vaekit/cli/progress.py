@@ -77,7 +77,7 @@ class Bar:
             if record["split"] == "train":
                 self.progress.update(self.task, completed=min(fraction, 1.0), terms=f"{speed}{terms} nats")
             return
-        line = f"{fraction:4.0%}  {record['images']:>10,} images  {record['split']:<10}  {speed}{terms} nats"
+        line = f"{min(fraction, 1):4.0%}  {record['images']:>10,} images  {record['split']:<10}  {speed}{terms} nats"
         if time.monotonic() - self.spoke >= PLAIN_SECONDS[record["split"]]:
             self.spoke, self.held = time.monotonic(), ""
             console.print(line, soft_wrap=True)

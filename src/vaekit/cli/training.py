@@ -94,7 +94,7 @@ def train(
     runs
         Where numbered run folders are made.
     new
-        Begin anew where an unfinished run of the same command would go on.
+        Begin anew where an unfinished run of the same command would go on; never over a run that --out names.
     attributes
         A table beside the pictures: csv, tsv or txt, first column file names.
     group
@@ -203,6 +203,8 @@ def train(
         "deterministic": deterministic or None,
         "seed": seed,
     }
+    if batch_size == 0:
+        raise UsageError("--batch-size 0 is no batch. Give its images, or auto.")
     given = {name: value for name, value in options.items() if value is not None}
     several = variations(given, seeds, betas)
     settings, *_ = [cook(recipe, (3, 32, 32), its).training for its in several.values()]  # mistakes are told before decoding
@@ -216,6 +218,8 @@ def train(
     for place in own:
         if holds_other_things(place) or (many and out and Run(out).exists):
             raise UsageError(f"{out} holds something {'else' if many else 'that is no run'}. Give another place: --out RUN")
+        if new and Run(place).exists:
+            raise UsageError(f"{place} holds a run, and --new never trains over one. Give another place: --out RUN")
     dataset = opened(data, attributes=attributes, group=group, size=parse_size(size), crop=crop, channels=channels, cache=cache)
     console.print(dataset.summary(), soft_wrap=True)
     cooked = [cook(recipe, dataset.image, its) for its in several.values()]
