@@ -151,6 +151,48 @@ def test_npz_that_cannot_be_used(tmp_path, pictures):
         open_data(tmp_path / "a.npz")
 
 
+@pytest.mark.parametrize("names", [("a", "a"), ("a", "__metadata__"), ("a", " ")])
+def test_npz_whose_attributes_have_no_name_of_their_own(tmp_path, pictures, names):
+    np.savez(tmp_path / "a.npz", x=pictures, attributes=np.zeros((50, 2)), attribute_names=np.array(names))
+    with pytest.raises(DataError, match=f"attributes called '{names[1]}'.*Expected a name of its own"):
+        open_data(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 1e39])
+def test_npz_with_attributes_that_are_not_finite(tmp_path, pictures, value):
+    attributes = np.zeros((50, 2))
+    attributes[3, 0] = np.nan
+    np.savez(tmp_path / "a.npz", x=pictures, attributes=attributes)
+    assert np.isnan(open_data(tmp_path / "a.npz").attributes).sum() == 1
+    attributes[7, 1] = value
+    np.savez(tmp_path / "a.npz", x=pictures, attributes=attributes)
+    with pytest.raises(DataError, match=r"1 attribute values .* of 'attribute_1', row 7\. Expected finite"):
+        open_data(tmp_path / "a.npz")
+
+
+def test_npz_whose_arrays_have_other_shapes(tmp_path, pictures):
+    some = {"x_train": pictures[:40], "x_test": pictures[40:]}
+    for arrays, words in (
+        ({"x": pictures, "y": np.zeros(50, int), "label_names": np.array("a")}, r"label_names .* shape \(\)"),
+        ({"x": pictures, "attributes": np.zeros(50), "attribute_names": np.array("a")}, r"attribute_names .* shape \(\)"),
+        ({"x_train": pictures[:40], "x_test": pictures[40:, 1:]}, r"\(40, 9, 7\) and \(10, 8, 7\) in x_train and x_test"),
+        ({"x_train": np.uint8(3)}, r"pictures of shapes \(\) in x_train\."),
+        ({"x_train": np.uint8(3), "x_test": pictures}, r"\(\) and \(50, 9, 7\)"),
+        ({"x_train": np.zeros(0, np.uint8)}, r"shape \(0,\)"),
+        (some | {"y_train": np.zeros((40, 1)), "y_test": np.zeros(10)}, r"labels of shapes \(40, 1\) and \(10,\)"),
+        (some | {"y_train": np.zeros(39), "y_test": np.zeros(11)}, "y_train .* there are 40 pictures"),
+    ):
+        np.savez(tmp_path / "a.npz", **arrays)
+        with pytest.raises(DataError, match=words) as raised:
+            open_data(tmp_path / "a.npz")
+        assert (raised.value.code, "Expected" in str(raised.value)) == (3, True)
+
+
+def test_npz_with_names_in_bytes(tmp_path, pictures):
+    np.savez(tmp_path / "a.npz", x=pictures, attributes=np.zeros(50), attribute_names=np.array([b"hat"]))
+    assert open_data(tmp_path / "a.npz").attribute_names == ("hat",)
+
+
 def test_digits():
     data = open_data("digits")
     assert (len(data), data.image, data.pixels.max()) == (1797, (1, 8, 8), 255)

@@ -1,9 +1,11 @@
+import io
 import json
 import os
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from pictures import break_folder, encoded, folder_of, scene
 from vaekit.data import check_data, open_data, read_image
@@ -95,6 +97,49 @@ def test_cmyk_exif_rotation_and_first_gif_frame(tmp_path, cache):
     assert exif_picture[:, 0].mean() < 10
     assert exif_picture[:, -1].mean() > 200
     assert (first == np.array([255, 0, 0])[:, None, None]).all()
+
+
+def behind_the_pixels(png, kind):
+    """A PNG whose chunk of this kind stands behind the pixels."""
+    start = png.index(kind) - 4
+    end = start + 12 + int.from_bytes(png[start : start + 4], "big")
+    return png[:start] + png[end:-12] + png[start:end] + png[-12:]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "PNG late", "PNG XMP", "WEBP", "TIFF", "TIFF packed"])
+@pytest.mark.parametrize("turned", [1, 3, 6])
+def test_the_size_is_that_of_the_picture_as_it_is_shown(tmp_path, cache, kind, turned):
+    (tmp_path / "x").mkdir()
+    exif, notes = Image.Exif(), PngInfo()
+    exif[0x0112] = turned
+    notes.add_itxt("XML:com.adobe.xmp", f'<rdf:Description tiff:Orientation="{turned}"/>')
+    options = {"pnginfo": notes} if kind == "PNG XMP" else {"exif": exif}
+    for i in range(3):
+        content = encoded(i, kind.split()[0], 40, 60, **options, **({"compression": "tiff_lzw"} if kind == "TIFF packed" else {}))
+        content = behind_the_pixels(content, b"eXIf") if kind == "PNG late" else content
+        (tmp_path / "x" / f"{i}.{kind.split()[0].lower()}").write_bytes(content)
+    data = open_data(tmp_path / "x", cache=cache)
+    assert data.image == ((3, 60, 40) if turned == 6 else (3, 40, 60))
+    expected = np.rot90(scene(0, 40, 60), {1: 0, 3: 2, 6: 3}[turned]).transpose(2, 0, 1)
+    assert np.abs(data.pixels[0].astype(int) - expected).mean() < (0.1 if kind[0] in "PT" else 6)
+
+
+def test_pixels_without_a_defined_range_are_named(tmp_path, cache):
+    ramp = np.arange(64).reshape(8, 8)
+    save(tmp_path / "x" / "good.png", (ramp * 1000).astype(np.uint16))
+    for name, kind in (("int", np.int32), ("float", np.float32)):
+        save(tmp_path / "x" / f"{name}.tiff", ramp.astype(kind))
+    file = io.BytesIO()
+    Image.fromarray(ramp.astype(np.uint16)).save(file, "TIFF")
+    bits = bytes.fromhex("0201 0300 01000000 1000")  # BitsPerSample: 16
+    assert bits in file.getvalue()
+    (tmp_path / "x" / "twelve.tiff").write_bytes(file.getvalue().replace(bits, bits[:-2] + b"\x0c\0"))
+    data = open_data(tmp_path / "x", cache=cache)
+    assert data.files == ("good.png",)
+    said = {finding.path: finding.detail for finding in data.quarantine.findings}
+    assert data.quarantine.counts == {"unsupported format": 3}
+    for name, words in (("int", "32-bit or signed pixels"), ("float", "float pixels"), ("twelve", "12-bit pixels")):
+        assert words in said[f"{name}.tiff"]
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])

@@ -66,6 +66,45 @@ def test_many_texts_are_left_out(tmp_path):
     assert data.quarantine.paths("column left out") == ("t.csv:note",)
 
 
+def said_of(data):
+    return {finding.path: (finding.reason, finding.detail) for finding in data.quarantine.findings}
+
+
+def test_columns_that_no_attribute_can_be_made_of_are_named(open_with):
+    rows = "".join(f"{i:03d}.png,{i},{10 * i},7,8,{i % 2}\n" for i in range(6))
+    data = open_with("file,a,a,,__metadata__,b\n" + rows)
+    assert data.attribute_names == ("a", "b")
+    np.testing.assert_array_equal(data.attributes, [[i, i % 2] for i in range(6)])
+    found = said_of(data)
+    assert {reason for reason, _ in found.values()} == {"column left out"}
+    assert found["table.csv:a"][1] == "column 3 has the name of column 2, which is used"
+    assert found["table.csv:"][1] == "column 4 has no name"
+    assert "reserved" in found["table.csv:__metadata__"][1]
+    with pytest.raises(DataError, match="the columns are a, b"):
+        open_with("file,a,a,,__metadata__,b\n" + rows, group="__metadata__")
+
+
+def test_a_kind_whose_name_is_taken_is_named(open_with):
+    rows = "".join(f"{i:03d}.png,{i},{'xy'[i % 2]}\n" for i in range(6))
+    data = open_with("file,hair=x,hair\n" + rows)
+    assert data.attribute_names == ("hair=x", "hair=y")
+    np.testing.assert_array_equal(data.attributes[:, 0], range(6))
+    assert data.quarantine.paths("column left out") == ("table.csv:hair=x",)
+
+
+def test_values_that_are_not_finite_are_unknown_and_named(open_with):
+    cells = [("1", "-1", "inf"), ("1e39", "1", "-Infinity"), ("inf", "-inf", "1e400"), ("-3.4e38", "1", "-nan"), ("2", "-1", "")]
+    data = open_with("file,a,sign,none\n" + "".join(f"{i:03d}.png,{','.join(its)}\n" for i, its in enumerate(cells)))
+    assert data.attribute_names == ("a", "sign")
+    np.testing.assert_array_equal(data.attributes[:5, 0], np.array([1, np.nan, np.nan, -3.4e38, 2], np.float32))
+    np.testing.assert_array_equal(data.attributes[:5, 1], [0, 1, np.nan, 1, 0])
+    assert data.quarantine.paths("value not finite") == ("table.csv:a", "table.csv:sign", "table.csv:none")
+    assert data.quarantine.paths("column left out") == ("table.csv:none",)
+    details = [finding.detail for finding in data.quarantine.findings if finding.reason == "value not finite"]
+    assert details[:2] == ["unknown there: 1e39, inf", "unknown there: -inf"]
+    assert not data.quarantine.lost
+
+
 def test_label_column(open_with):
     data = open_with("file,label,a\n" + "\n".join(f"{i:03d}.png,{10 if i % 2 else 2},{i}" for i in range(5)))
     assert data.label_names == ("2", "10")

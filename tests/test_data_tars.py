@@ -103,6 +103,14 @@ def test_a_changed_tar_is_decoded_again(tmp_path, cache):
     assert (after.pixels[0] != before.pixels[0]).any()
 
 
+def test_keys_that_no_attribute_can_be_made_of_are_named(tmp_path, cache):
+    tar_of(tmp_path / "a.tar", sample_files(12, json=lambda i: json.dumps({"a": i, "__metadata__": i, "": i, "far": 1e39})))
+    data = open_data(tmp_path / "a.tar", cache=cache)
+    assert data.attribute_names == ("a",)
+    assert data.quarantine.paths("column left out") == ("samples:", "samples:__metadata__", "samples:far")
+    assert data.quarantine.paths("value not finite") == ("samples:far",)
+
+
 def test_labels_and_attributes_come_from_the_samples(tmp_path, cache):
     def row(i):
         return json.dumps(

@@ -335,7 +335,14 @@ def test_a_run_does_not_go_on_with_other_pictures(tmp_path):
 
 def test_too_few_pictures_are_refused(tmp_path):
     data = dataset()
-    for splits in ({"train": np.arange(1), "validation": np.arange(1, 3)}, {"train": np.arange(3), "validation": np.arange(0)}):
-        with pytest.raises(DataError, match="training needs 2 or more, and 1 to validate"):
-            start(tmp_path / "run", dataclasses.replace(data, splits=splits | {"test": np.arange(0)}), recipe(images=16))
+    for train, validation, test, words in (
+        (1, 1, 1, r"3 pictures \(train 1, validation 1, test 1\)\..* 2 in train, which has 1: 4 or more in all"),
+        (1, 2, 0, "2 in train, which has 1: 4 or more in all"),
+        (3, 0, 0, "1 in validation, which has 0: 4 or more in all"),
+        (0, 0, 5, "2 in train, which has 0 and 1 in validation, which has 0: 8 or more"),
+    ):
+        ends = np.cumsum([train, validation, test])
+        splits = dict(zip(data.splits, np.split(np.arange(ends[-1]), ends[:-1]), strict=True))
+        with pytest.raises(DataError, match=words):
+            start(tmp_path / "run", dataclasses.replace(data, splits=splits), recipe(images=16))
     assert not (tmp_path / "run").exists()

@@ -17,6 +17,7 @@ from .library import describe
 from .recipes import Recipe
 from .run import Run
 
+LEAST = {"train": 2, "validation": 1}  # pictures
 DISTRIBUTIONS = ("vaekit", "torch", "numpy", "pillow", "safetensors", "scikit-learn")
 
 
@@ -40,17 +41,28 @@ def start(path: str | Path, data: Dataset, recipe: Recipe, command: str = "", gr
 
 def plan(data: Dataset, recipe: Recipe) -> dict[str, Any]:
     """What is to be trained, and how: the part of run.json that decides the result."""
-    rows = data.splits["train"]
-    if len(rows) < 2 or not len(data.splits["validation"]):
-        counts = {name: len(split) for name, split in data.splits.items()}
-        raise DataError(f"{data.name} has {counts} pictures; training needs 2 or more, and 1 to validate. Add pictures.")
-    recipe.training.epoch = len(rows)
+    check_enough(data)
+    recipe.training.epoch = len(data.splits["train"])
     return {
         "data": {"open": data.description, "name": data.name, "digest": data.digest, "image": list(data.image)},
         "model": describe(recipe.model),
         "objective": describe(recipe.objective),
         "training": describe(recipe.training),
     }
+
+
+def check_enough(data: Dataset) -> None:
+    """Raises DataError where a split has fewer pictures than training needs."""
+    counts = {split: len(rows) for split, rows in data.splits.items()}
+    few = {split: least for split, least in LEAST.items() if counts[split] < least}
+    if few:
+        wanted = " and ".join(f"{least} in {split}, which has {counts[split]}" for split, least in few.items())
+        least = sum(max(count, LEAST.get(split, 0)) for split, count in counts.items())
+        told = ", ".join(f"{split} {count}" for split, count in counts.items())
+        raise DataError(
+            f"{data.name} has {sum(counts.values())} pictures ({told}). Expected at least {wanted}: {least} or more in all. "
+            "Add pictures, or open them with other splits."
+        )
 
 
 def find_unfinished(root: Path, planned: Sequence[dict[str, Any]]) -> list[Path]:

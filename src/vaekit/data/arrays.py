@@ -4,15 +4,16 @@ import gzip
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..errors import DataError
 from .splits import TEST, TRAIN
+from .tables import RESERVED
 
 CHANNELS = (1, 3, 4)
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -108,13 +109,7 @@ def npz_file(path: Path) -> Arrays:
             arrays = {key: stored[key] for key in stored.files}
     except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be read: {error}. Expected numbers, no objects. Save them with numpy.savez.") from None
-    official = None
-    if "x_train" in arrays:
-        parts = [part for part in ("train", "test") if f"x_{part}" in arrays]
-        official = np.repeat([TRAIN, TEST][: len(parts)], [len(arrays[f"x_{part}"]) for part in parts])
-        for kind in ("x", "y"):
-            if all(f"{kind}_{part}" in arrays for part in parts):
-                arrays[kind] = np.concatenate([arrays[f"{kind}_{part}"] for part in parts])
+    official = joined(arrays, path) if "x_train" in arrays else None
     images = pick(arrays, IMAGE_KEYS)
     if images is None:
         told = ", ".join(arrays) or "none"
@@ -125,15 +120,39 @@ def npz_file(path: Path) -> Arrays:
         check_count(given, len(pixels), f"the labels of {path}")
         labels, label_names = to_labels(given, str(path))
         if "label_names" in arrays:
-            label_names = tuple(str(name) for name in arrays["label_names"])
+            label_names = texts(arrays["label_names"], f"the label_names of {path}")
             if labels.max() >= len(label_names):
                 told = f"label {labels.max()} but {len(label_names)} label_names"
                 raise DataError(f"{path} has {told}. Expected a name for each label. Add the missing ones.")
     attributes, attribute_names = None, ()
     if (given := pick(arrays, ATTRIBUTE_KEYS)) is not None:
         check_count(given, len(pixels), f"the attributes of {path}")
-        attributes, attribute_names = to_attributes(given, arrays.get("attribute_names"), str(path))
+        names = arrays.get("attribute_names")
+        names = None if names is None else texts(names, f"the attribute_names of {path}")
+        attributes, attribute_names = to_attributes(given, names, str(path))
     return Arrays(pixels, labels, label_names, attributes, attribute_names, official)
+
+
+def joined(arrays: dict[str, np.ndarray], path: Path) -> np.ndarray:
+    """Put x and y, made of x_train, x_test and so on, beside these; the answer is the official side of each picture."""
+    parts = [part for part in ("train", "test") if f"x_{part}" in arrays]
+    for kind, what in (("x", "pictures"), ("y", "labels")):
+        several = [arrays[key] for part in parts if (key := f"{kind}_{part}") in arrays]
+        if len(several) < len(parts):
+            continue
+        if any(its.ndim == 0 for its in several) or len({its.shape[1:] for its in several}) > 1:
+            told = f"{what} of shapes {' and '.join(str(its.shape) for its in several)} in {kind}_{f' and {kind}_'.join(parts)}"
+            raise DataError(f"{path} has {told}. Expected (N, ...), alike but for N. Reshape and save them again.")
+        for part, its in zip(parts, several, strict=True):
+            check_count(its, len(arrays[f"x_{part}"]), f"{kind}_{part} of {path}")
+        arrays[kind] = np.concatenate(several)
+    return np.repeat([TRAIN, TEST][: len(parts)], [len(arrays[f"x_{part}"]) for part in parts])
+
+
+def texts(array: np.ndarray, what: str) -> tuple[str, ...]:
+    if array.ndim != 1:
+        raise DataError(f"{what} have shape {array.shape}. Expected a list of texts. Save them as numpy.array(['a', 'b']).")
+    return tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in array.tolist())
 
 
 def pick(arrays: Mapping[str, np.ndarray], keys: tuple[str, ...]) -> np.ndarray | None:
@@ -205,15 +224,24 @@ def to_labels(array: np.ndarray, what: str) -> tuple[np.ndarray, tuple[str, ...]
     return labels, tuple(str(label) for label in range(max(int(labels.max()) + 1, 0)))
 
 
-def to_attributes(array: np.ndarray, names: Any, what: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """(N, A) numbers to float32; -1/1 columns become 0/1."""
+def to_attributes(array: np.ndarray, names: Sequence[str] | None, what: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(N, A) numbers to float32, nan where one is unknown; -1/1 columns become 0/1."""
     if array.ndim == 1:
         array = array[:, None]
-    names = tuple(str(name) for name in names) if names is not None else tuple(f"attribute_{j}" for j in range(array.shape[-1]))
+    names = tuple(names) if names is not None else tuple(f"attribute_{j}" for j in range(array.shape[-1]))
     if array.ndim != 2 or array.dtype.kind not in "iubf" or len(names) != array.shape[1]:
         told = f"shape {array.shape}, {array.dtype}, and {len(names)} names"
         raise DataError(f"{what} has attributes of {told}. Expected (N, A) numbers and A names. Convert and save them again.")
-    values = array.astype(np.float32)
+    if bad := [name for name, count in Counter(names).items() if count > 1 or name == RESERVED or not name.strip()]:
+        told = f"{names.count(bad[0])} attributes called {bad[0]!r}"
+        raise DataError(f"{what} has {told}. Expected a name of its own for each, not {RESERVED!r}. Rename and save them again.")
+    with np.errstate(over="ignore"):
+        values = array.astype(np.float32)
+    if (infinite := np.argwhere(np.isinf(values))).size:
+        row, column = infinite[0].tolist()
+        first = f"{array[row, column]} of {names[column]!r}, row {row}"
+        told = f"{len(infinite)} attribute values that are not finite in fp32: first {first}"
+        raise DataError(f"{what} has {told}. Expected finite numbers, or nan where one is unknown. Replace and save them again.")
     signs = np.isin(values, (-1, 1)).all(axis=0)
     values[:, signs] = values[:, signs] > 0
     return values, names

@@ -24,7 +24,7 @@ import numpy as np
 from ..errors import VaekitError
 from ..files import read_json
 
-CODE = 3  # raise it when a recipe gives other pixels, or a file here another form, than before: every key changes
+CODE = 4  # raise it when a recipe gives other pixels, or a file here another form, than before: every key changes
 
 
 def key_of(*parts: Any) -> str:

@@ -9,7 +9,8 @@ import io
 import warnings
 from dataclasses import dataclass
 from io import BufferedReader
-from typing import TYPE_CHECKING, cast
+from struct import Struct
+from typing import TYPE_CHECKING
 
 from PIL import Image, UnidentifiedImageError
 
@@ -28,7 +29,9 @@ UNSUPPORTED_SUFFIXES = frozenset(
 ) | {".raw", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2"}
 PIXEL_LIMIT = 100_000_000  # a picture with more pixels is taken for a decompression bomb
 FILE_LIMIT = 256 << 20  # bytes: a file is read whole
-ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap height and width
+ORIENTATION, BITS = 0x0112, 0x0102  # tags of EXIF and TIFF; orientations 5 to 8 swap height and width
+PNG_CHUNK = Struct(">I4s")  # length, kind
+PNG_NOTES = {b"eXIf": b"", b"iTXt": b"XML:com.adobe.xmp\0", **dict.fromkeys((b"tEXt", b"zTXt"), b"Raw profile type exif\0")}
 BY_LINE = {1: "L", 3: "RGB;L", 4: "RGBA;L"}  # all red of a line, then all green, ...
 GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
@@ -95,6 +98,7 @@ def decode(data: bytes, recipe: Recipe) -> bytes:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata; what harms the pixels it raises
             image = opened(data)
+            check_range(image)
             if image.format == "PNG":
                 opened(data).verify()  # a wrong checksum; the decoder alone would answer with black
             turned = orientation(image)
@@ -133,7 +137,8 @@ def header(file: BufferedReader) -> Header:
         image = opened(file)
         try:
             height, width = image.height, image.width
-            if image.format in ("JPEG", "MPO", "TIFF", "WEBP") and orientation(image) >= 5:
+            swapped = ORIENTATION in getattr(image, "tag_v2", ())  # Pillow has done it for a TIFF's own tag
+            if not swapped and (image.format != "PNG" or noted(file)) and orientation(image) >= 5:
                 height, width = width, height
             return Header(height, width, is_grey(image))
         except Exception as error:  # noqa: BLE001
@@ -156,6 +161,20 @@ def opened(data: BufferedReader | bytes) -> Image.Image:
     return image
 
 
+def check_range(image: Image.Image) -> None:
+    """Raises Broken where nothing tells which value is white: a guess for one picture would be wrong for its neighbour."""
+    tags = getattr(image, "tag_v2", None)
+    if image.mode == "F":
+        told = "float pixels have"
+    elif tags is not None and image.mode == "I":
+        told = "32-bit or signed pixels have"
+    elif tags is not None and image.mode in DEEP_MODES and tags.get(BITS) == (12,):
+        told = "12-bit pixels, stored as they are, have"
+    else:
+        return
+    raise Broken(q.UNSUPPORTED, f"{told} no defined range; store unsigned 8 or 16 bits")
+
+
 def verdict(error: Exception) -> tuple[str, str]:
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, Image.DecompressionBombError | MemoryError):
@@ -173,6 +192,22 @@ def orientation(image: Image.Image) -> int:
         return image.getexif().get(ORIENTATION, 1)
     except Exception:  # noqa: BLE001 (a broken EXIF block does not make the pixels wrong)
         return 1
+
+
+def noted(file: BufferedReader) -> bool:
+    """Whether a PNG holds EXIF or XMP, before its pixels or behind them; without, `orientation` would decode it to know."""
+    back = file.tell()
+    file.seek(len(b"\x89PNG\r\n\x1a\n"))
+    try:
+        while len(head := file.read(PNG_CHUNK.size)) == PNG_CHUNK.size:
+            length, kind = PNG_CHUNK.unpack(head)
+            after = file.tell() + length + 4  # a checksum
+            if kind in PNG_NOTES and file.read(len(PNG_NOTES[kind])) == PNG_NOTES[kind]:
+                return True
+            file.seek(after)
+        return False
+    finally:
+        file.seek(back)
 
 
 def draft(image: Image.Image, recipe: Recipe, swapped: bool) -> None:
@@ -203,12 +238,7 @@ def in_mode(image: Image.Image, mode: str) -> Image.Image:
     """The picture as 8-bit grey, RGB or RGBA; 16-bit grey is scaled, transparency lies on white unless it is wanted."""
     if image.mode in DEEP_MODES:
         image = image if image.mode == "I" else image.convert("I")
-        low, high = cast(tuple[int, int], image.getextrema())
-        if low < 0 or high > 65535:
-            raise Broken(q.UNSUPPORTED, "32-bit pixels outside 0 to 65535 have no defined range")
         image = image.point(lambda value: value * (1 / 257) + 128.5 / 257).convert("L")  # to the nearest; a half never occurs
-    elif image.mode == "F":
-        raise Broken(q.UNSUPPORTED, "float pixels have no defined range; store 8 or 16 bits")
     if mode == "RGBA":
         return image.convert("RGBA")
     if image.has_transparency_data:

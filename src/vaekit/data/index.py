@@ -17,7 +17,7 @@ from .dataset import digest_of
 from .quarantine import DUPLICATE, GROUP, IMAGE_ALONE, Finding, Quarantine, printable
 from .scan import Scan, labels_of
 from .splits import SPLITS, TEST, TRAIN, UNKNOWN, VALIDATION, parted, split, usual_fractions, with_training
-from .tables import CLASS, Columns, Table, label_column, match, numbers, read_table
+from .tables import CLASS, Columns, Table, label_column, match, numbers, read_table, well_named
 
 SIDES = {"0": TRAIN, "1": VALIDATION, "2": TEST}  # list_eval_partition
 
@@ -51,6 +51,7 @@ class Tables:
         table = self.told if self.attributes is None else read_table(self.attributes)
         if table is None:
             return None, np.full(len(self.names), -1), []
+        table = well_named(table)
         rows, odd = match(table, self.names)
         return table.columns.at(rows), rows, odd
 

@@ -10,7 +10,7 @@ CORRUPT, BOMB, UNSUPPORTED = "corrupt", "decompression bomb", "unsupported forma
 CRASH, DUPLICATE = "crashed the decoder", "duplicate"
 HUGE, SECOND, REPEATED = "too large a file", "second picture of a sample", "name repeated"
 ROW_ALONE, IMAGE_ALONE, ROW_TWICE = "row without image", "image without row", "row repeated"
-ROW_BROKEN, COLUMN = "row malformed", "column left out"
+ROW_BROKEN, COLUMN, NOT_FINITE = "row malformed", "column left out", "value not finite"
 GROUP = "group parted"
 # pictures that are not in the data:
 LOST = (UNREADABLE, EMPTY, NOT_IMAGE, TRUNCATED, CORRUPT, BOMB, UNSUPPORTED, CRASH, DUPLICATE, HUGE, SECOND, REPEATED)
@@ -28,8 +28,8 @@ class Finding(NamedTuple):
 class Quarantine:
     """The report of one ingest: pictures left out (`LOST`), table rows and columns not used, files that were never pictures.
 
-    An "image without row" stays in the data with unknown attributes, and so do the pictures of a "group parted" by official
-    sides; every other picture named here is left out.
+    An "image without row" stays in the data with unknown attributes, and so do the pictures with a "value not finite" and those
+    of a "group parted" by official sides; every other picture named here is left out.
     """
 
     findings: tuple[Finding, ...] = ()

@@ -19,8 +19,11 @@ CLASS = "cls"  # what the .cls files of tars say
 LABEL_COLUMNS = (CLASS, "label", "labels", "class", "target", "category")
 WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 UNKNOWN = ("", "na", "nan", "n/a", "null", "none", "?")
+LARGEST = float(np.finfo(np.float32).max)
 ROWS_AT_ONCE = 512
 SEEN_FIRST = 1000  # rows that tell whether the header names the files
+RESERVED = "__metadata__"  # the key that safetensors, which keep a vector under its attribute's name, have for themselves
+CELL_SHOWN = 20  # characters of a cell, in messages
 MOST_TEXTS = 32  # a text column with more different values describes single pictures, not kinds of them
 
 
@@ -101,6 +104,24 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> Table:
             "Expected a header, then one row per picture: file name, values. Add what is missing."
         )
     return Table(files, Columns(path, tuple(columns), found), findings)
+
+
+def well_named(table: Table) -> Table:
+    """The table without the columns that no attribute can be made of: without a name, with one that is taken, or reserved."""
+    named, findings, path = table.columns, list(table.findings), table.columns.path
+    places: dict[str, int] = {}
+    for place, name in enumerate(named.names):
+        if name in places:
+            told = f"column {place + 2} has the name of column {places[name] + 2}, which is used"
+        elif name == RESERVED:
+            told = "the name is reserved by the files that attribute vectors are kept in; give it another one"
+        elif not name.strip():
+            told = f"column {place + 2} has no name"
+        else:
+            places[name] = place
+            continue
+        findings.append(Finding(f"{path.name}:{name}", q.COLUMN, told))
+    return replace(table, columns=Columns(path, tuple(places), [named.columns[i] for i in places.values()]), findings=findings)
 
 
 def whole_rows(records: Iterable[tuple[int, list[str]]], width: int, path: Path, findings: list[Finding]) -> Iterator[list[str]]:
@@ -212,45 +233,54 @@ def unambiguous(names: Sequence[str]) -> dict[str, int]:
 
 
 def numbers(table: Columns, skip: Sequence[str] = ()) -> tuple[np.ndarray | None, tuple[str, ...], list[Finding]]:
-    """Attributes (N, A) float32 with nan for unknown (None where there is none), their names, and the columns left out.
+    """Attributes (N, A) float32 with nan for unknown (None where there is none), their names, and what was not used.
 
-    Numbers stay; -1/1 and yes/no, true/false become 0/1; a text column of at most 32 kinds becomes one 0/1 attribute
-    "column=kind" for each kind.
+    Numbers stay, but for those that are not finite in fp32, which are unknown; -1/1 and yes/no, true/false become 0/1; a text
+    column of at most 32 kinds becomes one 0/1 attribute "column=kind" for each kind, unless another column has that name.
     """
-    columns: list[np.ndarray] = []
-    names: list[str] = []
+    made: dict[str, np.ndarray] = {}
     findings: list[Finding] = []
     for name in table.names:
         if name in skip:
             continue
-        column = table[name]
+        column, place = table[name], f"{table.path.name}:{name}"
         values = meanings(column.kinds)
-        if not column.kinds:
-            findings.append(Finding(f"{table.path.name}:{name}", q.COLUMN, "no picture has a value"))
-        elif values is not None:
-            columns.append(column.meaning(values))
-            names.append(name)
-        elif len(column.kinds) <= MOST_TEXTS:
-            for kind in sorted(column.kinds):
-                columns.append(column.meaning({other: float(other == kind) for other in column.kinds}))
-                names.append(f"{name}={kind}")
-        else:
+        odd = [kind[:CELL_SHOWN] for kind, value in (values or {}).items() if np.isnan(value)]
+        if odd:
+            findings.append(Finding(place, q.NOT_FINITE, f"unknown there: {', '.join(odd[:3])}{', ...' * (len(odd) > 3)}"))
+        if len(odd) == len(column.kinds):
+            findings.append(Finding(place, q.COLUMN, "no picture has a value"))
+            continue
+        if values is None and len(column.kinds) > MOST_TEXTS:
             told = f"{len(column.kinds)} different texts, at most {MOST_TEXTS} make attributes"
-            findings.append(Finding(f"{table.path.name}:{name}", q.COLUMN, told))
-    return np.stack(columns, axis=1) if columns else None, tuple(names), findings
+            findings.append(Finding(place, q.COLUMN, told))
+            continue
+        each = (
+            {name: values} if values is not None else {f"{name}={kind}": is_kind(kind, column) for kind in sorted(column.kinds)}
+        )
+        for its, meant in each.items():
+            if its in made:
+                findings.append(Finding(f"{table.path.name}:{its}", q.COLUMN, "another column makes an attribute of this name"))
+            else:
+                made[its] = column.meaning(meant)
+    return np.stack(list(made.values()), axis=1) if made else None, tuple(made), findings
+
+
+def is_kind(kind: str, column: Column) -> dict[str, float]:
+    """1 for one text of a column, 0 for the others."""
+    return {other: float(other == kind) for other in column.kinds}
 
 
 def meanings(kinds: Sequence[str]) -> dict[str, float] | None:
-    """What each text of a column means as a number; None where one means none."""
+    """What each text of a column means as a number, nan where it is not finite in fp32; None where a text means none."""
     try:
         values = {kind: WORDS[kind.lower()] if kind.lower() in WORDS else float(kind) for kind in kinds}
     except ValueError:
         return None
-    if not np.isfinite(list(values.values())).all():
-        return None
-    if set(values.values()) <= {-1.0, 1.0}:
-        return {kind: float(value > 0) for kind, value in values.items()}
-    return values
+    finite = {value for value in values.values() if abs(value) <= LARGEST}
+    if finite <= {-1.0, 1.0}:
+        return {kind: float(value > 0) if value in finite else np.nan for kind, value in values.items()}
+    return {kind: value if value in finite else np.nan for kind, value in values.items()}
 
 
 def label_column(table: Columns) -> tuple[str, np.ndarray, tuple[str, ...]] | None:
