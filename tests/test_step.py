@@ -67,22 +67,20 @@ def test_a_run_goes_on_in_pieces_where_the_whole_step_left_it(both):
 
 
 def test_a_step_that_is_not_finite_is_not_taken():
-    """A weight so large that the loss overflows is put into the decoder, and taken away again."""
+    """One bias of the decoder is not a number; nothing else may hear of it."""
     state, settings = tiny.state(make=plain, images=8 * 40, learning_rate=3e-3)
-    take, bias = stepper(state, settings, Execution(CPU, compile="whole")), state.model.decoder.first[0].bias
+    take, bias = stepper(state, settings, Execution(CPU, compile="whole")), "decoder.first.0.bias"
     pixels = torch.from_numpy(pictures(8))
     for images in (0, 8):
         take(pixels, images, rate=1e-3, keep=0.9)
-    before, kept = {name: t.clone() for name, t in state.tensors().items()}, bias.detach().clone()
+    before = {name: t.clone() for name, t in state.tensors().items()}
     with torch.no_grad():
-        bias[0] = 3e38
+        state.model.get_parameter(bias)[0] = torch.nan
     values = take(pixels, 16, rate=1e-3, keep=0.9)
     assert not torch.isfinite(values[0])
-    with torch.no_grad():
-        bias.copy_(kept)
     after = state.tensors()
     moved = [name for name in before if not torch.equal(before[name], after[name])]
-    assert [name for name in moved if "likelihood" not in name and not name.endswith("step")] == []
+    assert [name for name in moved if "likelihood" not in name and not name.endswith((bias, "step"))] == []
 
 
 SOME = {
