@@ -25,7 +25,7 @@ def figures_of(run: Run) -> dict[str, str]:
     found["images seen"] = f"{last['images']:,} in {last['seconds']:,.0f} s, validations included"
     found["execution"] = ", ".join(f"{name} {value}" for name, value in execution.items())
     if run.has_attributes:
-        for name, about in sorted(run.load_attributes()[1]["attributes"].items(), key=lambda item: -item[1]["norm"])[:12]:
+        for name, about in sorted(run.load_attributes()[1]["attributes"].items(), key=lambda item: -item[1]["norm"]):
             low, high = about["interval"]
             counted = f"{about['count_with']:,} with it"
             found[f"vector {name}"] = f"norm {about['norm']:.3f}, held-out distance {low:.3f} to {high:.3f}, {counted}"

@@ -3,6 +3,7 @@
 import json
 import platform
 import re
+import subprocess
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +29,12 @@ def load() -> float:
     return round(psutil.getloadavg()[0], 2)
 
 
+def commit() -> str:
+    """Of this checkout, and whether something was changed since."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=10"]
+    return subprocess.run(git, check=True, capture_output=True, text=True).stdout.strip()
+
+
 def write_results(
     out: Path,
     what: str,
@@ -44,6 +51,7 @@ def write_results(
         "hardware": hardware(),
         "load before": load_before,
         "date": date.today().isoformat(),
+        "commit": commit(),
         "versions": {"python": platform.python_version(), **(versions or {name: version(name) for name in PACKAGES})},
     }
     stem = out / f"{what}_{report['hardware']}_{report['date']}"

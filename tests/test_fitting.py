@@ -1,6 +1,7 @@
 """Whole trainings in a run folder: what stops, goes on, fails and says so."""
 
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -301,8 +302,9 @@ def test_a_picture_that_breaks_the_model_ends_the_run_and_is_named(tmp_path):
 
 def test_two_trainings_may_not_write_into_one_folder(tmp_path):
     run = start(tmp_path / "run", dataset(), recipe(images=16))
-    with Run(run.path).lock(), pytest.raises(VaekitError, match=rf"being written by process {os.getpid()}"):
-        fit(run, dataset())
+    for begin in (lambda: fit(run, dataset()), lambda: start(run.path, dataset(), recipe(images=32))):
+        with Run(run.path).lock(), pytest.raises(VaekitError, match=rf"being written by process {os.getpid()}"):
+            begin()
     fit(run, dataset())
     with run.lock():  # let go of afterwards
         pass
@@ -312,10 +314,14 @@ def test_two_trainings_may_not_write_into_one_folder(tmp_path):
     ("other", "words"),
     [
         (lambda: (dataset(), recipe(images=16, learning_rate=0.5)), "training differs in learning_rate"),
-        (lambda: (dataset(), recipe(images=17, seed=3)), "training differs in images, seed"),
+        (lambda: (dataset(), recipe(images=17, seed=3)), "training differs in images, seed, and a budget is fixed"),
         (lambda: (dataset(), recipe(Classic(), images=16)), "objective differs in .*part"),
         (lambda: (dataset(), recipe(images=16, make=lambda: tiny.model(latent=2))), "model differs in decoder, posterior, prior"),
-        (lambda: (dataset(digest="b" * 64), recipe(images=16)), "data differs in digest"),
+        (lambda: (dataset(digest="b" * 64), recipe(images=16)), "pictures were others"),
+        (
+            lambda: (dataclasses.replace(dataset(), description={"source": "tiny", "crop": "pad"}), recipe(images=16)),
+            "data were opened with another crop",
+        ),
     ],
 )
 def test_another_training_in_the_same_folder_is_refused(other, words, tmp_path):
@@ -346,3 +352,12 @@ def test_too_few_pictures_are_refused(tmp_path):
         with pytest.raises(DataError, match=words):
             start(tmp_path / "run", dataclasses.replace(data, splits=splits), recipe(images=16))
     assert not (tmp_path / "run").exists()
+
+
+def test_validations_leave_a_budget_in_minutes_to_training(tmp_path, monkeypatch):
+    """Each takes a thousand seconds here, so the second one is the last: what was trained is measured in any case."""
+    ticks = itertools.count(step=1000)
+    monkeypatch.setattr("vaekit.world.clock", lambda: next(ticks))
+    run = start(tmp_path / "run", dataset(), recipe(images=None, minutes=0.02, deterministic=False, validate_every=None))
+    fit(run, dataset())
+    assert sum(record["split"] == "validation" for record in run.records) == 2

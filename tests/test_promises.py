@@ -10,6 +10,7 @@ import tiny
 from vaekit.batches import Batches
 from vaekit.errors import DataError, UsageError
 from vaekit.execution import Execution
+from vaekit.files import file_name
 from vaekit.fitting import fit
 from vaekit.latent import attribute_vectors, codes, sample
 from vaekit.likelihoods import FixedGaussian, OptimalGaussian
@@ -17,7 +18,6 @@ from vaekit.metrics import evaluate, weights_of
 from vaekit.objectives import ELBO, Classic
 from vaekit.planning import start
 from vaekit.recipes import cook
-from vaekit.report.story import file_name
 from vaekit.run import Run
 from vaekit.schedules import Cosine
 from vaekit.train import NonFinite, train

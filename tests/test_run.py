@@ -9,6 +9,7 @@ from vaekit.errors import DataError, UsageError
 from vaekit.fitting import fit
 from vaekit.planning import start
 from vaekit.run import Run, next_paths
+from vaekit.stored import save_tensors
 
 
 @pytest.fixture
@@ -45,6 +46,56 @@ def test_damaged_files_are_named(trained):
     (trained.path / "run.json").write_text('{"format": 99}')
     with pytest.raises(DataError, match="run format 99"):
         trained.load_model()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model": None}, r"run\.json has no model"),
+        ({"training": "x"}, r"run\.json has no training"),
+        ({"model": {"part": "VAE", "encoder": 5}}, r"describes no model|described without"),
+        ({"execution": {"device": "cpu", "speed": 1}}, r"run\.json: .*'speed'"),
+    ],
+)
+def test_a_description_that_somebody_broke_is_named(change, words, trained):
+    trained.describe(trained.description | change | {"status": "stopped"})
+    with pytest.raises((DataError, UsageError), match=words):
+        fit(trained, dataset())
+
+
+def test_other_damage_is_named(trained):
+    (trained.path / "metrics.json").write_text('{"elbo": 5}')
+    with pytest.raises(DataError, match="not every metric has a value"):
+        _ = trained.metrics
+    for line in (b"5\n", b"\xff\n"):
+        (trained.path / "log.jsonl").write_bytes(line)
+        with pytest.raises(DataError, match=r"log\.jsonl is damaged"):
+            _ = trained.records
+    save_tensors(trained.snapshot, {}, {})
+    with pytest.raises(DataError, match="does not say where training was"):
+        trained.load_state()
+    model = trained.load_model()
+    with torch.no_grad():
+        next(model.parameters()).view(-1)[0] = torch.nan
+    trained.save_weights(model)
+    with pytest.raises(DataError, match="not finite"):
+        trained.load_model()
+
+
+def test_a_finished_run_needs_no_snapshot_and_is_not_trained_again(trained):
+    log, weights = trained.records, (trained.path / "weights.safetensors").read_bytes()
+    trained.snapshot.unlink()
+    fit(trained, dataset())
+    assert trained.records == log
+    assert (trained.path / "weights.safetensors").read_bytes() == weights
+    assert trained.reached["images"] == 16
+
+
+def test_a_stopped_run_whose_snapshot_is_gone_does_not_begin_anew(trained):
+    trained.describe(trained.description | {"status": "stopped"})
+    trained.snapshot.unlink()
+    with pytest.raises(DataError, match=r"has a log, but .*state\.safetensors is gone"):
+        fit(trained, dataset())
 
 
 def test_a_last_line_cut_off_by_a_crash_is_left_out(trained):

@@ -200,3 +200,11 @@ def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(UsageError, match="'gpu' cannot be used"):
         find_device("gpu")
     assert find_device("cpu") == CPU
+
+
+def test_warm_up_takes_a_tenth_of_a_short_budget_at_most():
+    settings = tiny.training(images=1000, warmup=10_000, batch_size=10, learning_rate=1.0)
+    rates = [settings.rate_at(images, settings.fraction(images, 0.0)) for images in range(0, 1000, 10)]
+    assert rates[0] == pytest.approx(0.001)
+    assert max(rates) == rates[10] == pytest.approx(0.98, abs=0.01)
+    assert rates[:11] == sorted(rates[:11])

@@ -72,9 +72,10 @@ def test_a_choice_is_remembered_for_the_same_work_alone():
 
 def test_a_damaged_memory_is_no_memory(tmp_path):
     choose(training(**OPEN), Machine(of_precision(3, 1)), 8)
-    for kept in tmp_path.glob("tuned/*.json"):
-        kept.write_text('{"precision": "bf16"')
-    assert choose(training(**OPEN), Machine(of_precision(3, 1)), 8).execution.precision == "bf16"
+    for damage in ('{"precision": "bf16"', "{}"):
+        for kept in tmp_path.glob("tuned/*.json"):
+            kept.write_text(damage)
+        assert choose(training(**OPEN), Machine(of_precision(3, 1)), 8).execution.precision == "bf16"
 
 
 def test_a_fast_candidate_with_another_loss_is_refused_and_named():

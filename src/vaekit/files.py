@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,6 +19,12 @@ def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
     if given or (given := os.environ.get("VAEKIT_CACHE")):
         return Path(given).expanduser().absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "vaekit"
+
+
+def file_name(name: str) -> str:
+    """A name that any file system takes, different for different names: an attribute may be called "Rock/Pop"."""
+    plain = re.sub(r"[^\w.=-]+", "-", name)[:60]
+    return plain if plain == name else f"{plain}-{sha256(name.encode(errors='surrogateescape')).hexdigest()[:6]}"
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -6,7 +6,6 @@ start(run, data, recipe) of `planning.py` writes run.json;  fit(run, data) train
 import contextlib
 import math
 import signal
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
@@ -26,6 +25,7 @@ from .model import VAE
 from .objectives import Objective
 from .run import Follower, Run
 from .state import State
+from .tally import Tally
 from .train import NonFinite, Step, calibrate, train, validate
 from .training import Training
 from .trials import Estimate, best_batch, estimate, peak_memory, rehearse, trial
@@ -34,6 +34,7 @@ from .tuner import Choice
 LOG_EVERY = 50  # steps
 SNAPSHOT_SECONDS = 60.0
 VALIDATIONS = 10  # at least, spread over the budget, where no interval is given
+SHARE_OF_VALIDATIONS = 0.1  # of the time, that they may take from a budget in minutes
 CALIBRATION = 1024  # training images that the averaged weights' own statistics are taken from
 
 
@@ -217,6 +218,7 @@ class Fitting:
 
     def sit_down(self) -> None:
         """Begin to count what `after` counts."""
+        self.began, self.validating = self.state.seconds, 0.0
         self.saved = self.state.seconds  # the same in all processes, which may all be needed to save
         self.passed = self.training.fraction(self.state.images, self.state.seconds)
 
@@ -229,6 +231,8 @@ class Fitting:
         due = state.images // interval > (state.images - self.batches.size) // interval
         if self.training.validate_every is None:
             due = due or int(VALIDATIONS * step.fraction) > int(VALIDATIONS * self.passed)
+            if self.training.minutes:
+                due = due and self.validating <= SHARE_OF_VALIDATIONS * (state.seconds - self.began)
         self.passed = step.fraction
         if not due:
             return False
@@ -253,7 +257,7 @@ class Fitting:
 
     def validate(self, fraction: float) -> None:
         """Measure the averaged weights; keep them where their loss is the best so far."""
-        state, seed = self.state, self.training.seed
+        state, seed, began = self.state, self.training.seed, world.clock()
         rows, own = self.data.splits["validation"], self.data.some("train", CALIBRATION, seed)
         state.averaged(calibrate, state.average, self.pixels_of(own), len(own), seed)
         checked = state.average, state.objective, self.pixels_of(rows), len(rows), seed
@@ -262,6 +266,7 @@ class Fitting:
             self.mark("diverged")
             bad = ", ".join(name for name, value in values.items() if not math.isfinite(value))
             raise Diverged(f"Validation after {state.images:,} images gives a non-finite {bad}. Try a smaller --learning-rate.")
+        self.validating += world.clock() - began
         self.log("validation", values, fraction)
         state.notes |= {"validated": state.step, "retries": 0}
         best = state.notes["best"]
@@ -339,42 +344,6 @@ def attended(steps: Iterator[T], training: Training, execution: Execution, say: 
 def stopped(number: int, after: str, how: str) -> Stopped:
     """What a signal ends a training with; `how` it goes on."""
     return Stopped(f"Stopped after {after}, all saved. Go on: {how}", 130 if number == signal.SIGINT else 75)
-
-
-class Tally:
-    """Means of what steps computed since the last line of the log, summed on the device, and the speed since then."""
-
-    def __init__(self, count: int = 0, names: list[str] | None = None, sums: list[float] | None = None, images: int = 0):
-        self.count, self.names, self.images = count, names or [], images
-        self.sums = torch.tensor(sums or 0.0)  # fp32, as the steps are: a resumed log has the same digits
-        self.steps: list[Step] = []  # that are not in the sums yet
-        self.began, self.before = time.monotonic(), images
-
-    def add(self, step: Step) -> None:
-        self.steps.append(step)
-
-    def flush(self) -> dict[str, float]:
-        """The means and images per second; starts again from nothing."""
-        self.sum_up()
-        means = dict(zip(self.names, (self.sums / self.count).tolist(), strict=True))
-        speed = (self.images - self.before) / max(time.monotonic() - self.began, 1e-9)
-        self.__init__(images=self.images)
-        return means | {"images_per_second": round(speed, 1)}
-
-    def sum_up(self) -> None:
-        for step in self.steps:
-            self.sums = self.sums.to(step.tensor.device) + step.tensor
-            self.count, self.names, self.images = self.count + 1, list(step.names), step.images
-        self.steps.clear()
-
-    def describe(self) -> dict[str, Any]:
-        self.sum_up()
-        return {
-            "count": self.count,
-            "names": self.names,
-            "sums": self.sums.tolist() if self.count else None,
-            "images": self.images,
-        }
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from . import world
 from .data import Dataset
 from .errors import DataError, UsageError
 from .library import describe
-from .recipes import Recipe
+from .recipes import BUDGETS, Recipe
 from .run import Run
 
 LEAST = {"train": 2, "validation": 1}  # pictures
@@ -88,12 +88,24 @@ def check_same(run: Run, planned: dict[str, Any]) -> None:
     old = run.description
     for key, value in planned.items():
         if old[key] != value:
-            parts = (old[key], value)
-            changed = sorted({name for part in parts for name in part if parts[0].get(name) != parts[1].get(name)})
-            told = f"{run.path} already holds another training: its {key} differs in {', '.join(changed)}."
+            told = f"{run.path} already holds another training: {difference(key, old[key], value)}."
             if old["status"] == "finished":
                 raise UsageError(f"{told} It is finished. Train into another folder.")
             raise UsageError(f"{told} Train into another folder, or go on with it as it was: vaekit resume {run.path}")
+
+
+def difference(key: str, old: dict[str, Any], new: dict[str, Any]) -> str:
+    """What of a plan is not the same, as somebody may have asked for it."""
+    if key == "data":
+        changed = differing(old["open"], new["open"])
+        return f"its data were opened with another {', '.join(changed)}" if changed else "its pictures were others"
+    changed = differing(old, new)
+    fixed = ", and a budget is fixed: the rate of learning follows it to its end" if set(changed) & set(BUDGETS) else ""
+    return f"its {key} differs in {', '.join(changed)}{fixed}"
+
+
+def differing(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
 
 
 def provenance(command: str) -> dict[str, Any]:

@@ -194,6 +194,12 @@ class Run:
         except (KeyError, ValueError) as error:
             raise DataError(f"{path} does not say where training was. Restore it from a copy, or train again.") from error
 
+    @property
+    def reached(self) -> dict[str, Any]:
+        """Among other things `step` and `images`, of the last snapshot or, where somebody removed it, of the log's last line."""
+        position = self.position() if self.snapshot.exists() else None
+        return position or [{"step": 0, "images": 0}, *self.records][-1]
+
     def keep_snapshot(self) -> None:
         """Keep the last snapshot beside the one that will replace it, until runs that are saved together all have theirs."""
         if self.snapshot.exists():

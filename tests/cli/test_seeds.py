@@ -91,7 +91,7 @@ def test_several_betas_side_by_side(vaekit, home, tmp_path):
     assert [its["objective"]["beta"] for its in told] == [0.001, 1, 1000]
     rates = [its["rate"]["median"] for its in said.json["metrics"].values()]
     assert list(said.json["metrics"]) == ["beta 0.001", "beta 1", "beta 1000"]
-    assert rates[0] > rates[1] > rates[2]
+    assert rates[2] < 0.1 * min(rates[:2])
     again = vaekit(*command).out.splitlines()
     assert again[0].split() == ["metric", "beta", "0.001", "beta", "1", "beta", "1000", "unit"]
     both = vaekit(*command[:3], tmp_path / "both", *QUICK, "--no-report", "--seeds", 2, "--betas", 0.5, 2, "--json").json["runs"]

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from .. import draw
 from ..errors import UsageError
+from ..files import file_name
 from ..finish import compute_attributes
 from ..latent import codes, combine, decode, path
 from ..run import Run
@@ -32,7 +33,7 @@ def attributes(run: Path, /, *, seed: Seed = 0) -> Answer:
         about = compute_attributes(found, data, seed)
     if not about["attributes"]:
         raise UsageError(f"No attribute of {data.name} splits its training images into groups of 4 or more. Give another table.")
-    rows = [("attribute", "with", "without", "norm", "95 % interval")]
+    rows = [("attribute", "with", "without", "norm", "held-out distance, 95 %")]
     for name, a in sorted(about["attributes"].items(), key=lambda item: -item[1]["norm"]):
         low, high = a["interval"]
         rows.append((name, f"{a['count_with']:,}", f"{a['count_without']:,}", f"{a['norm']:.3f}", f"{low:.3f} to {high:.3f}"))
@@ -59,15 +60,16 @@ def edit(
     add
         An attribute and how much of it: Smiling=2, Eyeglasses=-1. 1 is the distance from those without to those with it.
     out
-        The png. Default: RUN/figures/edited.png, and a strip of strengths beside it.
+        The png. Default: RUN/figures/edited-IMAGE-WHAT.png, and a strip of strengths beside it.
     strip
         Draw the strip, image by alpha.
     """
     found = Run.open(run)
-    target = png(out) or found.figures / "edited.png"
     model = found.load_model()
     vectors = {name: vector.numpy() for name, vector in found.load_attributes()[0].items()}
     weights = parse_weights(add, vectors)
+    what = "-".join(f"{name}={weight:g}" for name, weight in weights.items())
+    target = png(out) or found.figures / f"{file_name(f'edited-{image.stem}-{what}')}.png"
     direction = combine(vectors, weights)
     original = read(found, [image])
     mu = codes(model, original).mu

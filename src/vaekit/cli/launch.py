@@ -12,7 +12,9 @@ from ..errors import UsageError
 from . import SHARED
 from .answer import Answer
 
-TIME = re.compile(r"(\d+-)?\d+(:\d{1,2}){1,2}|\d+-\d+")  # 30:00, 24:00:00, 2-12, 2-12:00:00
+TIME = re.compile(r"(\d+-)?\d+(:[0-5]?\d){1,2}|\d+(-\d+)?")  # minutes, 30:00, 24:00:00, 2-12, 2-12:00:00
+NAME = re.compile(r"[\w.,-]+")
+MOST_GRACE = 65_535
 
 SCRIPT = """\
 #!/bin/bash
@@ -105,6 +107,11 @@ def slurm(
     ):
         if value < least:
             raise UsageError(f"--{option} is {value}; it must be {least} or more.")
+    if grace > MOST_GRACE:
+        raise UsageError(f"--grace is {grace}; Slurm sends a signal at most {MOST_GRACE:,} seconds before the end.")
+    for option, text in (("name", name), ("partition", partition), ("account", account)):
+        if text is not None and not NAME.fullmatch(text):
+            raise UsageError(f"--{option} is {text!r}; give letters, digits and ._- without spaces: it is a line for Slurm.")
     each = gpus or 1 if processes is None else processes
     if not 1 <= each <= cpus:
         raise UsageError(f"{each} processes on {cpus} processor threads: give 1 or more --processes, and --cpus for all of them.")

@@ -62,6 +62,9 @@ def evaluate(
     found, data = reopened(run)
     execution = Execution(find_device("auto"), precision, compile="on" if compile else "off", threads=available_threads())
     execution.apply()
+    status = found.description.get("status")
+    if status != "finished":
+        console.print(f"{run} is not finished (status: {status}): these are its best weights so far.", soft_wrap=True)
     if not len(data.splits[split]):
         have = ", ".join(f"{name} {len(rows):,}" for name, rows in data.splits.items())
         raise UsageError(f"{data.name} has no {split} pictures ({have}). Give another split: --split validation")

@@ -282,6 +282,7 @@ def resume(
 
 def carry_out(run: Run, dataset: Dataset, snapshot_seconds: float, report: bool, shard: bool) -> Answer:
     """Train to the end and tell what came out."""
+    announce(run)
     with Bar() as bar:
         fit(run, dataset, bar, snapshot_seconds, shard)
     if not report or not world.here.first:
@@ -295,6 +296,13 @@ def carry_out(run: Run, dataset: Dataset, snapshot_seconds: float, report: bool,
     return Answer({"run": str(run.path), "report": str(page), "metrics": metrics}, f"{told}\nrun     {run.path}\nreport  {page}")
 
 
+def announce(run: Run) -> None:
+    """Say what happens in the seconds before the first step."""
+    training = run.description["training"]
+    if "execution" not in run.description and training["tune"] and not training["deterministic"]:
+        console.print("timing the ways to take a step ...")
+
+
 TOGETHER = {"auto": None, "on": True, "off": False}
 
 
@@ -303,6 +311,7 @@ def carry_out_together(
 ) -> Answer:
     """Train all to the end and tell what came out, and how much it depends on the seed; of each set apart."""
     runs = [run for its in sets.values() for run in its]
+    announce(runs[0])
     with Bar() as bar:
         fit_together(runs, dataset, bar, snapshot_seconds, together=together)
     told = {"runs": [str(run.path) for run in runs]}

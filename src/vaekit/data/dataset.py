@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .quarantine import LOST, Quarantine, printable
+from .quarantine import Quarantine, printable
 from .splits import SPLITS
 
 HASH_BYTES = 32 << 20  # hashed at once, so that a memory map is not loaded whole
@@ -68,9 +68,7 @@ class Dataset:
         if self.attributes is not None:
             lines.append(f"attributes: {len(self.attribute_names)}: " + shortened(self.attribute_names))
         if self.quarantine is not None:
-            lost = sum(finding.reason in LOST for finding in self.quarantine.findings)
-            lines.append(f"left out: {lost} pictures")
-            lines += [f"  {line}" for line in self.quarantine.summary().splitlines()]
+            lines.append(self.quarantine.summary())
         lines.append(f"digest: {self.digest[:16]}")
         return "\n".join(lines)
 

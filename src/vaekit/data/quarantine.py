@@ -14,6 +14,11 @@ ROW_BROKEN, COLUMN, NOT_FINITE = "row malformed", "column left out", "value not 
 GROUP = "group parted"
 # pictures that are not in the data:
 LOST = (UNREADABLE, EMPTY, NOT_IMAGE, TRUNCATED, CORRUPT, BOMB, UNSUPPORTED, CRASH, DUPLICATE, HUGE, SECOND, REPEATED)
+STILL = {  # in the data all the same
+    IMAGE_ALONE: "used, attributes unknown",
+    NOT_FINITE: "used, value unknown",
+    GROUP: "used, on the official sides",
+}
 
 
 class Finding(NamedTuple):
@@ -62,15 +67,18 @@ class Quarantine:
         return {"counts": self.counts, "lost": len(self.lost), "findings": findings, "ignored": ignored}
 
     def summary(self, per_reason: int = 3) -> str:
-        """A few lines: each reason with its count and first paths."""
-        lines = []
+        """A few lines: what is left out, then what else was found, each reason with its count and first paths."""
+        lines, others = [f"left out: {len(self.lost)} file{'s' * (len(self.lost) != 1)}"], []
         for reason, count in self.counts.items():
-            some = [f for f in self.findings if f.reason == reason][:per_reason]
-            more = ", ..." if count > per_reason else ""
-            lines.append(f"{count} x {reason}: " + ", ".join(printable(f.path) for f in some) + more)
+            some = ", ".join(map(printable, self.paths(reason)[:per_reason])) + ", ..." * (count > per_reason)
+            if reason in LOST:
+                lines.append(f"  {count} x {reason}: {some}")
+            else:
+                others.append(f"  {count} x {reason} ({STILL.get(reason, 'not used')}): {some}")
+        lines += ["also found:", *others] * bool(others)
         if self.ignored:
             kinds = ", ".join(f"{count} {printable(suffix)}" for suffix, count in sorted(self.ignored.items()))
-            lines.append(f"{sum(self.ignored.values())} other files ignored ({kinds})")
+            lines.append(f"  {sum(self.ignored.values())} other files ignored ({kinds})")
         return "\n".join(lines)
 
 

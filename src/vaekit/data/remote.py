@@ -22,7 +22,7 @@ def described(address: str) -> tuple[int, list[Any]]:
     Raises DataError where it cannot be had, or the server does not say how long it is.
     """
     with response("HEAD", address, allowed=NO_HEAD) as answer:
-        if answer.ok:
+        if answer.ok and "Content-Length" in answer.headers:
             return size_of(answer), state_of(answer)
     with response("GET", address) as answer:
         return size_of(answer), state_of(answer)

@@ -71,13 +71,13 @@ def coloured(sheet: Sheet, axes: Axes, z: np.ndarray, by: Colouring) -> None:
             _continuous(sheet, axes, z, values, name)
             return
         layers = [
-            Layer(f"{name}: unknown", ~np.isfinite(values), UNKNOWN, "o", MUTED),
-            Layer(f"{name}: no", values == 0, ACCENT, "o", ACCENT),
-            Layer(f"{name}: yes", values == 1, CONTRAST, "o", CONTRAST),
+            Layer("unknown", ~np.isfinite(values), UNKNOWN, "o", MUTED),
+            Layer("no", values == 0, ACCENT, "o", ACCENT),
+            Layer("yes", values == 1, CONTRAST, "o", CONTRAST),
         ]
         layers = [layer for layer in layers if layer.chosen.any()]
         draw_points(axes, z, layers)
-        _legend(sheet, layers)
+        _legend(sheet, layers, name)
     elif labels is not None:
         same_count(len(z), "labels", labels, "code")
         layers = class_layers(labels, label_names, len(z))
@@ -149,12 +149,14 @@ def name_classes(axes: Axes, z: np.ndarray, layers: Sequence[Layer]) -> None:
         )  # fmt: skip
 
 
-def _legend(sheet: Sheet, layers: Sequence[Layer]) -> None:
+def _legend(sheet: Sheet, layers: Sequence[Layer], title: str = "") -> None:
     """A column of names with the count of each."""
     x, width, height = LEGEND, sheet.width - 2 * sheet.left - LEGEND, SIDE
     most = int((height - 40) // 20)
+    if title:
+        sheet.text(x, 8, shortened(title, width, BODY, "bold"), weight="bold")
     for row, layer in enumerate(layers[:most]):
-        y = 10 + 20 * row
+        y = 10 + 20 * (row + bool(title))
         sheet.mark(x + 7, y, layer.color, layer.marker)
         tally = f"{int(layer.chosen.sum()):,}"
         sheet.text(x + 20, y, shortened(layer.name, width - 80))

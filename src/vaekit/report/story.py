@@ -1,20 +1,19 @@
 """From a run folder to its pictures and its page."""
 
-import re
 from collections.abc import Iterable
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from ..data import Dataset
 from ..draw import save_png
 from ..errors import UsageError
-from ..files import write_atomic, write_text
+from ..files import file_name, write_atomic, write_text
 from ..run import Run
 from . import figures
 from .figures import Picture, Sight
 from .page import Details, Fact, FigureOnPage, Section, Table, write_page
 
+FEW_STEPS = 200
 HEADLINES = (
     ("elbo", "ELBO"),
     ("distortion", "Distortion"),
@@ -84,15 +83,9 @@ def keep(run: Run, pictures: Iterable[Picture]) -> list[FigureOnPage]:
     return kept
 
 
-def file_name(name: str) -> str:
-    """A name that any file system takes, different for different names: an attribute may be called "Rock/Pop"."""
-    plain = re.sub(r"[^\w.=-]+", "-", name)[:60]
-    return plain if plain == name else f"{plain}-{sha256(name.encode(errors='surrogateescape')).hexdigest()[:6]}"
-
-
 def subtitle(run: Run, data: Dataset) -> str:
     channels, height, width = data.image
-    images = max((record["images"] for record in run.records), default=0)
+    images = run.reached["images"]
     return (
         f"{len(data):,} pictures of {height} x {width} pixels and {channels} channel{'s' if channels > 1 else ''}; "
         f"trained on {len(data.splits['train']):,} of them, {images / len(data.splits['train']):,.0f} times each. "
@@ -114,12 +107,19 @@ def facts(metrics: dict[str, Any]) -> list[Fact]:
 
 def notes(run: Run) -> list[str]:
     """What a reader must know before believing the pictures."""
-    status = run.description["status"]
+    status, steps, found = run.description["status"], run.reached["step"], []
     if status != "finished":
-        return [f"This training is not finished (status: {status}). The pictures show its best weights so far."]
-    if still_improving(run.records):
-        return ["The validation loss was still falling when the budget ended: a longer training will give a better model."]
-    return []
+        found.append(f"This training is not finished (status: {status}). The pictures show its weights so far.")
+    if steps < FEW_STEPS:
+        found.append(
+            f"Only {steps:,} steps were taken, too few to learn much more than the average picture. Give more minutes, smaller "
+            "pictures (--size) or a smaller --batch-size."
+        )
+    elif status == "finished" and still_improving(run.records):
+        found.append("The validation loss was still falling when the budget ended: a longer training will give a better model.")
+    if run.metrics.get("active_latents", {"value": 1})["value"] == 0:
+        found.append("No latent carries anything: every code is the same. Beta is too high, or the training too short.")
+    return found
 
 
 def still_improving(records: list[dict[str, Any]]) -> bool:
@@ -141,8 +141,10 @@ def attribute_section(run: Run, sight: Sight) -> Section:
         details=[
             Details(
                 "All attribute vectors",
-                "Computed on mu of the training split. Norms are in units of z; intervals are 95 %, by bootstrap over images.",
-                Table(("attribute", "with", "without", "norm", "interval"), rows),
+                "Computed on mu of the training split, in units of z. The held-out distance takes the direction from one half of "
+                "the images and measures it on the other half, so it holds 0 where the direction is an accident; 95 %, by "
+                "bootstrap over images.",
+                Table(("attribute", "with", "without", "norm", "held-out distance, 95 %"), rows),
             )
         ],
     )
