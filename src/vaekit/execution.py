@@ -76,7 +76,8 @@ class Execution:
             threads = torch.get_num_threads()
             if threads not in found:
                 options["cpp.threads"] = threads
-                found[threads] = torch.compile(function, fullgraph=whole, options=dict(options))
+                # Sizes never change; torch would guess that they do where another model was compiled before.
+                found[threads] = torch.compile(function, fullgraph=whole, dynamic=False, options=dict(options))
             try:
                 return found[threads](*inputs)
             except torch._dynamo.exc.Unsupported as error:  # pyright: ignore[reportAttributeAccessIssue]
