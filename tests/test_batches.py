@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import tiny
 from tiny import CPU, pictures
+from vaekit import world
 from vaekit.batches import Batches, mix
 from vaekit.execution import Execution
 from vaekit.train import train
@@ -93,6 +94,27 @@ def test_windows_are_shuffled_anew_each_epoch_and_are_a_function_of_seed_and_ste
     assert not np.array_equal(np.concatenate(forwards[:40]), np.concatenate(all_rows(other, 0, 40)))
     poorly_mixed = np.mean([len(set(rows // 4)) < 4 for rows in forwards])
     assert poorly_mixed < 0.1  # a batch of 10 has pictures of nearly all 5 blocks of its window
+
+
+@pytest.mark.usefixtures("small_windows")
+@pytest.mark.parametrize("windowed", [True, False])
+@pytest.mark.parametrize("size", [2, 4])
+def test_several_processes_take_their_shares_and_hold_no_more(size, windowed, tmp_path, monkeypatch):
+    pixels = mapped(tmp_path, 200)
+    rows, options = np.arange(3, 190), {"windowed": windowed}
+    alone = [Batches(pixels, rows, 8, 3, CPU, **options).at(step) for step in range(60)]
+    monkeypatch.setattr(world.here, "size", size)
+    for rank in range(size):
+        monkeypatch.setattr(world.here, "rank", rank)
+        mine = Batches(pixels, rows, 8, 3, CPU, **options)
+        for step, whole in enumerate(alone):
+            batch, share = mine.at(step), world.share(8)
+            np.testing.assert_array_equal(batch.rows, whole.rows[share])
+            assert torch.equal(batch.pixels, whole.pixels[share])
+        if windowed:
+            assert max(len(places) for places in mine.windows.plan.mine) <= 20 / size + 8 // size
+        else:
+            assert mine.mapped
 
 
 def test_images_read_ahead_by_the_thread_are_those_of_the_steps(tmp_path):

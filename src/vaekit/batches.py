@@ -1,7 +1,7 @@
 """Batches of images, as a function of the step alone: whoever knows (seed, step) knows the batch, so a resumed run needs no more.
 
 Images stay uint8 until they are on the device. They live there when they fit; else they are read in windows (windows.py), and a
-thread gathers batches ahead of time.
+thread gathers batches ahead of time. Where several processes share the work, each takes its share of a batch.
 """
 
 import queue
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from . import world
-from .windows import Windows
+from .windows import Windows, is_mapped
 
 SHARE_OF_MEMORY = 0.25  # of the device's free memory that the images may take
 COPIED = 4096  # images to the device at once
@@ -62,12 +62,15 @@ class Batches:
         *,
         windowed: bool | None = None,
     ):
-        self.rows, self.seed, self.device = rows, seed, device
+        self.rows, self.seed, self.device, self.windows = rows, seed, device, None
         self.resize(size)
         room = fits(pixels, rows, device)
         self.windowed = not room if windowed is None else windowed
-        self.resident = resident(pixels, rows, device) if room and not self.windowed else None
-        self.windows = Windows(pixels, rows, seed) if self.windowed else None
+        held = room and not self.windowed
+        self.mapped = held and device.type == "cpu" and world.here.size > 1 and is_mapped(pixels)
+        self.resident = mapped(pixels) if self.mapped else resident(pixels, rows, device) if held else None
+        if self.windowed:
+            self.windows = self.dealt(seed, pixels)
         self.source = pixels
         self.epoch, self.order = -1, np.empty(0, np.int64)
 
@@ -77,13 +80,21 @@ class Batches:
         self.size = min(size, dealt or len(self.rows))  # of the whole batch
         self.share = world.share(self.size)
         self.per_epoch = len(self.rows) // self.size
+        if self.windows:
+            self.windows.deal(self.size, self.share)
+
+    def dealt(self, seed: int, pixels: np.ndarray) -> Windows:
+        """Windows in the order of a seed that hold what this process takes."""
+        windows = Windows(pixels, self.rows, seed)
+        windows.deal(self.size, self.share)
+        return windows
 
     def reseeded(self, seed: int) -> "Batches":
         """The same images in the order of another seed; those on the device are shared."""
         other = copy(self)
         other.seed, other.epoch = seed, -1
         if self.windows:
-            other.windows = Windows(self.source, self.rows, seed)
+            other.windows = self.dealt(seed, self.source)
         return other
 
     def at(self, step: int) -> Batch:
@@ -95,8 +106,9 @@ class Batches:
             self.order = self.windows.order(epoch) if self.windows else shuffled(len(self.rows))
         chosen = self.order[position * self.size : (position + 1) * self.size][self.share]
         if self.resident is not None:
+            places = torch.from_numpy(self.rows[chosen] if self.mapped else chosen).to(self.device)
             # Faster than within a compiled step, which would gather value by value.
-            return Batch(self.rows[chosen], self.resident.index_select(0, torch.from_numpy(chosen).to(self.device)))
+            return Batch(self.rows[chosen], self.resident.index_select(0, places))
         images = self.windows.take(chosen) if self.windows else self.source[self.rows[chosen]]
         return Batch(self.rows[chosen], torch.from_numpy(images).to(self.device))
 
@@ -121,6 +133,12 @@ def resident(pixels: np.ndarray, rows: np.ndarray, device: torch.device) -> Tens
     for start in range(0, len(rows), COPIED):
         held[start : start + COPIED] = torch.from_numpy(pixels[rows[start : start + COPIED]])
     return held
+
+
+def mapped(pixels: np.memmap) -> Tensor:
+    """All images of a memory map, which the processes of one machine then hold once for all of them."""
+    filename: str = pixels.filename  # pyright: ignore[reportAssignmentType]
+    return torch.from_numpy(np.memmap(filename, np.uint8, "c", pixels.offset, pixels.shape))  # "c": torch wants to write
 
 
 def ahead(batches: Batches, step: int) -> Iterator[Batch]:

@@ -24,6 +24,12 @@ class Plan:
     windows: list[np.ndarray]  # the numbers of their blocks, sorted as the file has them
     window_of: np.ndarray  # (blocks,), the window of each block
     order: np.ndarray  # (n,), places in `rows`
+    mine: list[np.ndarray]  # of each window: the places that this process takes, sorted
+
+
+def is_mapped(pixels: np.ndarray) -> bool:
+    """Whether it is a whole memory map: its file has the same bytes, from `offset` on."""
+    return isinstance(pixels, np.memmap) and isinstance(pixels.base, mmap.mmap) and pixels.flags.c_contiguous
 
 
 class Windows:
@@ -31,12 +37,17 @@ class Windows:
 
     def __init__(self, pixels: np.ndarray, rows: np.ndarray, seed: int):
         self.pixels, self.rows, self.seed = pixels, rows, seed
-        self.mapped = isinstance(pixels, np.memmap) and isinstance(pixels.base, mmap.mmap) and pixels.flags.c_contiguous
+        self.mapped = is_mapped(pixels)
         image = int(np.prod(pixels.shape[1:]))
         self.block = max(1, BLOCK_BYTES // image)  # images
         self.count = -(-len(rows) // self.block)  # blocks
         self.span = max(1, WINDOW_BYTES // (self.block * image))  # blocks in a window
         self.reader = ThreadPoolExecutor(1, thread_name_prefix="vaekit-window")
+        self.deal(1, slice(0, 1))
+
+    def deal(self, batch: int, share: slice) -> None:
+        """Hold a share of every batch of so many images only, as the processes of a world do."""
+        self.batch, self.share = batch, share
         self.held: dict[tuple[int, int], Future[tuple[np.ndarray, np.ndarray]]] = {}
         self.plan = self.planned(0)
 
@@ -45,11 +56,15 @@ class Windows:
         shuffled = rng.permutation(self.count)
         windows = [np.sort(shuffled[start : start + self.span]) for start in range(0, self.count, self.span)]
         window_of = np.empty(self.count, np.int64)
-        parts = []
+        parts, mine, begun = [], [], 0
         for number, blocks in enumerate(windows):
             window_of[blocks] = number
-            parts.append(rng.permutation(self.places(blocks)))
-        return Plan(epoch, windows, window_of, np.concatenate(parts))
+            places = rng.permutation(self.places(blocks))
+            in_batch = (begun + np.arange(len(places))) % self.batch
+            parts.append(places)
+            mine.append(np.sort(places[(in_batch >= self.share.start) & (in_batch < self.share.stop)]))
+            begun += len(places)
+        return Plan(epoch, windows, window_of, np.concatenate(parts), mine)
 
     def order(self, epoch: int) -> np.ndarray:
         """The places (n,) in `rows` of an epoch, window after window."""
@@ -58,7 +73,7 @@ class Windows:
         return self.plan.order
 
     def take(self, places: np.ndarray) -> np.ndarray:
-        """The images at some places of the order that was asked for last, a copy."""
+        """The images at some of this process's places in the order that was asked for last, a copy."""
         wanted = self.plan.window_of[places // self.block]
         out = np.empty((len(places), *self.pixels.shape[1:]), np.uint8)
         for number in np.unique(wanted):
@@ -75,7 +90,7 @@ class Windows:
         if key not in self.held:
             while len(self.held) >= 3:
                 self.held.pop(next(iter(self.held)))
-            self.held[key] = self.reader.submit(self.read, self.plan.windows[number])
+            self.held[key] = self.reader.submit(self.read, self.plan.windows[number], self.plan.mine[number])
         return self.held[key]
 
     def places(self, blocks: np.ndarray) -> np.ndarray:
@@ -83,16 +98,15 @@ class Windows:
         all_of = (blocks[:, None] * self.block + np.arange(self.block)).ravel()
         return all_of[all_of < len(self.rows)]
 
-    def read(self, blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The places in some blocks, and their images."""
-        places = self.places(blocks)
-        images = np.empty((len(places), *self.pixels.shape[1:]), np.uint8)
-        filled = 0
+    def read(self, blocks: np.ndarray, mine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Places in some blocks, both sorted, and their images."""
+        images = np.empty((len(mine), *self.pixels.shape[1:]), np.uint8)
         for block in blocks:
-            rows = self.rows[block * self.block : (block + 1) * self.block]
-            images[filled : filled + len(rows)] = self.run(int(rows[0]), int(rows[-1]) + 1)[rows - rows[0]]
-            filled += len(rows)
-        return places, images
+            begin, end = np.searchsorted(mine, (block * self.block, (block + 1) * self.block))
+            if begin < end:
+                rows = self.rows[mine[begin:end]]
+                images[begin:end] = self.run(int(rows[0]), int(rows[-1]) + 1)[rows - rows[0]]
+        return mine, images
 
     def run(self, start: int, stop: int) -> np.ndarray:
         """Consecutive rows. A memory map's file is read, not mapped: pages that are mapped count as this process's memory."""
