@@ -69,8 +69,14 @@ class Weighted(Objective):
         return {"weighted": schedules.at(self.weight, at.images) * distortion(t), "offset": distortion(t) * 0 + self.offset}
 
 
-@pytest.mark.parametrize("compile", ["off", pytest.param("whole", marks=compiled)])
-@pytest.mark.parametrize("make", [float, lambda end: Linear(images=80, end=end)], ids=["number", "schedule"])
+@pytest.mark.parametrize(
+    ("make", "compile"),
+    [
+        pytest.param(float, "off", id="number"),
+        pytest.param(lambda end: Linear(images=80, end=end), "off", id="schedule"),
+        pytest.param(lambda end: Linear(images=80, end=end), "whole", id="compiled schedule", marks=compiled),
+    ],
+)
 def test_each_has_its_own_numbers_of_the_objective(make, compile):
     weights = (0.0, 0.5, 2.0)
 

@@ -84,7 +84,6 @@ def test_a_step_that_is_not_finite_is_not_taken():
 
 
 SOME = {
-    "neighbours",
     "vae bernoulli elbo-cyclical",
     "vae conv colour, not square",
     "vae continuous-bernoulli classic-rmse",

@@ -60,7 +60,7 @@ def test_what_is_told_before_the_first_step_is_close_to_the_peak():
 
 def found(monkeypatch, seconds, images=4096, free=1e12) -> int:
     """The batch found on a machine whose steps take `seconds(batch)`."""
-    state, settings = tiny.state(images=1000, batch_size=0)
+    state, settings = tiny.state(images=1000, batch_size=0, tune=True, deterministic=False)
     batches = Batches(pictures(images), np.arange(images), 1, 0, CPU)
 
     def pretended(state, training, batches):
