@@ -15,7 +15,7 @@ from .errors import UsageError
 from .execution import Execution, settle
 from .model import VAE
 from .state import State
-from .train import VALIDATION_BATCH, stacked, stepper, validate
+from .train import VALIDATION_BATCH, calibrate, stacked, stepper, validate
 from .training import Training
 
 SIZES = tuple(2**i for i in range(4, 13))  # images, of a batch that is found by measuring
@@ -77,13 +77,14 @@ def attempt(take: Callable[..., Tensor], pixels: Tensor) -> Callable[[int], floa
 
 
 def rehearse(state: State, training: Training, execution: Execution, pixels: Callable[[slice], Tensor], count: int) -> None:
-    """Validate a copy of the state that took a step, over one batch of its `count` images, for the memory that it takes."""
+    """Validate a copy of the state that took a step, over two batches of its `count` images, for the memory that it takes."""
     copied = twin(state, training, execution)
     step = stepper(copied, training, replace(execution, compile="off"))  # fills moments and gradients, as they will be
     with world.alone():
         step(pixels(slice(0, 2)), 0, rate=0.0, keep=1.0)
-    checked = copied.average, copied.objective, pixels, min(count, VALIDATION_BATCH), training.seed
-    copied.together(copied.averaged, validate, *checked)
+    few = min(count, 2 * VALIDATION_BATCH)  # what the second one takes is not always what the first one left
+    copied.averaged(calibrate, copied.average, pixels, few, training.seed)
+    copied.together(copied.averaged, validate, copied.average, copied.objective, pixels, few, training.seed)
 
 
 def best_batch(state: State, training: Training, batches: Batches) -> int:
