@@ -48,7 +48,8 @@ def main() -> None:
         (folder / f"{given.name}-{name}.png").write_bytes((run.figures / f"{name}.png").read_bytes())
         shown.append(f"![{name}](pictures/{given.name}-{name}.png)")
     command = run.description["command"]
-    print(write_results(given.out, given.name, command, figures_of(run), load_before=given.load, text="\n\n".join(shown)))
+    about = {"load_before": given.load, "of": str(run.description["commit"])[:10], "text": "\n\n".join(shown)}
+    print(write_results(given.out, given.name, command, figures_of(run), **about))
 
 
 if __name__ == "__main__":

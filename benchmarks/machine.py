@@ -44,14 +44,15 @@ def write_results(
     load_before: float | str,
     text: str = "",
     versions: dict[str, str] | None = None,
+    of: str | None = None,
 ) -> Path:
-    """Write the two files; returns the .md. `versions` are those of another environment, where the work was done in one."""
+    """Write the two files; returns the .md. `versions`: of another environment, where the work was done in one; `of`: another commit."""
     report = {
         "command": command,
         "hardware": hardware(),
         "load before": load_before,
         "date": date.today().isoformat(),
-        "commit": commit(),
+        "commit": of or commit(),
         "versions": {"python": platform.python_version(), **(versions or {name: version(name) for name in PACKAGES})},
     }
     stem = out / f"{what}_{report['hardware']}_{report['date']}"
