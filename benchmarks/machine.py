@@ -46,7 +46,10 @@ def write_results(
     versions: dict[str, str] | None = None,
     of: str | None = None,
 ) -> Path:
-    """Write the two files; returns the .md. `versions`: of another environment, where the work was done in one; `of`: another commit."""
+    """Write the two files; returns the .md.
+
+    `versions` are those of another environment, where the work was done in one; `of` is the commit, where it was not this one.
+    """
     report = {
         "command": command,
         "hardware": hardware(),
