@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import psutil
@@ -135,10 +136,10 @@ def resident(pixels: np.ndarray, rows: np.ndarray, device: torch.device) -> Tens
     return held
 
 
-def mapped(pixels: np.memmap) -> Tensor:
+def mapped(pixels: np.ndarray) -> Tensor:
     """All images of a memory map, which the processes of one machine then hold once for all of them."""
-    filename: str = pixels.filename  # pyright: ignore[reportAssignmentType]
-    return torch.from_numpy(np.memmap(filename, np.uint8, "c", pixels.offset, pixels.shape))  # "c": torch wants to write
+    whole: Any = pixels
+    return torch.from_numpy(np.memmap(whole.filename, np.uint8, "c", whole.offset, whole.shape))  # "c": torch wants to write
 
 
 def ahead(batches: Batches, step: int) -> Iterator[Batch]:
