@@ -93,7 +93,7 @@ class Execution:
         return images.contiguous(memory_format=FORMATS[self.layout])
 
 
-def fitted(execution: Execution) -> Execution:
+def for_this_world(execution: Execution) -> Execution:
     """The same for one process. Several never take a step as one graph: their gradients meet between backward and update."""
     return replace(execution, compile="on") if execution.compile == "whole" and world.here.size > 1 else execution
 

@@ -136,7 +136,7 @@ class Fitting:
             return None
         plain = {"layout": "contiguous", "compile": "off"} if self.state.sharded else {}
         try:
-            known = running.fitted(Execution(**about["execution"] | {"device": self.batches.device} | plain))
+            known = running.for_this_world(Execution(**about["execution"] | {"device": self.batches.device} | plain))
         except TypeError as error:
             raise DataError(f"{self.run.path / 'run.json'}: {error}. Restore it from a copy, or train again.") from error
         memory = about.get("memory") or peak_memory(known.device)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from . import world
 from .batches import Batch, Batches, mix
-from .execution import Execution, autocast, fitted
+from .execution import Execution, autocast, for_this_world
 from .model import VAE
 from .objectives import Objective
 from .stacked import Stacked
@@ -124,7 +124,7 @@ def train_together(
 
 def stepper(state: State, training: Training, execution: Execution) -> Stepper:
     """What takes the steps of this training in this execution."""
-    execution = fitted(execution)
+    execution = for_this_world(execution)
     kind = Sharded if state.sharded else Whole if execution.compile == "whole" else Apart
     return kind(state, training, execution, looking(training, execution))
 
