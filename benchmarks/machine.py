@@ -29,10 +29,18 @@ def load() -> float:
     return round(psutil.getloadavg()[0], 2)
 
 
+RESULTS = (":!*.md", ":!*.json", ":!pictures")  # what benchmarks write here themselves
+
+
 def commit() -> str:
-    """Of this checkout, and whether something was changed since."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=10"]
-    return subprocess.run(git, check=True, capture_output=True, text=True).stdout.strip()
+    """Of this checkout, and whether code was changed since."""
+
+    def git(*arguments: str) -> str:
+        asked = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+
+    changed = git("status", "--porcelain", "--", ":/", *RESULTS)
+    return git("rev-parse", "--short=10", "HEAD") + ("-dirty" if changed else "")
 
 
 def write_results(

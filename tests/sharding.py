@@ -6,6 +6,7 @@ torchrun --nproc-per-node 2 tests/sharding.py SNAPSHOT COPY
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import tiny
 from vaekit import shards, world
@@ -23,13 +24,18 @@ def begin(shard: bool = False) -> State:
 def main() -> None:
     shards.UNIT = 10_000
     with world.join() as here:
-        state, (source, copy) = begin(shard=True), map(Path, sys.argv[1:])
-        state.restore(*(Run(source).load_state() or ({}, {})))
-        (Run if here.first else Follower)(copy).save_state(state.tensors(), state.position())
-        units = sum(type(module).__name__.startswith("FSDP") for module in state.model.modules())
-        bytes_held = world.gathered(sum(held(tensor).nbytes for tensor in state.tensors().values()))
+        told = take_up(*map(Path, sys.argv[1:]))
         if here.first:
-            sys.stdout.write(json.dumps({"bytes": bytes_held, "units": units}) + "\n")
+            sys.stdout.write(json.dumps(told) + "\n")
+
+
+def take_up(source: Path, copy: Path) -> dict[str, Any]:
+    """Holds the state, which must be gone before the processes part."""
+    state = begin(shard=True)
+    state.restore(*(Run(source).load_state() or ({}, {})))
+    (Run if world.here.first else Follower)(copy).save_state(state.tensors(), state.position())
+    units = sum(type(module).__name__.startswith("FSDP") for module in state.model.modules())
+    return {"bytes": world.gathered(sum(held(tensor).nbytes for tensor in state.tensors().values())), "units": units}
 
 
 if __name__ == "__main__":

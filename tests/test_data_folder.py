@@ -179,6 +179,24 @@ def test_folders_are_labels(tmp_path, cache):
     assert open_data(tmp_path / "x", size=8, cache=cache).labels is None
 
 
+def test_a_folder_called_unlabelled_is_no_label(tmp_path, cache):
+    for place, kind in enumerate(("cats", "dogs", "Unlabelled")):
+        for i in range(5):
+            save(tmp_path / "x" / kind / f"{i}.png", scene(10 * place + i, 8, 8))
+    data = open_data(tmp_path / "x", cache=cache)
+    assert data.label_names == ("cats", "dogs")
+    kinds = [-1 if name.startswith("Un") else data.label_names.index(name.split("/")[0]) for name in data.files]
+    assert data.labels.tolist() == kinds
+    (tmp_path / "y").mkdir()
+    for place, kind in enumerate(("train/cats", "train/dogs", "test/cats", "test/dogs", "unlabelled")):
+        for i in range(5):
+            save(tmp_path / "y" / kind / f"{i}.png", scene(10 * place + i, 8, 8))
+    data = open_data(tmp_path / "y", cache=cache)
+    assert data.label_names == ("cats", "dogs")
+    assert (data.labels == -1).sum() == 5
+    assert len(data.splits["test"]) == 10
+
+
 def test_folders_called_train_and_test_are_splits(tmp_path, cache):
     for i, side in enumerate(("train", "test")):
         for j, label in enumerate(("a", "b")):

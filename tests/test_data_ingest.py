@@ -175,6 +175,27 @@ def test_files_that_kill_their_process_are_named_and_no_other_is_lost(tmp_path, 
     assert (data.pixels == calm.pixels).all()
 
 
+def test_a_picture_whose_process_was_killed_twice_by_somebody_else_is_no_broken_one(tmp_path, monkeypatch):
+    """Once amid its chunk, once alone."""
+    folder = folder_of(tmp_path / "x", 200, height=8, width=8)
+    calm = open_data(folder, size=8, channels=3, cache=tmp_path / "calm", workers=0)
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\nfrom vaekit.data import worker\nplain = worker.decode\n"
+        f"innocent, deaths = open({str(folder / '070.png')!r}, 'rb').read(), {str(tmp_path / 'deaths')!r}\n"
+        "def killed(data, recipe):\n"
+        "    if data == innocent:\n"
+        "        with open(deaths, 'a+b') as file:\n            file.write(b'.')\n            times = file.tell()\n"
+        "        if times <= 2: os._exit(11)\n"
+        "    return plain(data, recipe)\n"
+        "worker.decode = killed\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    data = open_data(folder, size=8, channels=3, cache=tmp_path / "cache", workers=2)
+    assert (tmp_path / "deaths").read_bytes() == b"..."
+    assert not data.quarantine.paths("crashed the decoder")
+    assert data.digest == calm.digest
+
+
 def test_processes_killed_by_somebody_else_lose_nothing(large, tmp_path):
     import psutil
 

@@ -8,13 +8,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import quad
-from torch.distributions import Independent, Normal, kl_divergence
+from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
-from vaekit.distributions import ContinuousBernoulli, Gaussian, Point, full_precision
+from vaekit.distributions import (
+    LOG_VAR_LIMIT,
+    ContinuousBernoulli,
+    CorrelatedGaussian,
+    Gaussian,
+    Point,
+    bounded,
+    full_precision,
+)
 from vaekit.errors import UsageError
 from vaekit.likelihoods import (
     FINEST,
-    LIKELIHOODS,
     BernoulliPixels,
     ContinuousBernoulliPixels,
     FixedGaussian,
@@ -22,8 +29,9 @@ from vaekit.likelihoods import (
     LearnedGaussian,
     OptimalGaussian,
 )
-from vaekit.posteriors import LOG_VAR_LIMIT, Deterministic, DiagonalGaussian, bounded, draw
+from vaekit.posteriors import Deterministic, DiagonalGaussian, FullGaussian, draw
 from vaekit.priors import StandardNormal
+from vaekit.recipes import LIKELIHOODS
 from vaekit.trace import Trace
 
 LOGITS = (0.0, 1e-3, -1e-3, 9.9e-3, 1.01e-2, -1.01e-2, 0.5, -3.0, 10.0, 30.0, -30.0, 200.0, -200.0)
@@ -240,7 +248,7 @@ def test_densities_over_the_line_integrate_to_one(likelihood, out):
 def test_a_likelihood_sums_over_an_image_and_keeps_samples_and_images_apart(name):
     torch.manual_seed(0)
     likelihood = LIKELIHOODS[name]().eval()
-    out, x = torch.randn(2, 3, 1, 4, 5), torch.rand(3, 1, 4, 5)
+    out, x = torch.randn(2, 3, likelihood.per_pixel, 4, 5), torch.rand(3, 1, 4, 5)
     p = likelihood(out)
     assert p.batch_shape == (2, 3)
     assert p.event_shape == (1, 4, 5)
@@ -313,3 +321,25 @@ def test_a_scale_must_be_a_positive_number(value):
     ):
         with pytest.raises(UsageError, match="positive number"):
             make()
+
+
+def test_a_correlated_gaussian_is_torchs():
+    torch.manual_seed(0)
+    factor = torch.randn(4, 3, 3, dtype=F64).tril(-1) + torch.diag_embed(torch.rand(4, 3, dtype=F64) + 0.2)
+    q, p = CorrelatedGaussian(torch.randn(4, 3, dtype=F64), factor), gaussian(1)
+    expected = MultivariateNormal(q.loc, scale_tril=factor)
+    z, log_q = q.rsample_and_log_prob((5,))
+    torch.testing.assert_close(log_q, expected.log_prob(z))
+    torch.testing.assert_close(q.variance, expected.variance)
+    diagonal = MultivariateNormal(p.loc, scale_tril=torch.diag_embed(p.stddev))
+    torch.testing.assert_close(kl_divergence(q, p), kl_divergence(expected, diagonal))
+    drawn = q.rsample((200_000,))
+    torch.testing.assert_close(torch.cov(drawn[:, 0].T), factor[0] @ factor[0].T, atol=0.03, rtol=0.03)
+
+
+def test_a_full_gaussian_fills_its_triangle():
+    posterior = FullGaussian(features=5, latent=4).double()
+    factor = posterior(torch.randn(2, 5, dtype=F64)).factor
+    assert torch.equal(factor, factor.tril())
+    assert (factor.diagonal(dim1=1, dim2=2) > 0).all()
+    assert len(factor[0].unique()) == 11  # ten numbers of its own, and 0

@@ -19,9 +19,10 @@ import tiny
 from breaking import CrackedEncoder, Ray, hit_model
 from tiny import dataset, pictures, recipe, training
 from vaekit.errors import DataError, Diverged, UsageError, VaekitError
+from vaekit.finish import measure
 from vaekit.fitting import Silent, fit, signals
 from vaekit.likelihoods import FixedGaussian
-from vaekit.objectives import ELBO, Classic
+from vaekit.objectives import ELBO, Classic, FactorVAE
 from vaekit.part import build, describe
 from vaekit.planning import start
 from vaekit.run import Run
@@ -192,6 +193,27 @@ def test_a_snapshot_between_two_lines_of_the_log_loses_nothing(tmp_path, monkeyp
         fit(crashed, dataset(), Notes(crash))
     fit(crashed, dataset())
     same(crashed, straight)
+
+
+def test_a_run_that_takes_no_step_any_more_ends_and_says_why(tmp_path):
+    run = start(tmp_path / "run", dataset(), recipe(images=8 * 200, skip_above=1e-9))
+    with pytest.raises(Diverged, match=r"50 steps in a row were skipped.*larger --skip-above"):
+        fit(run, dataset())
+    assert run.description["status"] == "diverged"
+    assert run.records[-1]["skipped"] == 1
+
+
+def test_an_objective_that_learns_is_measured_with_what_it_learned(tmp_path):
+    """The best weights and the critic of that moment: the loss that the log said then."""
+    data = dataset()
+    run = start(tmp_path / "run", data, recipe(FactorVAE(latent=3, width=8, depth=1), images=160, learning_rate=1e-2))
+    fit(run, data)
+    logged = [record["loss"] for record in run.records if record["split"] == "validation"][-1]  # losses do not compare: the last
+    assert measure(run, data, "validation")["loss"]["value"] == pytest.approx(logged, rel=1e-6)
+    learned = run.load_objective(last=True).state_dict()
+    assert learned.keys() == FactorVAE(latent=3, width=8, depth=1).state_dict().keys()
+    saved, _ = run.load_state()
+    assert all(torch.equal(value, saved[f"objective.{name}"]) for name, value in learned.items())
 
 
 @pytest.mark.usefixtures("too_big")

@@ -230,12 +230,22 @@ def test_the_fitted_gaussian_has_the_moments_of_the_aggregate_posterior():
     log_var = np.log(np.tile(np.float32([0.1, 0.2, 0.3]), (5000, 1)))
     fitted = fit_gaussian(Codes(mu, log_var))
     np.testing.assert_allclose(fitted.mean, mu.mean(0), atol=1e-5)
-    np.testing.assert_allclose(fitted.root @ fitted.root.T, np.cov(mu.T) + np.diag([0.1, 0.2, 0.3]), rtol=1e-5, atol=1e-5)
+    covariance = np.cov(mu.T) + np.diag([0.1, 0.2, 0.3])
+    np.testing.assert_allclose(fitted.root.T @ fitted.root + np.diag(fitted.scale**2), covariance, rtol=1e-5, atol=1e-5)
     draws = fitted.sample(40_000)
     np.testing.assert_allclose(draws.mean(0), fitted.mean, atol=0.05)
-    np.testing.assert_allclose(np.cov(draws.T), fitted.root @ fitted.root.T, rtol=0.05, atol=0.05)
+    np.testing.assert_allclose(np.cov(draws.T), covariance, rtol=0.05, atol=0.05)
     np.testing.assert_array_equal(fitted.sample(3, seed=1), fitted.sample(3, seed=1))
     np.testing.assert_allclose(fitted.sample(3, temperature=0.0), np.tile(fitted.mean, (3, 1)), rtol=1e-6)
+
+
+def test_few_codes_of_very_many_latents_have_a_gaussian_too():
+    """A full covariance of 20,000 latents would take 3 GB."""
+    mu = np.random.default_rng(0).standard_normal((40, 20_000)).astype(np.float32)
+    fitted = fit_gaussian(Codes(mu, np.full_like(mu, np.log(0.25))))
+    assert fitted.root.shape == (40, 20_000)
+    draws = fitted.sample(500)
+    np.testing.assert_allclose(draws.var(0).mean(), mu.var(0, ddof=1).mean() + 0.25, rtol=0.02)
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -247,6 +257,7 @@ def test_one_code_has_no_gaussian(count):
 def test_one_latent_has_a_gaussian_too():
     mu = np.arange(10, dtype=np.float32)[:, None]
     fitted = fit_gaussian(Codes(mu, np.full_like(mu, -np.inf)))
+    assert fitted.scale == 0
     assert fitted.root.item() ** 2 == pytest.approx(np.var(mu, ddof=1))
 
 

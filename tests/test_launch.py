@@ -84,6 +84,7 @@ def test_what_is_asked_of_slurm():
         assert f"#SBATCH --{line}\n" in text
     assert "--nproc-per-node=8" in text
     assert "OMP_NUM_THREADS=8" in text
+    assert "TORCH_ELASTIC_SHUTDOWN_TIMEOUT=120 " in text  # torchrun alone would kill what saves for longer than 30 s
     assert "train 'a folder' --out runs/x" in text
     assert subprocess.run(["bash", "-n"], input=text, text=True, check=False).returncode == 0
 

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from torch.distributions import Independent, Laplace
 
 import tiny
+from conformance import needs
 from vaekit.distributions import Gaussian, Point
 from vaekit.errors import UsageError
 from vaekit.likelihoods import FixedGaussian, LaplacePixels, OptimalGaussian
 from vaekit.objectives import ELBO, Classic, Reconstruction
 from vaekit.objectives.classic import r_loss_factor_of, sigma_of
 from vaekit.posteriors import Deterministic
-from vaekit.recipes import RECIPES, cook, weigh
+from vaekit.recipes import RECIPES, adjusted, cook, weigh
 from vaekit.schedules import Cosine, Cyclical, Linear, at
 from vaekit.terms import rate, rate_above
 from vaekit.trace import At, Group, Trace
@@ -272,8 +273,8 @@ def test_a_recipe_refuses_what_it_cannot_do(options, words):
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("image", [(1, 8, 8), (3, 21, 30)])
 def test_every_recipe_makes_a_model_for_any_image(name, image):
-    model, objective, training = cook(name, image, {"latent": 2, "epochs": 1.0})
-    terms = objective(model(torch.rand(2, *image)), END)
+    model, objective, training, _ = cook(name, image, {"epochs": 1.0} | needs(name, image))
+    terms = objective(objective.look(model, torch.rand(2, *image)), END)
     assert all(torch.isfinite(term).all() for term in terms.values())
     assert model.image == image
     assert training.epochs == 1.0
@@ -282,3 +283,32 @@ def test_every_recipe_makes_a_model_for_any_image(name, image):
 def test_an_unknown_recipe_is_refused():
     with pytest.raises(UsageError, match="Did you mean 'faces'"):
         cook("face", (1, 8, 8), {})
+
+
+def test_numbers_of_a_recipe_can_be_others():
+    made = adjusted(
+        cook("factor-vae", (1, 32, 32), {}), ["objective.gamma=3", "model.posterior.latent=32", "model.encoder.width=64"]
+    )
+    assert made.objective.gamma == 3
+    assert made.model.encoder.width == 64
+    ended = adjusted(cook("vae", (1, 8, 8), {"beta_schedule": "linear", "beta_images": 10.0}), ["objective.beta.end=4.0"])
+    assert ended.objective.beta.end == 4.0
+    quantized = adjusted(cook("fsq", (1, 16, 16), {"net": "conv"}), ["model.posterior.sizes=[7,5,5,5]"])
+    assert quantized.model.posterior.levels == (7, 5, 5, 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("objective.gama=3", "Did you mean 'objective.gamma'"),
+        ("gamma=3", "changes nothing"),
+        ("objective.part=ELBO", "changes nothing"),
+        ("objective.gamma=much", "does not fit"),
+        ("objective.gamma=true", "does not fit"),
+        ("objective.latent=2.5", "does not fit"),
+        ("model.encoder=3", "does not fit"),
+    ],
+)
+def test_numbers_that_fit_nowhere_are_refused(change, words):
+    with pytest.raises(UsageError, match=words):
+        adjusted(cook("factor-vae", (1, 8, 8), {}), [change])

@@ -13,13 +13,13 @@ from torch.distributions import MultivariateNormal, kl_divergence
 
 import tiny
 from vaekit.batches import Batches
-from vaekit.distributions import Gaussian
+from vaekit.distributions import LOG_VAR_LIMIT, Gaussian
 from vaekit.execution import Execution
 from vaekit.likelihoods import Likelihood
 from vaekit.model import VAE
 from vaekit.objectives import ELBO
 from vaekit.part import Part
-from vaekit.posteriors import LOG_VAR_LIMIT, DiagonalGaussian
+from vaekit.posteriors import DiagonalGaussian
 from vaekit.priors import StandardNormal
 from vaekit.trace import At
 from vaekit.train import picture, train, validate

@@ -15,6 +15,7 @@ from vaekit import world
 from vaekit.batches import Batches
 from vaekit.errors import UsageError
 from vaekit.execution import Execution, check_sharding
+from vaekit.objectives import ELBO, DReG
 from vaekit.run import Run
 from vaekit.stored import Stored, save_tensors
 from vaekit.train import train
@@ -61,13 +62,15 @@ def test_a_file_has_the_bytes_that_safetensors_writes(tmp_path):
 
 def test_what_cannot_be_sharded_is_said_with_a_way_out(monkeypatch):
     with pytest.raises(UsageError, match="torchrun"):
-        check_sharding(training(images=8))
+        check_sharding(training(images=8), ELBO())
     monkeypatch.setattr(world.here, "size", 2)
-    check_sharding(training(images=8))
+    check_sharding(training(images=8), ELBO())
     for given, way_out in (
         ({"compile": "whole"}, "--compile off"),
         ({"layout": "patches"}, "contiguous"),
         ({"batch_size": 0}, "Give"),
     ):
         with pytest.raises(UsageError, match=way_out):
-            check_sharding(training(images=8, **given))
+            check_sharding(training(images=8, **given), ELBO())
+    with pytest.raises(UsageError, match="DReG takes a gradient within the step"):
+        check_sharding(training(images=8), DReG())

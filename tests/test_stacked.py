@@ -34,7 +34,8 @@ def begin(seed: int, make=plain, **given) -> tuple[State, Batches, object]:
         **{"images": 8 * 8, "learning_rate": 3e-3, "clip": 0.01, "weight_decay": 0.1, "seed": seed, "flip": False} | given
     )
     state = State.start(*make(), settings, CPU)
-    return state, Batches(pictures(40, state.model.image), np.arange(40), 8, seed, CPU), settings
+    pixels, known = pictures(40, state.model.image), tiny.known(state.model, 40)
+    return state, Batches(pixels, np.arange(40), 8, seed, CPU, known=known), settings
 
 
 def step_together(members, compile: str = "off") -> list[list]:

@@ -70,13 +70,13 @@ def test_a_step_that_is_not_finite_is_not_taken():
     """One bias of the decoder is not a number; nothing else may hear of it."""
     state, settings = tiny.state(make=plain, images=8 * 40, learning_rate=3e-3)
     take, bias = stepper(state, settings, Execution(CPU, compile="whole")), "decoder.first.0.bias"
-    pixels = torch.from_numpy(pictures(8))
+    seen = torch.from_numpy(pictures(8)), torch.zeros(8, 0)
     for images in (0, 8):
-        take(pixels, images, rate=1e-3, keep=0.9)
+        take(seen, images, rate=1e-3, keep=0.9)
     before = {name: t.clone() for name, t in state.tensors().items()}
     with torch.no_grad():
         state.model.get_parameter(bias)[0] = torch.nan
-    values = take(pixels, 16, rate=1e-3, keep=0.9)
+    values = take(seen, 16, rate=1e-3, keep=0.9)
     assert not torch.isfinite(values[0])
     after = state.tensors()
     moved = [name for name in before if not torch.equal(before[name], after[name])]
@@ -100,7 +100,7 @@ def test_every_variant_takes_the_same_steps_as_one_graph(name):
         model, objective = VARIANTS[name]()
         settings = tiny.training(images=8 * 4, learning_rate=1e-3, flip=True)
         state = State.start(model, objective, settings, CPU)
-        batches = Batches(pictures(40, model.image), np.arange(40), 8, 0, CPU)
+        batches = Batches(pictures(40, model.image), np.arange(40), 8, 0, CPU, known=tiny.known(model, 40))
         steps = train(state, batches, settings, Execution(CPU, compile=compile))
         return [value for step in steps for value in step.values.values()]
 

@@ -228,16 +228,21 @@ def test_a_layout_that_was_asked_for_is_not_left_out_silently(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("speed", "words"), [(100.0, "one after another: together they would be 0.50 times"), (500.0, "2.5 times as fast")]
+    ("together", "speed", "words"),
+    [
+        (None, 100.0, "one after another: together they would be 0.50 times"),
+        (None, 500.0, "together, 2.5 times as fast"),
+        (True, 100.0, "together, as was asked, 0.5 times as fast"),
+    ],
 )
-def test_the_clock_decides(speed, words, tmp_path, monkeypatch):
+def test_the_clock_decides_unless_asked_and_says_what_it_costs(together, speed, words, tmp_path, monkeypatch):
     """An ordinary step has 200 images a second."""
     pretended = lambda training, trial, images, runs=1, **_: Choice(Execution(CPU), speed if runs > 1 else 200.0)  # noqa: E731
     monkeypatch.setattr("vaekit.tuner.choose", pretended)
     runs, notes = begun(tmp_path, deterministic=False), Notes()
-    fit_together(runs, dataset(), notes)
+    fit_together(runs, dataset(), notes, together=together)
     assert words in notes.messages[0]
-    assert [run.description["jointly"] for run in runs] == [speed > 200] * 3
+    assert [run.description["jointly"] for run in runs] == [together or speed > 200] * 3
     assert {run.description["status"] for run in runs} == {"finished"}
 
 

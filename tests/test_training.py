@@ -15,8 +15,10 @@ from vaekit.errors import Stopped, UsageError
 from vaekit.execution import Execution, find_device
 from vaekit.objectives import ELBO, Classic, Reconstruction
 from vaekit.schedules import Linear
+from vaekit.stacked import Stacked
 from vaekit.state import State
-from vaekit.train import NonFinite, picture, train, validate
+from vaekit.step import Apart, Whole
+from vaekit.train import NonFinite, looking, picture, train, validate
 from vaekit.training import Training
 
 FP32 = Execution(CPU)
@@ -87,6 +89,25 @@ def test_a_step_reports_what_it_did():
     assert values.keys() == {"loss", "loss/distortion", "loss/rate", "distortion", "rate", "elbo", "gradient_norm"}
     assert values["loss"] == pytest.approx(values["loss/distortion"] + values["loss/rate"])
     assert values["elbo"] == pytest.approx(-values["distortion"] - values["rate"])
+
+
+@pytest.mark.parametrize("kind", [Apart, Whole, lambda state, *rest: Stacked([state], *rest)], ids=["apart", "whole", "stacked"])
+@pytest.mark.parametrize(("limit", "skipped"), [(1e-9, True), (1e9, False)])
+def test_a_step_with_too_long_a_gradient_is_left_out_and_counted(kind, limit, skipped):
+    state, settings = tiny.state(images=1000, skip_above=limit)
+    take = kind(state, settings, FP32, looking(settings, FP32))
+    seen = torch.from_numpy(pictures(8)), torch.zeros(8, 0)
+    before = {name: t.clone() for name, t in state.model.named_parameters()}
+    values = take(tuple(t[None] for t in seen) if isinstance(take, Stacked) else seen, 0, rate=1e-2, keep=0.5)
+    told = dict(zip(take.names, values.flatten().tolist(), strict=True))
+    assert told["skipped"] == skipped
+    assert told["gradient_norm"] > 0
+    assert all(torch.equal(t, before[name]) == skipped for name, t in state.model.named_parameters())
+    average = dict(state.average.named_parameters())
+    assert all(torch.equal(t, before[name]) == skipped for name, t in average.items())
+    moments = [value for its in state.optimizer.state.values() for name, value in its.items() if name != "step"]
+    assert any(moment.any() for moment in moments) != skipped
+    assert {float(its["step"]) for its in state.optimizer.state.values()} == {1}
 
 
 def test_epochs_need_no_word_from_whoever_calls_train():

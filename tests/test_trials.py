@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -64,13 +63,18 @@ def found(monkeypatch, seconds, images=4096, free=1e12) -> int:
     state, settings = tiny.state(images=1000, batch_size=0, tune=True, deterministic=False)
     batches = Batches(pictures(images), np.arange(images), 1, 0, CPU)
 
+    now = [0.0]
+
     def pretended(state, training, batches):
-        return lambda execution: lambda seed: time.sleep(seconds(batches.size)) or 1.0
+        def step(seed):
+            now[0] += seconds(batches.size)
+            return 1.0
+
+        return lambda execution: step
 
     monkeypatch.setattr(trials, "trial", pretended)
     monkeypatch.setattr(trials, "free_memory", lambda device: free)
-    monkeypatch.setattr("vaekit.tuner.SECONDS_EACH", 1e-9)
-    assert best_batch(state, settings, batches) == batches.size
+    assert best_batch(state, settings, batches, clock=lambda: now[0]) == batches.size
     return batches.size
 
 

@@ -8,7 +8,7 @@ import torch
 
 from vaekit.data import Dataset
 from vaekit.likelihoods import Likelihood, OptimalGaussian
-from vaekit.model import VAE
+from vaekit.model import VAE, Model
 from vaekit.nets import MLPDecoder, MLPEncoder
 from vaekit.objectives import ELBO, Objective
 from vaekit.posteriors import DiagonalGaussian
@@ -49,6 +49,18 @@ def dataset(count: int = 40, image: tuple[int, int, int] = (1, 8, 8), pixels: np
         description={"source": "tiny"},
         quarantine=None,
     )
+
+
+def known(model: Model, count: int) -> np.ndarray:
+    """What `count` images of a conditional model are told, a third of them nothing; (count, 0) for any other model."""
+    condition = getattr(model, "condition", None)
+    if condition is None:
+        return np.empty((count, 0), np.float32)
+    rng, labels = np.random.default_rng(0), len(condition.labels)
+    c = rng.normal(size=(count, len(condition.names))).astype(np.float32)
+    c[:, :labels] = np.eye(labels)[rng.integers(max(labels, 1), size=count)] if labels else 0
+    c[::3] = np.nan
+    return c
 
 
 def model(

@@ -77,15 +77,20 @@ class Pixels(Density):
 class Theirs(nn.Module):
     """pythae's model as the bound asks for one."""
 
+    has_prior = True
+
     def __init__(self, model: VAE):
         super().__init__()
         self.model, self.prior = model, StandardNormal(latent=LATENT)
 
-    def encode(self, x: Tensor) -> Gaussian:
+    def encode(self, x: Tensor, c: Tensor | None = None) -> Gaussian:
         found = self.model.encoder(x)
         return Gaussian(found.embedding, found.log_covariance)
 
-    def decode(self, z: Tensor) -> Pixels:
+    def p_z(self, c: Tensor | None = None) -> Gaussian:
+        return self.prior()
+
+    def decode(self, z: Tensor, c: Tensor | None = None) -> Pixels:
         return Pixels(self.model.decoder(z.flatten(0, 1))["reconstruction"].unflatten(0, z.shape[:2]))
 
 

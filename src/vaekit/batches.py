@@ -44,13 +44,15 @@ class Batch:
 
     rows: np.ndarray  # (B,) int64, rows of Dataset.pixels
     pixels: Tensor  # (B, C, H, W) uint8, on the device
+    known: Tensor  # (B, Y), on the device: what a conditional model is told; Y = 0 for any other
 
 
 class Batches:
     """An endless sequence of shuffled batches; an epoch visits every image once, save a rest too small for a batch.
 
     pixels: (N, C, H, W) uint8, an array or a memory map. rows: the images to use, (n,), sorted. windowed: whether they are
-    shuffled window by window; None: where they do not fit on the device. The order of the images depends on it.
+    shuffled window by window; None: where they do not fit on the device. The order of the images depends on it. known: (N, Y),
+    what a conditional model is told of each image.
     """
 
     def __init__(
@@ -62,8 +64,10 @@ class Batches:
         device: torch.device,
         *,
         windowed: bool | None = None,
+        known: np.ndarray | None = None,
     ):
         self.rows, self.seed, self.device, self.windows = rows, seed, device, None
+        self.known = torch.from_numpy(np.empty((pixels.shape[0], 0), np.float32) if known is None else known).to(device)
         self.resize(size)
         room = fits(pixels, rows, device)
         self.windowed = not room if windowed is None else windowed
@@ -106,12 +110,14 @@ class Batches:
             shuffled = np.random.default_rng([self.seed, epoch]).permutation
             self.order = self.windows.order(epoch) if self.windows else shuffled(len(self.rows))
         chosen = self.order[position * self.size : (position + 1) * self.size][self.share]
+        rows = self.rows[chosen]
+        known = self.known.index_select(0, torch.from_numpy(rows).to(self.device))
         if self.resident is not None:
-            places = torch.from_numpy(self.rows[chosen] if self.mapped else chosen).to(self.device)
+            places = torch.from_numpy(rows if self.mapped else chosen).to(self.device)
             # Faster than within a compiled step, which would gather value by value.
-            return Batch(self.rows[chosen], self.resident.index_select(0, places))
-        images = self.windows.take(chosen) if self.windows else self.source[self.rows[chosen]]
-        return Batch(self.rows[chosen], torch.from_numpy(images).to(self.device))
+            return Batch(rows, self.resident.index_select(0, places), known)
+        images = self.windows.take(chosen) if self.windows else self.source[rows]
+        return Batch(rows, torch.from_numpy(images).to(self.device), known)
 
     def since(self, step: int) -> Iterator[Batch]:
         """Batches from a step on, without end."""

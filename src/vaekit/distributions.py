@@ -5,21 +5,38 @@ Shapes: a distribution has a batch shape, (B,) or (K, B), and an event shape, (D
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
-from torch.distributions.kl import register_kl
+from torch.distributions.kl import kl_divergence, register_kl
 from torch.nn import functional as F
 
 from . import world
 
 LOG_2PI = math.log(2 * math.pi)
+LOG_VAR_LIMIT = 20.0  # exp(20 / 2) = 22026: far beyond any latent's scale, far below overflow
 
 
 def full_precision(t: Tensor) -> Tensor:
     """At least fp32: under bf16 autocast a density would lose the digits that a KL of a few nats is made of."""
     return t.to(torch.promote_types(t.dtype, torch.float32))
+
+
+def bounded(raw: Tensor, limit: float = LOG_VAR_LIMIT) -> Tensor:
+    """A smooth map into (-limit, limit), the identity near 0.
+
+    An arc tangent, because its gradient 1 / (1 + t^2) falls off as a power: tanh's is exactly 0 in fp32 from t = 10 on,
+    and a clamp's is 0 at once.
+    """
+    half_pi = math.pi / 2
+    return limit / half_pi * torch.atan(raw * (half_pi / limit))
+
+
+def straight_through(chosen: Tensor, before: Tensor) -> Tensor:
+    """The chosen value with the gradient of what it was chosen for (Bengio et al., 2013). https://arxiv.org/abs/1308.3432"""
+    return before + (chosen - before).detach()
 
 
 def sum_events(t: Tensor, dims: int) -> Tensor:
@@ -36,6 +53,19 @@ class Density(Distribution):
         split = like.dim() - dims
         super().__init__(like.shape[:split], like.shape[split:], validate_args=False)
 
+    def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+        """A draw and its log-density, together where that is cheaper."""
+        drawn = self.rsample(torch.Size(sample_shape))
+        return drawn, self.log_prob(drawn)
+
+    def normal(self, sample_shape: Sequence[int], like: Tensor) -> Tensor:
+        """Standard normal numbers for every event; the first dimension of a batch counts images, else the last one of draws."""
+        return world.normal((*sample_shape, *like.shape), len(sample_shape) - (not self.batch_shape), like)
+
+    def joined(self) -> "Density":
+        """With batch (B, N) and event (D,), one for each place: the same with batch (B,) and event (N * D,)."""
+        return Joined(self)
+
 
 class Gaussian(Density):
     """N(mean, exp(log_var)) with independent coordinates; the last `dims` dimensions are one event."""
@@ -45,6 +75,9 @@ class Gaussian(Density):
     def __init__(self, mean: Tensor, log_var: Tensor, dims: int = 1):
         self.loc, self.log_var = mean, log_var
         super().__init__(mean, dims)
+
+    def joined(self) -> "Gaussian":
+        return Gaussian(self.loc.flatten(-2), self.log_var.expand_as(self.loc).flatten(-2))
 
     @property
     def mean(self) -> Tensor:
@@ -60,8 +93,7 @@ class Gaussian(Density):
 
     def rsample(self, sample_shape=()) -> Tensor:
         """z = mu + exp(log_var / 2) * eps (Kingma & Welling, 2014, section 2.4)."""
-        eps = world.normal((*sample_shape, *self.loc.shape), len(sample_shape) + len(self.batch_shape) - 1, self.loc)
-        return self.loc + (self.log_var / 2).exp() * eps
+        return self.loc + (self.log_var / 2).exp() * self.normal(sample_shape, self.loc)
 
     def log_prob(self, value: Tensor) -> Tensor:
         squares = (value - self.loc).square() * (-self.log_var).exp()
@@ -81,6 +113,45 @@ def _(q: Gaussian, p: Gaussian) -> Tensor:
     return sum_events(q.kl_per_latent(p), q.dims)
 
 
+class CorrelatedGaussian(Density):
+    """N(mean, L L^T), with a lower triangle L (..., D, D)."""
+
+    has_rsample = True
+
+    def __init__(self, mean: Tensor, factor: Tensor):
+        self.loc, self.factor = mean, factor
+        super().__init__(mean, 1)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        return self.factor.square().sum(-1)
+
+    @property
+    def log_det(self) -> Tensor:
+        """log |L|."""
+        return self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+    def rsample(self, sample_shape=()) -> Tensor:
+        return self.loc + (self.factor @ self.normal(sample_shape, self.loc)[..., None])[..., 0]
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        off = (value - self.loc)[..., None]
+        factor = self.factor.expand(*off.shape[:-2], *self.factor.shape[-2:])
+        eps = torch.linalg.solve_triangular(factor, off, upper=False)[..., 0]
+        return -0.5 * (eps.square() + LOG_2PI).sum(-1) - self.log_det
+
+
+@register_kl(CorrelatedGaussian, Gaussian)
+def _(q: CorrelatedGaussian, p: Gaussian) -> Tensor:
+    precision = (-p.log_var).exp()
+    spread = (q.variance * precision - 1 + p.log_var).sum(-1) - 2 * q.log_det
+    return 0.5 * (spread + ((q.loc - p.loc).square() * precision).sum(-1))
+
+
 class Point(Density):
     """All mass on one z: what a plain autoencoder calls its posterior. Its density is counted as 1."""
 
@@ -89,6 +160,9 @@ class Point(Density):
     def __init__(self, z: Tensor, dims: int = 1):
         self.z = z
         super().__init__(z, dims)
+
+    def joined(self) -> "Point":
+        return Point(self.z.flatten(-2))
 
     @property
     def mean(self) -> Tensor:
@@ -156,25 +230,84 @@ def series(coefficients: Sequence[float], t: Tensor) -> Tensor:
     return total
 
 
-class Flow(Density):
-    """x of density N(u; 0, I) |det du/dx|; `forward(x)` gives u (..., D) and log |det| (...,), and `inverse(u)` gives x.
+Map = Callable[[Tensor], tuple[Tensor, Tensor]]  # of (..., D), with log |det| of its Jacobian, (...,)
 
-    Its `mean` is the image of the base's mean, where temperature 0 would draw; the true mean has no closed form.
+
+class Flow(Density):
+    """x = f(u) with u from a base density: log p(x) = log p(u) + log |det du/dx|. `to_base` maps x to u, `from_base` u to x.
+
+    Its `mean` is the image of the base's mean, where temperature 0 would draw; mean and variance have no closed form.
     """
 
     has_rsample = True
 
-    def __init__(self, like: Tensor, forward: Callable[[Tensor], tuple[Tensor, Tensor]], inverse: Callable[[Tensor], Tensor]):
-        self.base, self.to_base, self.from_base = Gaussian(torch.zeros_like(like), torch.zeros_like(like)), forward, inverse
-        super().__init__(like, 1)
+    def __init__(self, base: Any, to_base: Map, from_base: Map):
+        self.base, self.to_base, self.from_base, self.dims = base, to_base, from_base, 1
+        Distribution.__init__(self, base.batch_shape, base.event_shape, validate_args=False)
 
     @property
     def mean(self) -> Tensor:
-        return self.from_base(self.base.mean)
+        return self.from_base(self.base.mean)[0]
+
+    @property
+    def variance(self) -> Tensor:
+        """By the unscented transform (Julier & Uhlmann, 1997): of the images of 2 D points; exact where the map is affine."""
+        root = (self.base.variance * self.base.mean.shape[-1]).sqrt()
+        offsets = torch.diag_embed(root).movedim(-1, 0)  # (D, ..., D)
+        points = torch.cat([self.base.mean + offsets, self.base.mean - offsets])
+        return self.from_base(points)[0].var(0, correction=0)
 
     def rsample(self, sample_shape=()) -> Tensor:
-        return self.from_base(self.base.rsample(sample_shape))
+        return self.from_base(self.base.rsample(sample_shape))[0]
+
+    def sample(self, sample_shape=()) -> Tensor:
+        with torch.no_grad():
+            return self.from_base(self.base.sample(sample_shape))[0]
+
+    def rsample_and_log_prob(self, sample_shape=()):
+        """The way back is not gone: for some maps it takes D steps."""
+        u, log_prob = self.base.rsample_and_log_prob(sample_shape)
+        x, log_det = self.from_base(u)
+        return x, log_prob - log_det
 
     def log_prob(self, value: Tensor) -> Tensor:
         u, log_det = self.to_base(value)
         return self.base.log_prob(u) + log_det
+
+
+class Joined(Density):
+    """Independent densities at N places, batch (B, N) and event (D,), as one of batch (B,) and event (N * D,)."""
+
+    has_rsample = True
+
+    def __init__(self, each: Density):
+        self.each = each
+        super().__init__(each.mean.flatten(-2), 1)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.each.mean.flatten(-2)
+
+    @property
+    def variance(self) -> Tensor:
+        return self.each.variance.flatten(-2)
+
+    def apart(self, t: Tensor) -> Tensor:
+        """(..., N * D) to (..., N, D)."""
+        return t.unflatten(-1, (self.each.batch_shape[-1], -1))
+
+    def rsample(self, sample_shape=()) -> Tensor:
+        return self.each.rsample(sample_shape).flatten(-2)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self.each.log_prob(self.apart(value)).sum(-1)
+
+    def rsample_and_log_prob(self, sample_shape=()):
+        drawn, log_prob = self.each.rsample_and_log_prob(sample_shape)
+        return drawn.flatten(-2), log_prob.sum(-1)
+
+
+@register_kl(Joined, Gaussian)
+def _(q: Joined, p: Gaussian) -> Tensor:
+    there = Gaussian(q.apart(p.loc), q.apart(p.log_var.expand_as(p.loc)))
+    return kl_divergence(q.each, there).sum(-1)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from . import world
 from .convolutions import by_patches
 from .errors import UsageError
+from .objectives import Objective
 from .training import Training
 
 MODES = {"on": None, "whole": None, "reduce-overhead": "reduce-overhead", "max-autotune": "max-autotune"}  # torch.compile's
@@ -150,8 +151,12 @@ def settle(training: Training) -> Execution:
     )
 
 
-def check_sharding(training: Training) -> None:
+def check_sharding(training: Training, objective: Objective) -> None:
     """Raises UsageError where these settings leave nothing to shard, or ask for what sharded weights cannot do."""
+    if objective.pulls:
+        raise UsageError(
+            f"{type(objective).__name__} takes a gradient within the step, which sharded weights cannot give. Leave out --shard."
+        )
     if world.here.size == 1:
         raise UsageError(
             "--shard deals the weights to several processes, and this is one. Start them: torchrun --nproc-per-node 2 ..."

@@ -1,6 +1,6 @@
 """What follows a training: its metrics, its attribute vectors, its report, all kept in the run folder."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,17 @@ import torch
 from .data import Dataset, binarized
 from .errors import UsageError
 from .execution import Execution
-from .latent import attribute_vectors, codes
+from .latent import attribute_vectors, codes, decode, sample
+from .latent.second_stage import ASKED, Progress, codes_for, draw_codes, fit_priors, hole_of, kinds_for, own_codes
 from .metrics import Metric, evaluate, likelihood
+from .metrics.evaluate import drift, stand_ins
+from .metrics.quality import quality, random_judge
+from .model import Model
+from .nets.judge import FeatureNet
 from .run import Run
 
+CHUNK = 256  # codes that a prior of many components is asked about at once
+DRAWN = 2000  # new pictures that are compared with as many held-out ones
 SAMPLES = 100  # of z, for a first look at log p(x) where training was about nothing else
 
 
@@ -40,15 +47,19 @@ def measure(
     *,
     samples: int | None = None,
     execution: Execution | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Metric]:
     """Evaluate a run's best weights. With `samples`, the bound on log p(x) too; a split without pictures is that of validation.
 
     A run that was trained on draws of black and white is measured on one draw, the same for every run.
     """
-    model, objective = run.load_model(), run.build("objective")
+    model, objective = run.load_model(), run.load_objective()
     data = binarized(data) if is_binarized(run) else data
     metrics = evaluate(model, objective, data, split, seed)
+    if run.has_first_weights:
+        before: Model = run.build("model").to(next(model.parameters()).device).eval().requires_grad_(False)
+        if run.begin(model=before):
+            metrics |= drift(before, model, data, split, seed)
     if samples:
         metrics |= likelihood(model, data, samples, split, seed=seed, execution=execution, progress=progress)
         metrics["nll"]["pixels"] = (
@@ -70,6 +81,59 @@ def spread(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
             low, middle, high = (float(value) for value in np.quantile(values, (0.25, 0.5, 0.75)))
             found[name] = {"median": middle, "iqr": high - low, "quartiles": [low, high], "unit": about["unit"], "values": values}
     return found
+
+
+def fit_second_stage(
+    run: Run,
+    data: Dataset,
+    names: list[str] | None = None,
+    *,
+    steps: int,
+    seed: int = 0,
+    judge: FeatureNet | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Fit densities to codes of the training split, rank them on the validation split, keep all with the run.
+
+    They are ranked by the sum of two ranks: what they say of codes, and how far new pictures are from real ones to a judge,
+    without one to a net with random weights. What is known of each by name, best first; "own" is the model's prior, where it has
+    one.
+    """
+    model = run.load_model()
+    rows = {"train": stand_ins(model, data, "train", seed), "validation": data.some("validation", ASKED, seed)}
+    looked_at = binarized(data).pixels if is_binarized(run) else data.pixels
+    train, held = (codes_for(model, looked_at, its, seed) for its in rows.values())
+    kinds = kinds_for(model)
+    fitted = {its.name: its for its in fit_priors(train, held, names, kinds=kinds, steps=steps, seed=seed, progress=progress)}
+    real, eye = data.take(data.some("validation", DRAWN, seed)), judge or random_judge(data.image, seed)
+
+    def seen(drawn: np.ndarray) -> float:
+        return quality(eye, real, drawn).frechet
+
+    about: dict[str, dict[str, Any]] = {
+        name: {
+            "nats": its.nats,
+            "frechet": seen(decode(model, draw_codes(its.prior, model, len(real), seed))),
+            "seconds": round(its.seconds, 1),
+            "fitted_on": len(train),
+            "judged_on": len(held),
+        }
+        for name, its in fitted.items()
+    }
+    about = run.priors | about  # others may have been kept before
+    ranks = [sorted(about, key=lambda name: about[name][by]) for by in ("frechet", "nats")]
+    about = {name: about[name] for name in sorted(about, key=lambda name: sum(rank.index(name) for rank in ranks))}
+    run.save_priors({name: its.prior for name, its in fitted.items()}, about)
+    if not model.has_prior:
+        return about
+    name, best = run.load_prior()
+    with torch.no_grad():  # of discrete codes it is the same for all: a prior that knows nothing yet
+        parts = torch.from_numpy(held).to(next(model.parameters())).split(CHUNK)
+        own = -sum(model.p_z().log_prob(part).sum().item() for part in parts) / len(held)
+        hole = hole_of(best, held, own_codes(model, len(held), seed), seed)
+    how = f"less probable than 99 % of {len(held):,} held-out codes, under the fitted density {name!r}"
+    run.add_metrics({"prior_hole": {"value": hole, "unit": "share of the prior's draws", "how": how}})
+    return about | {"own": {"nats": own, "frechet": seen(sample(model, len(real), seed)), "hole": hole}}
 
 
 def compute_attributes(run: Run, data: Dataset, seed: int = 0) -> dict[str, Any]:

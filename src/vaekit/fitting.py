@@ -21,10 +21,12 @@ from .data import Dataset, binarized
 from .data.quarantine import printable
 from .errors import DataError, Diverged, Stopped
 from .execution import Execution
-from .model import VAE
+from .known import known_of
+from .model import Model
 from .objectives import Objective
 from .run import Follower, Run
 from .state import State
+from .step import Seen
 from .tally import Tally
 from .train import NonFinite, Step, calibrate, train, validate
 from .training import Training
@@ -32,6 +34,7 @@ from .trials import Estimate, best_batch, estimate, peak_memory, rehearse, trial
 from .tuner import Choice
 
 LOG_EVERY = 50  # steps
+MOST_SKIPPED = 50  # steps in a row
 SNAPSHOT_SECONDS = 60.0
 VALIDATIONS = 10  # at least, spread over the budget, where no interval is given
 SHARE_OF_VALIDATIONS = 0.1  # of the time, that they may take from a budget in minutes
@@ -107,12 +110,14 @@ class Fitting:
             )
         self.training: Training = run.build("training")
         self.training.batch_size = self.training.batch_size or description.get("batch_size", 0)
-        if shard:
-            running.check_sharding(self.training)
         self.measured = binarized(data) if self.training.binarize else data  # what validations see
         torch.manual_seed(self.training.seed)
-        model: VAE = run.build("model")
+        model: Model = run.build("model")
         objective: Objective = run.build("objective")
+        run.begin(model=model, objective=objective)
+        self.known = known_of(data, model)
+        if shard:
+            running.check_sharding(self.training, objective)
         device = running.find_device(description["execution"]["device"] if "execution" in description else self.training.device)
         self.state = State.start(model, objective, self.training, device, shard)
         if beside:
@@ -121,9 +126,8 @@ class Fitting:
             return
         rows = data.splits["train"]
         windowed = world.agree(description.get("windowed", not fits(data.pixels, rows, device)))
-        self.batches = Batches(
-            data.pixels, rows, self.training.batch_size or world.here.size, self.training.seed, device, windowed=windowed
-        )
+        size, seed = self.training.batch_size or world.here.size, self.training.seed
+        self.batches = Batches(data.pixels, rows, size, seed, device, windowed=windowed, known=self.known)
         self.training.batch_size = self.training.batch_size or best_batch(self.state, self.training, self.batches)
 
     def choose(self) -> tuple[Choice, int]:
@@ -157,7 +161,7 @@ class Fitting:
         speed = sum(world.gathered(found.speed))  # images per second, of all processes
         choice = replace(found, execution=Execution(**agreed | {"device": found.execution.device}), speed=speed)
         rows = self.data.splits["validation"]
-        rehearse(self.state, self.training, choice.execution, self.pixels_of(rows), len(rows))
+        rehearse(self.state, self.training, choice.execution, self.seen_of(rows), len(rows))
         return choice, max(world.gathered(peak_memory(self.batches.device)))  # of all that was tried, which is what will be done
 
     def keep(self, choice: Choice, memory: int, **more: Any) -> tuple[Choice, int]:
@@ -227,7 +231,9 @@ class Fitting:
         state, interval = self.state, self.training.validation_interval
         self.tally.add(step)
         if step.number % LOG_EVERY == 0 or step.number == 1:
-            self.log("train", self.tally.flush(), step.fraction, learning_rate=step.learning_rate)
+            means = self.tally.flush()
+            self.log("train", means, step.fraction, learning_rate=step.learning_rate)
+            self.count_skipped(means, min(step.number, LOG_EVERY))
         due = state.images // interval > (state.images - self.batches.size) // interval
         if self.training.validate_every is None:
             due = due or int(VALIDATIONS * step.fraction) > int(VALIDATIONS * self.passed)
@@ -243,6 +249,19 @@ class Fitting:
         self.watcher.said(f"No better validation loss in {state.notes['stale']} validations: stopped early.")
         return True
 
+    def count_skipped(self, means: dict[str, float], steps: int) -> None:
+        """Of so many steps; raises Diverged where none is taken any more."""
+        if "skipped" not in means:
+            return
+        notes = self.state.notes
+        notes["skipped"] = notes.get("skipped", 0) + steps if means["skipped"] == 1 else 0
+        if notes["skipped"] >= MOST_SKIPPED:
+            self.mark("diverged")
+            raise Diverged(
+                f"{notes['skipped']} steps in a row were skipped: the gradient's norm, lately {means['gradient_norm']:.3g}, was "
+                f"above skip_above={self.training.skip_above:g}. Try a larger --skip-above or a smaller --learning-rate."
+            )
+
     @property
     def unsaved(self) -> bool:
         """Whether a snapshot is due."""
@@ -252,15 +271,15 @@ class Fitting:
         """Validate the last weights and keep them; what follows is `save`."""
         if self.state.notes.get("validated") != self.state.step:
             self.validate(1.0)
-        self.run.save_weights(self.state.average, last=True, images=self.state.images)
+        self.run.save_weights(self.state.average, self.state.objective, last=True, images=self.state.images)
         self.state.notes["finished"] = True
 
     def validate(self, fraction: float) -> None:
         """Measure the averaged weights; keep them where their loss is the best so far."""
         state, seed, began = self.state, self.training.seed, world.clock()
         rows, own = self.data.splits["validation"], self.data.some("train", CALIBRATION, seed)
-        state.averaged(calibrate, state.average, self.pixels_of(own), len(own), seed)
-        checked = state.average, state.objective, self.pixels_of(rows), len(rows), seed
+        state.averaged(calibrate, state.average, self.seen_of(own), len(own), seed)
+        checked = state.average, state.objective, self.seen_of(rows), len(rows), seed
         values = state.together(state.averaged, validate, *checked)
         if not all(math.isfinite(value) for value in values.values()):
             self.mark("diverged")
@@ -270,17 +289,19 @@ class Fitting:
         self.log("validation", values, fraction)
         state.notes |= {"validated": state.step, "retries": 0}
         best = state.notes["best"]
-        if best is None or values["loss"] < best:
+        if best is None or values["loss"] < best or not state.objective.comparable:
             state.notes |= {"best": values["loss"], "stale": 0}
-            self.run.save_weights(state.average, images=state.images, validation=values)
+            self.run.save_weights(state.average, state.objective, images=state.images, validation=values)
         else:
             state.notes["stale"] += 1
 
-    def pixels_of(self, rows: np.ndarray) -> Callable[[slice], Tensor]:
-        def pixels(part: slice) -> Tensor:
-            return torch.from_numpy(self.measured.take(rows[part])).to(self.batches.device)
+    def seen_of(self, rows: np.ndarray) -> Callable[[slice], Seen]:
+        def seen(part: slice) -> Seen:
+            found = self.measured.take(rows[part]), self.known[rows[part]]
+            pixels, known = (torch.from_numpy(array).to(self.batches.device) for array in found)
+            return pixels, known
 
-        return pixels
+        return seen
 
     def log(self, split: str, values: dict[str, float], fraction: float, **more: float) -> None:
         state = self.state
@@ -305,8 +326,8 @@ class Fitting:
         self.mark("stopped")
         if self.state.notes["best"] is None:  # something to look at; the first validation will replace it
             own = self.data.some("train", CALIBRATION, self.training.seed)
-            self.state.averaged(calibrate, self.state.average, self.pixels_of(own), len(own), self.training.seed)
-            self.run.save_weights(self.state.average, images=self.state.images)
+            self.state.averaged(calibrate, self.state.average, self.seen_of(own), len(own), self.training.seed)
+            self.run.save_weights(self.state.average, self.state.objective, images=self.state.images)
 
     def mark(self, status: str) -> None:
         self.run.describe({**self.run.description, "status": status})

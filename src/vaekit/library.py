@@ -1,8 +1,46 @@
 """Every part that vaekit ships. Importing this module is what makes `build` know them all."""
 
-from . import autoregressive, likelihoods, model, nets, objectives, posteriors, priors, schedules, training
+from . import (
+    autoregressive,
+    categorical,
+    code_priors,
+    code_transformer,
+    codebooks,
+    conditional,
+    flows,
+    ladder,
+    levels,
+    likelihoods,
+    model,
+    nets,
+    objectives,
+    posteriors,
+    priors,
+    schedules,
+    sphere,
+    training,
+)
 from .part import Part, build, describe
 
-SHELVES = (autoregressive, likelihoods, model, nets, objectives, posteriors, priors, schedules, training)
+SHELVES = (
+    autoregressive,
+    categorical,
+    code_priors,
+    code_transformer,
+    codebooks,
+    conditional,
+    flows,
+    ladder,
+    levels,
+    likelihoods,
+    model,
+    nets,
+    objectives,
+    posteriors,
+    priors,
+    schedules,
+    sphere,
+    training,
+)
 
 __all__ = ["SHELVES", "Part", "build", "describe"]

@@ -5,15 +5,15 @@ log p(x | z) is summed over an image, in nats.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, Distribution, Independent, Laplace
+from torch.distributions import Bernoulli, Distribution, Independent, Laplace, StudentT
 
 from . import world
-from .distributions import ContinuousBernoulli, Density, Gaussian, full_precision
+from .distributions import ContinuousBernoulli, Density, Gaussian, bounded, full_precision
 from .errors import UsageError
 from .part import Part
 from .trace import Trace
@@ -22,7 +22,9 @@ FINEST = 1 / (255 * math.sqrt(12))  # the standard deviation of rounding to 8 bi
 
 
 class Likelihood(Part):
-    """Maps the decoder's output (K, B, C, H, W) to p(x | z), batch (K, B), event (C, H, W)."""
+    """Maps the decoder's output (K, B, C * per_pixel, H, W) to p(x | z), batch (K, B), event (C, H, W)."""
+
+    per_pixel: ClassVar[int] = 1  # numbers that it wants for each pixel value
 
     def forward(self, out: Tensor) -> Distribution:
         raise NotImplementedError
@@ -96,13 +98,49 @@ class LearnedGaussian(Likelihood):
         self.log_scale = nn.Parameter(torch.tensor(math.log(self.initial)))
 
     def forward(self, out):
-        # Rounding adds its variance: a clamp would give no gradient below it, and the scale could never come back.
-        log_var = torch.logaddexp(2 * self.log_scale, self.log_scale.new_tensor(2 * math.log(FINEST)))
-        return Gaussian(full_precision(out).sigmoid(), log_var, 3)
+        return Gaussian(full_precision(out).sigmoid(), no_finer(2 * self.log_scale), 3)
 
     @property
     def sigma(self):
         return math.hypot(self.log_scale.exp().item(), FINEST)
+
+
+class PerPixelGaussian(Likelihood):
+    """Gaussian noise whose standard deviation the decoder gives for every pixel value (Kingma & Welling, 2014, appendix C.2)."""
+
+    per_pixel = 2
+
+    def forward(self, out):
+        mean, log_var = apiece(out, 2).unbind(-3)
+        return Gaussian(mean.sigmoid(), no_finer(bounded(log_var) - 4), 3)  # at first 1 / e^2 = 0.14
+
+
+class StudentTPixels(Likelihood):
+    """Student's t noise: the few pixels that are far off cost little (Takahashi et al., 2018). The scale is learned.
+
+    `df`: degrees of freedom; 1 is Cauchy's, infinity Gauss's. https://www.ijcai.org/proceedings/2018/374
+    """
+
+    df: float = 5.0
+    initial: float = 0.2
+
+    def __post_init__(self):
+        positive("StudentTPixels df", self.df)
+        positive("StudentTPixels initial", self.initial)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(self.initial)))
+
+    def forward(self, out):
+        mean = full_precision(out).sigmoid()
+        scale = (no_finer(2 * self.log_scale) / 2).exp()
+        return Independent(TNoise(mean.new_tensor(self.df), mean, scale.expand_as(mean), validate_args=False), 3)
+
+
+class TNoise(StudentT):
+    """Its centre is the picture, even where the tails are so heavy that there is no mean."""
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
 
 
 class OptimalGaussian(Likelihood):
@@ -176,15 +214,16 @@ def residual(mean: Tensor, x: Tensor) -> Tensor:
     return world.mean((x - mean).square().mean()).clamp_min(FINEST**2)
 
 
+def no_finer(log_var: Tensor) -> Tensor:
+    """Adds the variance of rounding: a clamp would give no gradient below it, and a scale could never come back."""
+    return torch.logaddexp(log_var, log_var.new_tensor(2 * math.log(FINEST)))
+
+
+def apiece(out: Tensor, per_pixel: int) -> Tensor:
+    """The decoder's numbers for each pixel value, (..., C * V, H, W) to (..., C, V, H, W)."""
+    return full_precision(out).unflatten(-3, (-1, per_pixel))
+
+
 def positive(name: str, value: float) -> None:
     if not value > 0 or not math.isfinite(value):
         raise UsageError(f"{name} is {value}; it must be a positive number, in pixel units from 0 to 1. Try 0.1.")
-
-
-LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
-    "bernoulli": BernoulliPixels,
-    "continuous-bernoulli": ContinuousBernoulliPixels,
-    "gaussian": OptimalGaussian,
-    "learned-gaussian": LearnedGaussian,
-    "laplace": LaplacePixels,
-}

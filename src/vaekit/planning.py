@@ -13,9 +13,11 @@ from . import execution as running
 from . import world
 from .data import Dataset
 from .errors import DataError, UsageError
-from .library import describe
+from .library import build, describe
 from .recipes import BUDGETS, Recipe
 from .run import Run
+from .state import freeze
+from .stored import digest_of
 
 LEAST = {"train": 2, "validation": 1}  # pictures
 DISTRIBUTIONS = ("vaekit", "torch", "numpy", "pillow", "safetensors", "scikit-learn")
@@ -34,6 +36,8 @@ def start(path: str | Path, data: Dataset, recipe: Recipe, command: str = "", gr
         if world.agree(run.exists):
             check_same(run, planned)
         elif world.here.first:
+            if recipe.weights:
+                run.save_first_weights(recipe.weights)
             run.describe(begun)
         world.meet()
     return run
@@ -42,12 +46,23 @@ def start(path: str | Path, data: Dataset, recipe: Recipe, command: str = "", gr
 def plan(data: Dataset, recipe: Recipe) -> dict[str, Any]:
     """What is to be trained, and how: the part of run.json that decides the result."""
     check_enough(data)
+    if recipe.training.patience is not None and not recipe.objective.comparable:
+        raise UsageError(
+            f"The losses of {type(recipe.objective).__name__} at two moments do not compare, because what they are weighed by "
+            f"changes, so patience={recipe.training.patience} waits for nothing. Leave it out."
+        )
     recipe.training.epoch = len(data.splits["train"])
+    if recipe.training.freeze:
+        freeze(build(describe(recipe.model)), recipe.training.freeze)
+    if recipe.training.freeze and not any(name.startswith("model.") for name in recipe.weights):
+        frozen = ", ".join(recipe.training.freeze)
+        raise UsageError(f"With random weights there is nothing in {frozen} to keep. Freeze parts of a trained model.")
     return {
         "data": {"open": data.description, "name": data.name, "digest": data.digest, "image": list(data.image)},
         "model": describe(recipe.model),
         "objective": describe(recipe.objective),
         "training": describe(recipe.training),
+        "weights": digest_of(recipe.weights) if recipe.weights else None,
     }
 
 
@@ -80,22 +95,24 @@ def find_unfinished(root: Path, planned: Sequence[dict[str, Any]]) -> list[Path]
 
 def began_as(run: Run, planned: dict[str, Any]) -> bool:
     """Whether a folder holds a run of this plan, or none yet."""
-    return not run.exists or {key: run.description[key] for key in planned} == planned
+    return not run.exists or {key: run.description.get(key) for key in planned} == planned
 
 
 def check_same(run: Run, planned: dict[str, Any]) -> None:
     """A run folder holds one training: the same command goes on with it, another one must not."""
     old = run.description
     for key, value in planned.items():
-        if old[key] != value:
-            told = f"{run.path} already holds another training: {difference(key, old[key], value)}."
+        if old.get(key) != value:
+            told = f"{run.path} already holds another training: {difference(key, old.get(key), value)}."
             if old["status"] == "finished":
                 raise UsageError(f"{told} It is finished. Train into another folder.")
             raise UsageError(f"{told} Train into another folder, or go on with it as it was: vaekit resume {run.path}")
 
 
-def difference(key: str, old: dict[str, Any], new: dict[str, Any]) -> str:
+def difference(key: str, old: Any, new: Any) -> str:
     """What of a plan is not the same, as somebody may have asked for it."""
+    if key == "weights":
+        return "it began with other weights"
     if key == "data":
         changed = differing(old["open"], new["open"])
         return f"its data were opened with another {', '.join(changed)}" if changed else "its pictures were others"

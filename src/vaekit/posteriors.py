@@ -1,41 +1,28 @@
 """Posteriors: from the encoder's features (B, features) to q(z | x)."""
 
-import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.nn import functional as F
 
-from .distributions import Gaussian, Point, full_precision
+from .distributions import CorrelatedGaussian, Density, Gaussian, Point, bounded, full_precision
 from .part import Part
-
-LOG_VAR_LIMIT = 20.0  # exp(20 / 2) = 22026: far beyond any latent's scale, far below overflow
 
 
 class Posterior(Part):
-    """Maps features to a distribution over z, batch (B,), event (D,)."""
+    """Maps features to a density over z, batch (B,), event (D,)."""
 
     features: int
     latent: int
 
-    def forward(self, h: Tensor) -> Distribution:
+    def forward(self, h: Tensor) -> Density:
         raise NotImplementedError
 
 
-def draw(q: Distribution, samples: int) -> tuple[Tensor, Tensor]:
+def draw(q: Density, samples: int) -> tuple[Tensor, Tensor]:
     """K samples z (K, B, D) with their log q(z | x) (K, B)."""
-    z = q.rsample((samples,))
-    return z, q.log_prob(z)
-
-
-def bounded(raw: Tensor, limit: float = LOG_VAR_LIMIT) -> Tensor:
-    """A smooth map into (-limit, limit), the identity near 0.
-
-    An arc tangent, because its gradient 1 / (1 + t^2) falls off as a power: tanh's is exactly 0 in fp32 from t = 10 on,
-    and a clamp's is 0 at once.
-    """
-    half_pi = math.pi / 2
-    return limit / half_pi * torch.atan(raw * (half_pi / limit))
+    return q.rsample_and_log_prob((samples,))
 
 
 class Deterministic(Posterior):
@@ -59,3 +46,26 @@ class DiagonalGaussian(Posterior):
         with torch.autocast(h.device.type, enabled=False):
             mu, log_var = self.head(full_precision(h)).chunk(2, -1)
             return Gaussian(mu, bounded(log_var))
+
+
+class FullGaussian(Posterior):
+    """q(z | x) = N(mu, L L^T), L a lower triangle: latents that vary together (Kingma & Welling, 2019, section 2.5.1).
+
+    The head gives mu, the log-variances of L's diagonal, and what is below it. https://arxiv.org/abs/1906.02691
+    """
+
+    places: ClassVar[Tensor]  # a buffer, (D, D): where each entry of L is among the head's numbers, 0 for none
+
+    def __post_init__(self):
+        self.below = self.latent * (self.latent - 1) // 2
+        self.head = nn.Linear(self.features, 2 * self.latent + self.below)
+        places = torch.zeros(self.latent, self.latent, dtype=torch.long)
+        row, column = torch.tril_indices(self.latent, self.latent, -1)
+        places[row, column] = 1 + torch.arange(self.below)
+        self.register_buffer("places", places, persistent=False)
+
+    def forward(self, h):
+        with torch.autocast(h.device.type, enabled=False):
+            mu, log_var, below = self.head(full_precision(h)).split([self.latent, self.latent, self.below], -1)
+            factor = F.pad(below, (1, 0))[..., self.places] + torch.diag_embed((bounded(log_var) / 2).exp())
+            return CorrelatedGaussian(mu, factor)

@@ -1,14 +1,16 @@
 """Priors: p(z)."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Categorical, Distribution, MixtureSameFamily
 
+from . import world
 from .distributions import Flow, Gaussian, full_precision
 from .errors import UsageError
 from .part import Part
+from .trace import Trace
 
 
 class Prior(Part):
@@ -16,8 +18,17 @@ class Prior(Part):
 
     latent: int
 
-    def forward(self) -> Distribution:
+    def forward(self, model: Any = None) -> Distribution:
+        """p(z) in this VAE: some priors are made of its posteriors or its codebook."""
         raise NotImplementedError
+
+    def nats(self, z: Tensor) -> Tensor:
+        """-log p(z) of codes z (N, D), (N,)."""
+        return -self().log_prob(z)
+
+    def loss(self, z: Tensor) -> Tensor:
+        """What is minimised where the prior alone is fitted to codes z (N, D): their nats, ()."""
+        return self.nats(z).mean()
 
 
 class StandardNormal(Prior):
@@ -26,9 +37,91 @@ class StandardNormal(Prior):
     def __post_init__(self):
         self.register_buffer("zero", torch.zeros(self.latent), persistent=False)
 
-    def forward(self):
+    def forward(self, model=None):
         zero: torch.Tensor = self.zero  # pyright: ignore[reportAssignmentType]
         return Gaussian(zero, zero)
+
+
+class Mixture(Prior):
+    """p(z) = sum_c pi_c N(mu_c, diag exp(log_var_c)), learned with the model."""
+
+    components: int = 10
+
+    def __post_init__(self):
+        check_components(self)
+        self.means = nn.Parameter(torch.randn(self.components, self.latent))
+        self.log_vars = nn.Parameter(torch.zeros(self.components, self.latent))
+        self.logits = nn.Parameter(torch.zeros(self.components))
+
+    def forward(self, model=None):
+        return mixture(self.logits, Gaussian(self.means, self.log_vars))
+
+
+class VampPrior(Prior):
+    """p(z) = 1/C sum_c q(z | u_c), with pseudo-inputs u_c learned with the model (Tomczak & Welling, 2018, eq. 9).
+
+    https://arxiv.org/abs/1705.07120
+    """
+
+    image: tuple[int, int, int]
+    components: int = 500
+
+    def __post_init__(self):
+        check_components(self)
+        self.inputs = nn.Parameter(torch.randn(self.components, *self.image))  # before a sigmoid, which makes pixels of them
+        self.register_buffer("logits", torch.zeros(self.components), persistent=False)
+
+    def forward(self, model=None):
+        return mixture(self.logits, model.encode(self.inputs.sigmoid()))  # pyright: ignore[reportArgumentType]
+
+
+class ExemplarPrior(Prior):
+    """p(z) = 1/C sum_c N(z; mu(x_c), s^2 I) around the codes of images x_c, s learned (Norouzi et al., 2020, eq. 5).
+
+    https://arxiv.org/abs/2004.04795. The exemplars are the last images that training saw before the step, so an image does
+    not stand beside its own code, but where one epoch follows another and for a few images; at first they are noise.
+    """
+
+    image: tuple[int, int, int]
+    components: int = 1000
+
+    images: ClassVar[Tensor]  # buffers, (C, C', H, W) uint8
+    seen: ClassVar[Tensor]  # (), how many images went by
+    logits: ClassVar[Tensor]  # (C,)
+
+    def __post_init__(self):
+        check_components(self)
+        self.log_var = nn.Parameter(torch.zeros(()))
+        self.register_buffer("images", torch.randint(256, (self.components, *self.image), dtype=torch.uint8))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.long))
+        self.register_buffer("logits", torch.zeros(self.components), persistent=False)
+
+    def forward(self, model=None):
+        mean = model.encode(self.images.to(self.log_var.dtype) / 255).mean  # pyright: ignore[reportOptionalMemberAccess]
+        return mixture(self.logits, Gaussian(mean, self.log_var.expand_as(mean)))
+
+    @torch.no_grad()
+    def observe(self, t: Trace) -> Tensor:
+        """The images of the whole batch."""
+        return world.united((t.x * 255).round().to(torch.uint8))
+
+    @torch.no_grad()
+    def absorb(self, statistic: Tensor, images: int) -> None:
+        """Put the batch in the place of the oldest."""
+        newest = statistic[-self.components :]
+        places = (self.seen + torch.arange(len(newest), device=self.seen.device)) % self.components
+        self.images.index_copy_(0, places, newest)
+        self.seen.add_(len(newest))
+
+
+def check_components(prior: "Mixture | VampPrior | ExemplarPrior") -> None:
+    if prior.components < 1:
+        raise UsageError(f"{type(prior).__name__} got {prior.components} components; it needs 1 or more.")
+
+
+def mixture(logits: Tensor, parts: Distribution) -> Distribution:
+    """Of distributions with the batch shape (C,)."""
+    return MixtureSameFamily(Categorical(logits=logits, validate_args=False), parts, validate_args=False)
 
 
 class Coupling(nn.Module):
@@ -56,10 +149,11 @@ class Coupling(nn.Module):
         log_scale, shift = self.terms(a)
         return torch.cat([a, b * log_scale.exp() + shift], -1), log_scale.sum(-1)
 
-    def inverse(self, y: Tensor) -> Tensor:
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """x, and log |det dx/dy|."""
         a, b = y[..., : self.kept], y[..., self.kept :]
         log_scale, shift = self.terms(a)
-        return torch.cat([a, (b - shift) * (-log_scale).exp()], -1)
+        return torch.cat([a, (b - shift) * (-log_scale).exp()], -1), -log_scale.sum(-1)
 
 
 class CouplingFlow(Prior):
@@ -97,13 +191,17 @@ class CouplingFlow(Prior):
                 total = total + log_det
             return u, total
 
-    def from_base(self, u: Tensor) -> Tensor:
+    def from_base(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """z and log |det dz/du|."""
         with torch.autocast(u.device.type, enabled=False):
             z = full_precision(u)
+            total = z.new_zeros(())
             for coupling in reversed(self.chain):
-                z = coupling.inverse(z)[..., self.restored]  # pyright: ignore[reportCallIssue]
-            return z
+                z, log_det = coupling.inverse(z)  # pyright: ignore[reportCallIssue]
+                z, total = z[..., self.restored], total + log_det
+            return z, total
 
-    def forward(self):
+    def forward(self, model=None):
         like: Tensor = self.chain[0].net[0].weight  # pyright: ignore  # its device and type
-        return Flow(like.new_zeros(self.latent), self.to_base, self.from_base)
+        zero = like.new_zeros(self.latent)
+        return Flow(Gaussian(zero, zero), self.to_base, self.from_base)

@@ -2,47 +2,96 @@
 so changing a default here never changes an old run."""
 
 import inspect
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from math import prod
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
 from .autoregressive import NeighbourBernoulli
+from .conditional import Condition, Conditional
 from .errors import UsageError
-from .likelihoods import LIKELIHOODS, FixedGaussian, Likelihood, OptimalGaussian
-from .model import VAE
-from .nets import NETS, MixerDecoder, MixerEncoder, MLPEncoder
+from .ladder import Ladder
+from .levels import CategoricalLevels, LogisticLevels
+from .likelihoods import (
+    BernoulliPixels,
+    ContinuousBernoulliPixels,
+    FixedGaussian,
+    LaplacePixels,
+    LearnedGaussian,
+    Likelihood,
+    OptimalGaussian,
+    PerPixelGaussian,
+    StudentTPixels,
+)
+from .model import VAE, Model
+from .nets import NETS, SPATIAL, MixerDecoder, MixerEncoder, MLPEncoder
+from .nets.judge import FeatureNet, judge_from
 from .objectives import ELBO, Classic, Objective, Reconstruction
 from .objectives.classic import sigma_of
-from .part import fields_of, known
-from .posteriors import Deterministic, DiagonalGaussian
-from .priors import CouplingFlow, StandardNormal
+from .part import build, describe, fields_of, known
+from .posteriors import DiagonalGaussian
+from .priors import CouplingFlow
 from .schedules import Cosine, Cyclical, Linear, Schedule
 from .training import Training
+from .variants import AUTOENCODER, VARIANTS, Shape, Sizes, Variant
 
-Shape = tuple[int, int, int]  # (C, H, W)
+LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
+    "bernoulli": BernoulliPixels,
+    "continuous-bernoulli": ContinuousBernoulliPixels,
+    "gaussian": OptimalGaussian,
+    "learned-gaussian": LearnedGaussian,
+    "per-pixel-gaussian": PerPixelGaussian,
+    "laplace": LaplacePixels,
+    "student-t": StudentTPixels,
+    "logistic": LogisticLevels,
+    "categorical": CategoricalLevels,
+}
 SCHEDULES: dict[str, type[Schedule]] = {"linear": Linear, "cosine": Cosine, "cyclical": Cyclical}
 
 
 class Recipe(NamedTuple):
-    """What a training needs, apart from the data."""
+    """What a training needs, apart from the data. `weights`: those that it begins with instead of random ones, by their names in
+    `State.tensors`."""
 
-    model: VAE
+    model: Model
     objective: Objective
     training: Training
+    weights: Mapping[str, Tensor] = {}
 
 
-def compose(image: Shape, net: str, latent: int, likelihood: Likelihood, plain: bool = False, **sizes: int) -> VAE:
-    """A VAE, or with `plain` an autoencoder, with one of the nets `mlp`, `conv`, `resnet`. `sizes` go to both nets."""
+def compose(
+    image: Shape,
+    net: str,
+    latent: int,
+    likelihood: Likelihood,
+    variant: Variant = VARIANTS["vae"],
+    *,
+    condition: Condition | None = None,
+) -> VAE:
+    """A VAE with one of the nets `mlp`, `conv`, `resnet`, `mixer`; posterior, prior and places are the variant's.
+
+    With a `condition` it is conditional: `known.condition_of` makes one of what a data set knows.
+    """
     if net not in NETS:
         raise UsageError(f"No net is named {net!r}. {known(net, NETS)}")
     if latent < 1:
         raise UsageError(f"A model with {latent} latents has nowhere to put an image; give at least 1.")
+    if variant.spatial and net not in SPATIAL:
+        raise UsageError(f"The net {net!r} keeps no places for latents of their own; choose {' or '.join(SPATIAL)}.")
     encoder_kind, decoder_kind = NETS[net]
-    encoder = encoder_kind(image=image, **sizes)
-    posterior = (Deterministic if plain else DiagonalGaussian)(features=encoder.features, latent=latent)
-    decoder = decoder_kind(image=image, latent=latent, **sizes)
-    prior = None if plain else StandardNormal(latent=latent)
-    return VAE(encoder=encoder, posterior=posterior, decoder=decoder, likelihood=likelihood, prior=prior)
+    places = {"spatial": variant.spatial} if variant.spatial else {}
+    encoder = encoder_kind(image=image, **places)
+    vectors = getattr(encoder, "vectors", 1)
+    sizes = Sizes(image, encoder.features, latent, latent * vectors, told=condition.told if condition else 0)
+    decoder = decoder_kind(image=image, latent=(latent + sizes.told) * vectors, per_pixel=likelihood.per_pixel, **places)
+    parts = {"encoder": encoder, "posterior": variant.posterior(sizes), "decoder": decoder, "prior": variant.prior(sizes)}
+    if condition:
+        return Conditional(**parts, likelihood=likelihood, condition=deepcopy(condition))
+    return VAE(**parts, likelihood=likelihood)
 
 
 def weigh(
@@ -97,12 +146,14 @@ def vae(
     *,
     net: str | None = None,
     latent: int = 32,
+    condition: Condition | None = None,
     **options: Any,
 ) -> Recipe:
     """A VAE with the optimal sigma: the place to start with pictures of your own."""
     weights, training = parted(options)
     density, objective = weigh(image, **weights)
-    return Recipe(compose(image, net or default_net(image), latent, density), objective, settings(training))
+    model = compose(image, net or default_net(image), latent, density, condition=condition)
+    return Recipe(model, objective, settings(training))
 
 
 def autoencoder(
@@ -110,7 +161,8 @@ def autoencoder(
 ) -> Recipe:
     """A plain autoencoder: no prior, no noise; good reconstructions, and holes between the codes."""
     density, _ = weigh(image, likelihood)
-    return Recipe(compose(image, net or default_net(image), latent, density, plain=True), Reconstruction(), settings(training))
+    model = compose(image, net or default_net(image), latent, density, AUTOENCODER)
+    return Recipe(model, Reconstruction(), settings(training))
 
 
 def digits_2d(image: Shape, *, latent: int = 2, net: str = "mlp", likelihood: str = "bernoulli", **options: Any) -> Recipe:
@@ -126,13 +178,15 @@ def faces(
     *,
     latent: int = 128,
     net: str = "conv",
+    condition: Condition | None = None,
     **options: Any,
 ) -> Recipe:
     """Colour faces: many latents, mirrored pictures, and small batches, because a few thousand faces mean few steps."""
     weights, training = parted(options)
     density, objective = weigh(image, **weights)
     chosen = {"flip": True, "batch_size": 64, "learning_rate": 1.5e-3} | training
-    return Recipe(compose(image, net, latent, density), objective, settings(chosen, {"minutes": 30.0}))
+    model = compose(image, net, latent, density, condition=condition)
+    return Recipe(model, objective, settings(chosen, {"minutes": 30.0}))
 
 
 def book(
@@ -172,6 +226,57 @@ def density(image: Shape, *, latent: int = 40, **training: Any) -> Recipe:
     return Recipe(model, ELBO(beta=Linear(images=100_000 * min(max(minutes, 2), 4))), plan)
 
 
+def ladder(image: Shape, *, likelihood: str | None = None, **options: Any) -> Recipe:
+    """Vahdat & Kautz (2020), Child (2021): the hierarchical VAE, latents at every resolution; the best bound, and slow."""
+    weights, training = parted(options)
+    density, objective = weigh(image, likelihood, **weights)
+    return Recipe(Ladder(image=image, likelihood=density), objective, settings({"skip_above": 100.0} | training))
+
+
+def varied(name: str, variant: Variant) -> Callable[..., Recipe]:
+    """The recipe of a variant."""
+
+    def recipe(
+        image: Shape,
+        *,
+        net: str | None = None,
+        latent: int = variant.latent,
+        condition: Condition | None = None,
+        features: FeatureNet | str | Path | None = None,
+        **options: Any,
+    ) -> Recipe:
+        if features and not variant.asks:
+            raise UsageError(f"Recipe {name!r} asks no judge of pictures. Leave features out.")
+        if variant.told and condition is None:
+            raise UsageError(f"Recipe {name!r} is told something of every picture. Give it a condition, such as the label.")
+        weights, training = parted(options)
+        density, objective = weigh(image, **weights)
+        chosen = net or ("conv" if variant.spatial else default_net(image))
+        model = compose(image, chosen, latent, density, variant, condition=condition)
+        if variant.objective:
+            idle = sorted(weights.keys() - {"likelihood", "sigma"})
+            if idle:
+                told = f"Recipe {name!r} has an objective of its own, to which {', '.join(idle)} says nothing"
+                raise UsageError(f"{told}. Leave it out.")
+            return learning(variant, model, features, settings(training))
+        return Recipe(model, objective, settings(training))
+
+    recipe.__doc__ = f"{variant.paper}: {variant.purpose}."
+    return recipe
+
+
+def learning(variant: Variant, model: VAE, features: FeatureNet | str | Path | None, training: Training) -> Recipe:
+    """A model that learns by the variant's own objective; `features`: a net that looks at pictures, or its file."""
+    judge = judge_from(features, model.image) if isinstance(features, str | Path) else features
+    if judge and tuple(judge.image) != tuple(model.image):
+        raise UsageError(f"The judge is for images of shape {judge.image}, these have {model.image}. Teach one on these.")
+    condition: Condition | None = getattr(model, "condition", None)
+    told = {"labels": len(condition.labels), "told": condition.told} if condition else {}
+    sizes = Sizes(model.image, model.posterior.features, model.posterior.latent, model.latent, **told, judge=judge)
+    weights = {f"objective.judge.{name}": tensor for name, tensor in judge.state_dict().items()} if judge else {}
+    return Recipe(model, variant.objective(sizes), training, weights)  # pyright: ignore[reportOptionalCall]
+
+
 RECIPES: dict[str, Callable[..., Recipe]] = {
     "vae": vae,
     "autoencoder": autoencoder,
@@ -179,6 +284,8 @@ RECIPES: dict[str, Callable[..., Recipe]] = {
     "faces": faces,
     "book": book,
     "density": density,
+    "ladder": ladder,
+    **{name: varied(name, variant) for name, variant in VARIANTS.items() if name != "vae"},
 }
 
 
@@ -216,3 +323,76 @@ def cook(name: str, image: Shape, options: dict[str, Any]) -> Recipe:
     for option in options.keys() - own:
         raise UsageError(f"Recipe {name!r} has no option {option!r}. {known(option, own)}")
     return RECIPES[name](image, **options)
+
+
+BROUGHT = ("net", "latent", "likelihood", "sigma", "r_loss_factor", "error", "condition")  # by a model
+
+
+def going_on(name: str, model: Model, options: dict[str, Any]) -> Recipe:
+    """The named recipe for a model that is trained already, and whose weights it begins with.
+
+    Raises UsageError on an option that such a model decides, and where the recipe is one for other parts.
+    """
+    brought = [option for option in BROUGHT if option in options]
+    if brought:
+        raise UsageError(f"A trained model brings its {', '.join(brought)} with it. Leave that out.")
+    variant = VARIANTS.get(name)
+    told = {"condition": getattr(model, "condition", None)} if variant and variant.told else {}
+    if told and told["condition"] is None:
+        raise UsageError(f"Recipe {name!r} is told something of every picture, the trained model is not. Begin with one that is.")
+    made = cook(name, model.image, options | told)
+    for part in ("posterior", "prior"):
+        wanted, has = (type(getattr(each, part, None)).__name__ for each in (made.model, model))
+        if wanted != has:
+            raise UsageError(
+                f"Recipe {name!r} has {wanted} as its {part}, the trained model {has}. Choose a recipe that fits it."
+            )
+    if variant and variant.objective and isinstance(model, VAE):
+        made = learning(variant, model, options.get("features"), made.training)
+    return made._replace(model=model, weights={**made.weights, **{f"model.{n}": t for n, t in model.state_dict().items()}})
+
+
+def adjusted(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+    """A recipe with other numbers in its parts: ["objective.weight=20", "model.prior.components=50"].
+
+    Raises UsageError on a place that there is not, and on a value that does not fit there.
+    """
+    described = {"model": describe(recipe.model), "objective": describe(recipe.objective)}
+    for change in changes:
+        place, _, text = change.partition("=")
+        *path, field = place.split(".")
+        owner: Any = described
+        for name in path:
+            owner = owner.get(name) if isinstance(owner, dict) else None
+        if not path or not isinstance(owner, dict) or field not in owner or field == "part":
+            raise UsageError(f"{change!r} changes nothing that this recipe has. {known(place, places_of(described))}")
+        owner[field] = value_like(owner[field], text, change)
+    made = recipe._replace(model=build(described["model"]), objective=build(described["objective"]))
+    shapes = {f"{owner}.{n}": t.shape for owner in ("model", "objective") for n, t in getattr(made, owner).state_dict().items()}
+    if any(shapes.get(name) != tensor.shape for name, tensor in recipe.weights.items()):
+        raise UsageError(f"{' '.join(changes)}: the weights to begin with do not fit that. Leave out what changes trained parts.")
+    return made
+
+
+def places_of(described: dict[str, Any], within: str = "") -> dict[str, Any]:
+    """Every plain value of a description, by its place."""
+    found: dict[str, Any] = {}
+    for name, value in described.items():
+        if isinstance(value, dict):
+            found |= places_of(value, f"{within}{name}.")
+        elif name != "part":
+            found[within + name] = value
+    return found
+
+
+def value_like(old: Any, text: str, change: str) -> Any:
+    """A text as a value of the old one's kind."""
+    try:
+        value = json.loads(text) if not isinstance(old, str) else text
+    except ValueError:
+        value = text
+    number = isinstance(old, int | float) and not isinstance(old, bool)
+    fits = isinstance(value, int | float) if number else old is None or isinstance(value, type(old))
+    if not fits or (isinstance(value, bool) and number) or (isinstance(old, int) and isinstance(value, float)):
+        raise UsageError(f"{change!r} does not fit: there is {old!r}. Give a value of that kind.")
+    return value

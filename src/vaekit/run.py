@@ -1,9 +1,11 @@
 """The run folder: everything one training leaves behind. The only code that knows its file names.
 
     run.json              description of data, model, objective and training; versions, commit, command, execution
+    first.safetensors     the weights that training began with, where they were not random; a finished run does without
     log.jsonl             a line per logged step or validation
     weights.safetensors   the averaged weights with the best validation loss: all that evaluation and latent tools need
     weights-last.safetensors  the averaged weights at the end
+    objective.safetensors, objective-last.safetensors  what the objective had learned by then, where it learns: its critics
     resume/state.safetensors  the whole training state, one atomic file: tensors, and the position as metadata
     resume/state-kept.safetensors  the one before it, while runs that train together save theirs one after another
     metrics.json          values with unit, count and split
@@ -15,25 +17,30 @@ Nothing is pickled; nothing in a run folder can run code.
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .data import Dataset, open_data
 from .errors import DataError, UsageError, VaekitError
 from .execution import find_device
 from .files import read_json, sweep, sync_folder, write_atomic, write_json
 from .library import build
-from .model import VAE
-from .stored import Stored, follow, save_tensors
+from .model import Model
+from .objectives import Objective
+from .priors import Prior
+from .stored import Stored, digest_of, follow, load_part, save_part, save_tensors
 
 FORMAT = 1
+FIRST = "first.safetensors"
+P = TypeVar("P", bound=nn.Module)
 PLANNED = ("data", "model", "objective", "training")  # what a description cannot do without
 # What run.json may ask of open_data: it may be a stranger's.
 OPENING = frozenset(("source", "size", "crop", "channels", "attributes", "group", "seed", "splits"))
@@ -215,31 +222,72 @@ class Run:
 
     # The model
 
-    def save_weights(self, model: VAE, last: bool = False, **notes: Any) -> None:
-        """Write the averaged weights: the best so far, or the last."""
-        name = "weights-last.safetensors" if last else "weights.safetensors"
-        save_tensors(self.path / name, model.state_dict(), {"notes": json.dumps(notes)})
+    def save_first_weights(self, tensors: Mapping[str, Tensor]) -> None:
+        """Write what training is to begin with, by the names of `State.tensors`; others begin as random ones."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        save_tensors(self.path / FIRST, tensors, {})
 
-    def load_model(self, device: str = "auto", last: bool = False) -> VAE:
+    @property
+    def has_first_weights(self) -> bool:
+        return self.description.get("weights") is not None and (self.path / FIRST).exists()
+
+    def begin(self, **parts: nn.Module) -> bool:
+        """Give the model, or the objective, the weights that training begins with; whether there were any for them.
+
+        Raises DataError where these are gone, or no longer the same.
+        """
+        expected, path = self.description.get("weights"), self.path / FIRST
+        if expected is None:
+            return False
+        first = dict(Stored(path)) if path.exists() else {}
+        owned = {
+            owner: {n.removeprefix(f"{owner}."): t for n, t in first.items() if n.startswith(f"{owner}.")} for owner in parts
+        }
+        try:
+            fit = digest_of(first) == expected and not any(
+                part.load_state_dict(owned[owner], strict=False).unexpected_keys for owner, part in parts.items()
+            )
+        except RuntimeError:
+            fit = False
+        if not fit:
+            raise DataError(f"{path} is not what this training began with. Restore it from a copy, or train into another folder.")
+        return any(owned.values())
+
+    def save_weights(self, model: Model, objective: Objective | None = None, *, last: bool = False, **notes: Any) -> None:
+        """Write the averaged weights, the best so far or the last, and what the objective has learned."""
+        if objective and (learned := objective.state_dict()):
+            save_tensors(self.path / tagged("objective", last), learned, {})
+        save_tensors(self.path / tagged("weights", last), model.state_dict(), {"notes": json.dumps(notes)})
+
+    def load_model(self, device: str = "auto", last: bool = False) -> Model:
         """The trained model in eval mode, without gradients, on a GPU where there is one.
 
         Raises UsageError before the first validation has been saved, DataError on weights that belong to another description.
         """
-        path = self.path / ("weights-last.safetensors" if last else "weights.safetensors")
+        return self.loaded(self.build("model"), tagged("weights", last)).to(find_device(device))
+
+    def load_objective(self, device: str = "auto", last: bool = False) -> Objective:
+        """The objective with what it had learned when these weights were saved. Raises as `load_model`."""
+        objective: Objective = self.build("objective")
+        return (self.loaded(objective, tagged("objective", last)) if objective.state_dict() else objective).to(
+            find_device(device)
+        )
+
+    def loaded(self, part: P, name: str) -> P:
+        """A part with the weights of a file, in eval mode and without gradients."""
+        path = self.path / name
         if not path.exists():
-            raise UsageError(
-                f"{self.path} has no {path.name} yet. Let it train to its first validation: vaekit resume {self.path}"
-            )
-        model: VAE = self.build("model")
+            raise UsageError(f"{self.path} has no {name} yet. Let it train to its first validation: vaekit resume {self.path}")
         try:
-            model.load_state_dict(dict(Stored(path)))
+            part.load_state_dict(dict(Stored(path)))
         except RuntimeError as error:
+            about = self.path / "run.json"
             raise DataError(
-                f"{path} does not fit the model in {self.path / 'run.json'}. Restore the weights that were trained with it."
+                f"{path} does not fit what {about} describes. Restore the weights that were trained with it."
             ) from error
-        if not all(torch.isfinite(weight).all() for weight in model.state_dict().values()):
+        if not all(torch.isfinite(weight).all() for weight in part.state_dict().values()):
             raise DataError(f"{path} holds numbers that are not finite, which vaekit never writes. Restore it from a copy.")
-        return model.to(find_device(device)).eval().requires_grad_(False)
+        return part.eval().requires_grad_(False)
 
     # What was measured, and the vectors
 
@@ -272,6 +320,35 @@ class Run:
             raise UsageError(f"{told}. A run that was trained with --attributes gets them: vaekit attributes {self.path}")
         return dict(Stored(path)), read_json(self.path / "attributes.json")
 
+    def save_priors(self, priors: Mapping[str, Prior], about: dict[str, Any]) -> None:
+        """Write densities fitted to the codes; `about` is what is known of these and of those that were kept, best first."""
+        (self.path / "priors").mkdir(exist_ok=True)
+        for name, prior in priors.items():
+            save_part(self.path / "priors" / f"{name}.safetensors", prior)
+        write_json(self.path / "priors" / "priors.json", {"weights": self.weights_digest, "densities": about})
+
+    @property
+    def priors(self) -> dict[str, Any]:
+        """What is known of each density fitted to the codes of these weights, best first: {name: {"nats": ...}}."""
+        path = self.path / "priors" / "priors.json"
+        about = read_json(path) if path.exists() else {}
+        return about["densities"] if about.get("weights") == self.weights_digest else {}
+
+    @property
+    def weights_digest(self) -> str:
+        with open(self.path / tagged("weights", last=False), "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def load_prior(self, name: str | None = None) -> tuple[str, Prior]:
+        """A density fitted to the codes, by default the best one, and its name. Raises UsageError where there is none."""
+        about = self.priors
+        if not about or name not in (None, *about):
+            have = f"has {', '.join(about)}" if about else "has none"
+            told = f"{self.path} {have} of the densities fitted to the codes of its weights"
+            raise UsageError(f"{told}. Fit them: vaekit fit-prior {self.path}")
+        name = name or next(iter(about))
+        return name, load_part(self.path / "priors" / f"{name}.safetensors")
+
     def save_diverged(self, arrays: dict[str, Tensor], about: dict[str, Any]) -> Path:
         """Keep the batch that a non-finite step came from."""
         folder = self.path / "diverged"
@@ -302,11 +379,18 @@ class Follower(Run):
 
     def forget_kept(self) -> None: ...
 
-    def save_weights(self, model: VAE, last: bool = False, **notes: Any) -> None:
+    def save_weights(self, model: Model, objective: Objective | None = None, *, last: bool = False, **notes: Any) -> None:
+        if objective and (learned := objective.state_dict()):
+            follow(learned)
         follow(model.state_dict())
 
     def save_diverged(self, arrays: dict[str, Tensor], about: dict[str, Any]) -> Path:
         return self.path / "diverged"
+
+
+def tagged(name: str, last: bool) -> str:
+    """The file of weights, of the last ones or the best."""
+    return f"{name}{'-last' * last}.safetensors"
 
 
 def next_paths(root: Path, names: Sequence[str]) -> list[Path]:

@@ -18,7 +18,7 @@ from .execution import Execution
 from .objectives import Objective
 from .part import numbers_of
 from .state import State
-from .step import Look, Looking, Whole, adamw, clipped, inner, scaled
+from .step import Look, Looking, Seen, Whole, adamw, clipped, inner, observers_of, odd, scaled
 from .trace import At
 from .training import Training
 
@@ -45,35 +45,38 @@ class Stacked:
         objective, numbers = with_own_numbers([state.objective for state in states], execution.device)
         self.buffers = inner(stack_buffers(self.alone) | {f"objective.{name}": values for name, values in numbers.items()})
         both = torch.nn.ModuleDict({"model": states[0].model, "objective": objective})
-        self.looking = Looking(both, look, self.example.observers)
+        self.looking = Looking(both, look, observers_of(both))
         self.names: tuple[str, ...] = ()  # of what a step gives, known after the first
         self.graph = execution.compiled(self.whole, whole=True)
 
-    def whole(self, pixels: Tensor, images: Tensor, numbers: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def whole(self, seen: Seen, images: Tensor, numbers: Tensor) -> tuple[Tensor, list[Tensor]]:
         leaves = [view.detach().requires_grad_() for view in self.rows.views(self.weights)]
         given = inner(dict(zip(self.example.weights, leaves, strict=True))) | self.buffers
-        terms, observed = torch.vmap(self.look, (0, 0, None), randomness="different")(given, pixels, images)
-        self.names = (*terms, "gradient_norm")
-        found = torch.autograd.grad(scaled(terms["loss"].sum(), pixels[0]), leaves, allow_unused=True)
+        terms, observed = torch.vmap(self.look, (0, 0, None), randomness="different")(given, seen, images)
+        found = torch.autograd.grad(scaled(terms["loss"].sum(), seen[0][0]), leaves, allow_unused=True)
         with torch.no_grad():
             for decay, g in zip(self.rows.views(self.decay), found, strict=True):
                 if g is None:  # the objective has no use for this weight, which then stays as it is
                     decay.zero_()
-            gradient = self.rows.joined(found, len(pixels))
+            gradient = self.rows.joined(found, len(seen[0]))
             norm = gradient.square().sum(1).sqrt()  # (S,)
+            told = odd(norm, self.example.training) | {"gradient_norm": norm}
+            self.names = (*terms, *told)
             g = clipped(gradient, self.example.factor(norm)[:, None])
             settings = {"mean": self.means, "decay": self.decay, "betas": self.example.betas, "numbers": numbers}
-            adamw(self.weights, g, self.first, self.second, **settings)
-            return torch.cat([torch.stack(list(terms.values()), 1), norm[:, None]], 1), observed
+            moves = 1 - told["skipped"][:, None] if "skipped" in told else 1.0
+            adamw(self.weights, g, self.first, self.second, moves=moves, **settings)
+            return torch.stack([*terms.values(), *told.values()], 1), observed
 
-    def look(self, given: dict[str, Tensor], pixels: Tensor, images: Tensor) -> tuple[dict[str, Tensor], list[Tensor]]:
+    def look(self, given: dict[str, Tensor], seen: Seen, images: Tensor) -> tuple[dict[str, Tensor], list[Tensor]]:
         """What one model has to say about its images."""
-        return functional_call(self.looking, given, (pixels, At(images)))
+        return functional_call(self.looking, given, (seen, At(images, self.example.training.epoch)))
 
-    def __call__(self, pixels: Tensor, images: int, rate: float, keep: float) -> Tensor:
-        """One step on uint8 images (S, B, C, H, W): the values of `names`, (S, names), on the device. See `Stepper`."""
+    def __call__(self, seen: Seen, images: int, rate: float, keep: float) -> Tensor:
+        """One step on a batch for each model, (S, B, ...): the values of `names`, (S, names), on the device. See `Stepper`."""
+        pixels, _ = seen
         numbers = [its.numbers(rate, keep, pixels.device) for its in self.alone]
-        values, observed = self.graph(pixels, torch.full((), float(images), device=pixels.device), numbers[0])
+        values, observed = self.graph(seen, torch.full((), float(images), device=pixels.device), numbers[0])
         for model, its in enumerate(self.alone):
             its.counts += 1
             its.absorb([statistic[model] for statistic in observed], pixels.shape[1])

@@ -1,6 +1,6 @@
 """Everything that training changes, and how it is put away and taken up again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .errors import DataError
-from .model import VAE
+from .errors import DataError, UsageError
+from .model import Model
 from .objectives import Objective
-from .part import build, describe
+from .part import build, describe, known
 from .shards import Gathered, cut, held, joined, piece
 from .training import Training
 
@@ -20,9 +20,9 @@ from .training import Training
 class State:
     """Everything that training changes. Weights, their average, the optimiser, and where we are."""
 
-    model: VAE
+    model: Model
     objective: Objective
-    average: VAE  # exponential moving average of the model's weights
+    average: Model  # exponential moving average of the model's weights
     optimizer: torch.optim.AdamW  # of what this process holds of the weights
     held: dict[Tensor, Tensor]  # each trained weight: what this process holds of it
     together: Gathered  # model and objective: steps are taken within it
@@ -34,10 +34,12 @@ class State:
     notes: dict[str, Any] = field(default_factory=dict)  # plain JSON that the consumer keeps with the state
 
     @classmethod
-    def start(cls, model: VAE, objective: Objective, training: Training, device: torch.device, shard: bool = False) -> "State":
+    def start(cls, model: Model, objective: Objective, training: Training, device: torch.device, shard: bool = False) -> "State":
         """Before the first step. `shard`: every process holds a piece of all weights, moments and averages."""
         together = placed(Gathered(model, objective), model, device, shard)
         average = build(describe(model)).requires_grad_(False).eval()
+        for owner in (model, average):
+            freeze(owner, training.freeze)
         averaged = placed(Gathered(average), average, device, shard)
         become(average, model)
         own: dict[Tensor, Tensor] = {p: nn.Parameter(held(p)) if shard else p for p in together.parameters() if p.requires_grad}
@@ -120,11 +122,31 @@ class State:
             setattr(self, name, deepcopy(value))
 
 
-def placed(gathered: Gathered, model: VAE, device: torch.device, shard: bool) -> Gathered:
+def freeze(model: Model, names: Sequence[str]) -> None:
+    """Let the parts of the model with these names learn nothing; `codes` are those that decide where an image's code lies.
+
+    Raises UsageError on a name that the model does not have.
+    """
+    learns = any(p.requires_grad for p in model.parameters())
+    parts: dict[str, list[nn.Module]] = {name: [part] for name, part in model.named_children()}
+    if model.coding:
+        parts["codes"] = [getattr(model, name) for name in model.coding]
+    for name in names:
+        if name not in parts:
+            raise UsageError(f"The model has no part {name!r} to freeze. {known(name, parts)}")
+        for part in parts[name]:
+            part.requires_grad_(False)
+            for each in part.modules():
+                vars(each)["frozen"] = True  # for parts that keep statistics
+    if learns and not any(p.requires_grad for p in model.parameters()):
+        raise UsageError(f"With {', '.join(names)} frozen nothing of the model is left to train. Freeze less.")
+
+
+def placed(gathered: Gathered, model: Model, device: torch.device, shard: bool) -> Gathered:
     """On its device; every process has its piece, or all of it."""
     if not shard:
         return gathered.to(device)
-    cut(gathered, (model.encoder, model.decoder), device)
+    cut(gathered, model.layered, device)
     return gathered
 
 

@@ -21,7 +21,8 @@ from .state import State
 from .trace import At, Trace
 from .training import Training
 
-Look = Callable[[nn.Module, nn.Module, Tensor, At], tuple[dict[str, Tensor], Trace]]  # model, objective, uint8 images: terms
+Seen = tuple[Tensor, Tensor]  # uint8 images (B, C, H, W), and what a conditional model is told of them (B, Y)
+Look = Callable[[nn.Module, nn.Module, Seen, At], tuple[dict[str, Tensor], Trace]]  # model, objective: terms
 
 
 class Stepper:
@@ -29,7 +30,7 @@ class Stepper:
 
     def __init__(self, state: State, training: Training, execution: Execution, look: Look):
         self.state, self.training, self.execution, self.look = state, training, execution, look
-        self.observers: list[Any] = [part for part in state.model.modules() if hasattr(part, "observe")]
+        self.observers = observers_of(state.model, state.objective)
         self.buffers = list(zip(state.average.buffers(), state.model.buffers(), strict=True))
         self.names: tuple[str, ...] = ()  # of what a step gives, known after the first
         self.begin()
@@ -37,16 +38,17 @@ class Stepper:
     def begin(self) -> None:
         raise NotImplementedError
 
-    def advance(self, pixels: Tensor, images: Tensor, rate: float, keep: float) -> tuple[Tensor, list[Tensor] | None]:
+    def advance(self, seen: Seen, images: Tensor, rate: float, keep: float) -> tuple[Tensor, list[Tensor] | None]:
         """Change weights, moments and averages; the values of `names`, and what the observers saw, None where nothing changed."""
         raise NotImplementedError
 
-    def __call__(self, pixels: Tensor, images: int, rate: float, keep: float) -> Tensor:
-        """One step on uint8 images (B, C, H, W), with `images` seen before it: the values of `names`, on the device.
+    def __call__(self, seen: Seen, images: int, rate: float, keep: float) -> Tensor:
+        """One step on a batch, with `images` seen before it: the values of `names`, on the device.
 
         rate: of learning. keep: what the average keeps of itself. A loss or gradient that is not finite leaves finite weights.
         """
-        values, observed = self.advance(pixels, torch.full((), float(images), device=pixels.device), rate, keep)
+        pixels, _ = seen
+        values, observed = self.advance(seen, torch.full((), float(images), device=pixels.device), rate, keep)
         if observed is not None:
             self.absorb(observed, len(pixels) * world.here.size)
         return values
@@ -57,6 +59,16 @@ class Stepper:
             part.absorb(statistic, images)
         for mean, buffer in self.buffers:
             mean.copy_(buffer)
+
+
+def odd(norm: Tensor, training: Training) -> dict[str, Tensor]:
+    """Whether steps whose gradients have these norms are skipped, where the settings ask for it: {"skipped": 1 or 0}."""
+    return {} if training.skip_above is None else {"skipped": (norm > training.skip_above).to(norm.dtype)}
+
+
+def observers_of(*owners: nn.Module) -> list[Any]:
+    """The parts that keep a statistic of training: `observe` says what of a trace, `absorb` takes it in."""
+    return [part for owner in owners for part in owner.modules() if hasattr(part, "observe") and not hasattr(part, "frozen")]
 
 
 def scaled(loss: Tensor, pixels: Tensor) -> Tensor:
@@ -70,8 +82,8 @@ class Apart(Stepper):
     def begin(self) -> None:
         model, objective = self.state.model, self.state.objective
 
-        def look(pixels: Tensor, images: Tensor) -> tuple[dict[str, Tensor], list[Tensor]]:
-            terms, trace = self.look(model, objective, pixels, At(images))
+        def look(seen: Seen, images: Tensor) -> tuple[dict[str, Tensor], list[Tensor]]:
+            terms, trace = self.look(model, objective, seen, At(images, self.training.epoch))
             return terms, [part.observe(trace) for part in self.observers]  # not the trace: it would keep every activation alive
 
         self.forward = self.execution.compiled(look)
@@ -79,25 +91,32 @@ class Apart(Stepper):
         self.averaged: list[Tensor] = [held(p) for p in self.state.average.parameters()]
         self.bad = torch.zeros((), device=self.execution.device)
 
-    def advance(self, pixels: Tensor, images: Tensor, rate: float, keep: float) -> tuple[Tensor, list[Tensor] | None]:
+    def advance(self, seen: Seen, images: Tensor, rate: float, keep: float) -> tuple[Tensor, list[Tensor] | None]:
         optimizer: Any = self.state.optimizer
         optimizer.zero_grad(set_to_none=True)
         with world.dealt():
-            terms, observed = self.state.together(self.forward, pixels, images)
-            scaled(terms["loss"], pixels).backward()
-        self.names = (*terms, "gradient_norm")
+            terms, observed = self.state.together(self.forward, seen, images)
+            scaled(terms["loss"], seen[0]).backward()
         values = torch.stack(list(terms.values())).detach()
         with torch.no_grad():
             norm = self.unite(self.state.gradients(), values)
+            found = odd(norm, self.training) | {"gradient_norm": norm}
+            self.names = (*terms, *found)
             self.bad = torch.maximum(self.bad, (~torch.isfinite(values[0] + norm)).float())
-            taken = torch.cat([values, norm[None]])
+            taken = torch.cat([values, torch.stack(list(found.values()))])
             if taken.device.type == "cpu" and self.bad:
                 return taken, None
             optimizer.grad_scale = (norm / self.training.clip).clamp_min(1.0)  # the fused kernel divides by it
-            optimizer.found_inf = self.bad  # and skips its step where this is not 0: no wait for the device
+            # It skips its step where this is not 0: no wait for the device.
+            optimizer.found_inf = torch.maximum(self.bad, found["skipped"]) if "skipped" in found else self.bad
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.step()
+            if "skipped" in found:  # a skipped step counts: see `Whole`
+                for moments in optimizer.state.values():
+                    moments["step"] += optimizer.found_inf - self.bad
+            if "skipped" in found and taken.device.type == "cpu" and found["skipped"]:
+                return taken, observed  # on a GPU, which is not waited for, the average goes on towards the weights as they are
             get_ema_multi_avg_fn(keep)(self.averaged, self.live, None)
         return taken, observed
 
@@ -145,14 +164,16 @@ class Whole(Stepper):
         self.looking = Looking(self.both, self.look, self.observers)
         self.graph = self.execution.compiled(self.whole, whole=True)
 
-    def whole(self, pixels: Tensor, images: Tensor, numbers: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def whole(self, seen: Seen, images: Tensor, numbers: Tensor) -> tuple[Tensor, list[Tensor]]:
         leaves = {name: p.detach().clone().requires_grad_() for name, p in self.weights.items()}
-        terms, observed = functional_call(self.looking, inner(leaves), (pixels, At(images)))
-        self.names = (*terms, "gradient_norm")
-        found = torch.autograd.grad(scaled(terms["loss"], pixels), list(leaves.values()), allow_unused=True)
+        terms, observed = functional_call(self.looking, inner(leaves), (seen, At(images, self.training.epoch)))
+        found = torch.autograd.grad(scaled(terms["loss"], seen[0]), list(leaves.values()), allow_unused=True)
         with torch.no_grad():
             norm = torch.stack([g.square().sum() for g in found if g is not None]).sum().sqrt()
-            factor = self.factor(torch.where(torch.isfinite(terms["loss"]), norm, torch.nan))
+            told = odd(norm, self.training) | {"gradient_norm": norm}
+            self.names = (*terms, *told)
+            taken = torch.isfinite(terms["loss"]) & (told["skipped"] == 0 if "skipped" in told else True)
+            factor = self.factor(torch.where(taken, norm, torch.nan))
             moves = (factor > 0).to(norm.dtype)  # a step that is not finite is not taken
             ours = zip(self.weights.values(), found, self.first, self.second, self.means, self.decay, strict=True)
             for p, g, first, second, mean, decay in ours:
@@ -161,7 +182,7 @@ class Whole(Stepper):
                     settings = {"mean": mean, "decay": decay, "betas": self.betas, "numbers": numbers}
                     adamw(p, g, first, second, moves=moves, **settings)
             self.counts += 1
-            return torch.cat([torch.stack(list(terms.values())), norm[None]]), observed
+            return torch.stack([*terms.values(), *told.values()]), observed
 
     def factor(self, norm: Tensor) -> Tensor:
         """What clipping makes of a gradient: min(1, clip / norm), for norms (...,) as in torch.nn.utils.
@@ -177,8 +198,8 @@ class Whole(Stepper):
         numbers = [rate * root / (1 - self.betas[0] ** self.taken), self.epsilon * root, rate, 1 - keep]
         return torch.tensor(numbers, device=device)
 
-    def advance(self, pixels: Tensor, images: Tensor, rate: float, keep: float) -> tuple[Tensor, list[Tensor]]:
-        return self.graph(pixels, images, self.numbers(rate, keep, pixels.device))
+    def advance(self, seen: Seen, images: Tensor, rate: float, keep: float) -> tuple[Tensor, list[Tensor]]:
+        return self.graph(seen, images, self.numbers(rate, keep, images.device))
 
 
 def clipped(g: Tensor, factor: Tensor) -> Tensor:
@@ -218,8 +239,8 @@ class Looking(nn.Module):
         super().__init__()
         self.both, self.look, self.observers = both, look, observers
 
-    def forward(self, pixels: Tensor, at: At) -> tuple[dict[str, Tensor], list[Tensor]]:
-        terms, trace = self.look(self.both["model"], self.both["objective"], pixels, at)
+    def forward(self, seen: Seen, at: At) -> tuple[dict[str, Tensor], list[Tensor]]:
+        terms, trace = self.look(self.both["model"], self.both["objective"], seen, at)
         return terms, [part.observe(trace) for part in self.observers]
 
 

@@ -3,6 +3,7 @@
 https://huggingface.co/docs/safetensors#format
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from .errors import DataError
 from .files import write_atomic
+from .part import Part, build, describe
 from .shards import whole
 
 NAMES = {  # of types, in the order in which a file has them: wide ones first, so that each begins where its width divides
@@ -79,6 +81,39 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, 
     def write(file: BinaryIO) -> None:
         file.write(len(text).to_bytes(8, "little") + text)
         for _, tensor in ordered(tensors):
-            file.write(whole(tensor).detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+            file.write(bytes_of(whole(tensor)))
 
     write_atomic(path, write)
+
+
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 of names, types, shapes and numbers."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {NAMES[tensor.dtype]} {list(tensor.shape)}\n".encode())
+        found.update(bytes_of(tensor))
+    return found.hexdigest()
+
+
+def bytes_of(tensor: Tensor) -> memoryview:
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
+
+
+def save_part(path: Path, part: Part) -> None:
+    """A part with its weights, in one file from which it can be made again."""
+    save_tensors(path, part.state_dict(), {"part": json.dumps(describe(part))})
+
+
+def load_part(path: Path) -> Any:
+    """The part of a file that `save_part` wrote, in eval mode and without gradients. Raises DataError on any other file."""
+    if not path.is_file():
+        raise DataError(f"{path} is no file. Expected a part with its weights (.safetensors).")
+    stored = Stored(path)
+    if "part" not in stored.metadata:
+        raise DataError(f"{path} does not say what its weights belong to. Expected a file that vaekit wrote.")
+    part: Part = build(json.loads(stored.metadata["part"]))
+    try:
+        part.load_state_dict(dict(stored))
+    except RuntimeError as error:
+        raise DataError(f"{path} has weights of another part than it names. Restore it from a copy.") from error
+    return part.eval().requires_grad_(False)

@@ -68,7 +68,7 @@ def fit_together(
 def check_alike(runs: Sequence[Run]) -> None:
     first, *others = (plan_but_for_numbers(run) for run in runs)
     for run, other in zip(runs[1:], others, strict=True):
-        differing = [key for key in PLANNED if other[key] != first[key]]
+        differing = [key for key in first if other[key] != first[key]]
         if differing:
             raise UsageError(
                 f"{runs[0].path} and {run.path} differ in {', '.join(differing)}; runs that train together may differ in their "
@@ -78,7 +78,7 @@ def check_alike(runs: Sequence[Run]) -> None:
 
 def plan_but_for_numbers(run: Run) -> dict[str, Any]:
     """What a run is to be, without that in which those that train together may differ."""
-    planned = {key: run.description[key] for key in PLANNED}
+    planned: dict[str, Any] = {key: run.description.get(key) for key in (*PLANNED, "weights")}
     objective = build(planned["objective"])
     for name in numbers_of(objective):
         place, _, field = name.rpartition(".")
@@ -173,7 +173,8 @@ class Group:
         first, training = self.members[0], self.members[0].training
         if together is False:
             return self.apart("as was asked")
-        if together is None and (training.deterministic or not training.tune):
+        timed = training.tune and not training.deterministic
+        if together is None and not timed:
             return self.apart("nothing is timed")
         try:
             found = self.try_together()
@@ -182,13 +183,13 @@ class Group:
             return self.apart(f"their step cannot be taken together ({type(error).__name__}: {reason})")
         if found is None:
             return None
-        if together:
-            self.watcher.said(f"{len(self.members)} runs train together, as was asked.")
-        else:
+        told = [f"{len(self.members)} runs train together", *["as was asked"] * bool(together)]
+        if timed:
             times = found.speed / first.find()[0].speed
-            if times < WORTH_IT:
+            if not together and times < WORTH_IT:
                 return self.apart(f"together they would be {times:.2f} times as fast")
-            self.watcher.said(f"{len(self.members)} runs train together, {times:.1f} times as fast as one after another.")
+            told.append(f"{times:.1f} times as fast as one after another")
+        self.watcher.said(", ".join(told) + ".")
         return found, peak_memory(first.batches.device)
 
     def try_together(self) -> Choice | None:

@@ -33,8 +33,8 @@ class once:
 class Group:
     """One group of latents. A plain VAE has one; a hierarchical one has several, top first."""
 
-    q: Distribution  # q(z | x), batch (B,)
-    p: Distribution | None  # p(z), batch () or (B,); None: a plain autoencoder has no prior
+    q: Distribution  # q(z | x), batch (B,), or (K, B) where it depends on the groups above
+    p: Distribution | None  # p(z), batch (), (B,) or (K, B); None: a plain autoencoder has no prior
     z: Tensor  # (K, B, D), drawn from q
     log_q: Tensor  # (K, B), log q(z | x)
 
@@ -43,6 +43,10 @@ class Group:
         if self.p is None:
             raise UsageError("This model has no prior, so it has no rate: give VAE a prior, or train with Reconstruction.")
         return self.p
+
+    def dream(self) -> Tensor:
+        """A draw of the prior for every image, (B, D)."""
+        return dreamt(self.prior, self.z.shape[1])
 
     @once
     def log_p(self) -> Tensor:
@@ -53,9 +57,10 @@ class Group:
     def kl(self) -> Tensor:
         """KL(q || p) in nats, (B,): in closed form where one is known, else the K-sample estimate."""
         try:
-            return kl_divergence(self.q, self.prior).expand(self.z.shape[1])
+            kl = kl_divergence(self.q, self.prior)
         except NotImplementedError:
-            return (self.log_q - self.log_p).mean(0)
+            kl = self.log_q - self.log_p
+        return kl.expand(self.log_q.shape).mean(0)
 
     def kl_per_latent(self) -> Tensor:
         """KL(q || p) of every latent in nats, (B, D); only where both are diagonal Gaussians."""
@@ -64,7 +69,13 @@ class Group:
             raise UsageError(
                 f"KL per latent needs a diagonal Gaussian posterior and prior; this model has {given}. Use the group's KL."
             )
-        return self.q.kl_per_latent(self.prior)
+        kl = self.q.kl_per_latent(self.prior)
+        return kl.expand(self.z.shape).mean(0)
+
+
+def dreamt(p: Distribution, n: int) -> Tensor:
+    """n draws of a prior (n, D); where it is another one for each of n images, one for each."""
+    return p.sample() if p.batch_shape else p.sample((n,))
 
 
 @dataclass(frozen=True)
@@ -86,3 +97,4 @@ class At:
     """Where training is, for whatever depends on it."""
 
     images: float | Tensor  # images seen so far, in a step a tensor (); infinity where every schedule has ended
+    epoch: int = 0  # images in the training split; 0: not known

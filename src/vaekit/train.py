@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,14 +17,17 @@ from torch import Tensor, nn
 from . import world
 from .batches import Batch, Batches, mix
 from .execution import Execution, autocast, for_this_world
-from .model import VAE
+from .model import Model
 from .objectives import Objective
+from .shards import held
 from .stacked import Stacked
 from .state import State
-from .step import Apart, Look, Sharded, Stepper, Whole
+from .step import Apart, Look, Seen, Sharded, Stepper, Whole
 from .terms import distortion, rate
 from .trace import At, Trace
 from .training import Training
+
+Images = Callable[[slice], Tensor | Seen]  # uint8 (n, C, H, W) on the device; for a conditional model beside what is known
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Step:
     images: int  # images seen, this batch included
     fraction: float  # of the budget that is spent
     learning_rate: float
-    names: tuple[str, ...]  # loss and its weighted parts as "loss/<term>"; distortion, rate, elbo; gradient_norm
+    names: tuple[str, ...]  # loss and its weighted parts as "loss/<term>"; distortion, rate, elbo; skipped; gradient_norm
     tensor: Tensor  # (len(names),), on the device
 
     @property
@@ -67,7 +71,9 @@ def train(state: State, batches: Batches, training: Training, execution: Executi
             break
         learning_rate = state.rate_scale * training.rate_at(state.images, fraction)
         sow(mix(training.seed, state.step), execution)  # the noise of a step depends on its number, not on the past
-        values = take(batch.pixels, state.images, learning_rate, training.keep(batches.size, state.images + batches.size))
+        values = take(
+            (batch.pixels, batch.known), state.images, learning_rate, training.keep(batches.size, state.images + batches.size)
+        )
         unseen[state.step] = values
         if len(unseen) >= every:
             check(unseen, state, batches, training, execution)
@@ -102,8 +108,7 @@ def train_together(
             break
         learning_rate = training.rate_at(first.images, fraction)
         sow(mix(*(each.seed for each in trainings), first.step), execution)
-        pixels = torch.stack([batch.pixels for batch in several])
-        values = take(pixels, first.images, learning_rate, training.keep(size, first.images + size))
+        values = take(abreast(several), first.images, learning_rate, training.keep(size, first.images + size))
         unseen[first.step] = values
         spent = (time.monotonic() - began) / len(states)
         for state, seconds in zip(states, before, strict=True):
@@ -122,6 +127,11 @@ def train_together(
         yield steps
 
 
+def abreast(batches: Sequence[Batch]) -> Seen:
+    """The batches of several models, (S, B, ...)."""
+    return torch.stack([batch.pixels for batch in batches]), torch.stack([batch.known for batch in batches])
+
+
 def stepper(state: State, training: Training, execution: Execution) -> Stepper:
     """What takes the steps of this training in this execution."""
     execution = for_this_world(execution)
@@ -137,8 +147,9 @@ def stacked(states: Sequence[State], training: Training, execution: Execution) -
 def looking(training: Training, execution: Execution) -> Look:
     """What a step of this training computes."""
 
-    def look(model: Any, objective: Any, pixels: Tensor, at: At) -> tuple[dict[str, Tensor], Trace]:
-        return losses(model, objective, seen(pixels, training), at, execution)
+    def look(model: Any, objective: Any, batch: Seen, at: At) -> tuple[dict[str, Tensor], Trace]:
+        pixels, known = batch
+        return losses(model, objective, (seen(pixels, training), known), at, execution)
 
     return look
 
@@ -164,10 +175,12 @@ def check(unseen: dict[int, Tensor], state: State, batches: Batches, training: T
 LOOK_EVERY = 50  # steps between two looks at a device that would be waited for
 
 
-def losses(model: VAE, objective: Objective, x: Tensor, at: At, execution: Execution) -> tuple[dict[str, Tensor], Trace]:
-    """The loss, its parts, and the plain ELBO beside them: batch means in nats per image."""
+def losses(model: Model, objective: Objective, seen: Seen, at: At, execution: Execution) -> tuple[dict[str, Tensor], Trace]:
+    """The loss, its parts, and the plain ELBO beside them: batch means in nats per image. `seen`: images in [0, 1], and what is
+    known of them."""
+    x, c = seen
     with autocast(execution):
-        t = model(execution.laid_out(x), objective.samples)
+        t = objective.look(model, execution.laid_out(x), model.withhold(c))
         terms = {f"loss/{name}": term.mean() for name, term in objective(t, at).items()}
     loss = torch.stack(list(terms.values())).sum()
     with torch.no_grad():
@@ -204,50 +217,60 @@ def seen(pixels: Tensor, training: Training) -> Tensor:
 
 
 @torch.no_grad()
-def calibrate(model: VAE, pixels: Callable[[slice], Tensor], count: int, seed: int = 0) -> None:
+def calibrate(model: Model, images: Images, count: int, seed: int = 0) -> None:
     """Let the parts that keep a statistic of the model, such as the optimal sigma, take it from this model over `count` images.
 
-    The averaged weights need it: no training batch ever went through them. `pixels(slice)` gives uint8 images on the device.
+    The averaged weights need it: no training batch ever went through them.
     """
-    keepers: list[Any] = [part for part in model.modules() if hasattr(part, "calibrate")]
+    keepers: list[Any] = [part for part in model.modules() if hasattr(part, "calibrate") and not hasattr(part, "frozen")]
     for part in keepers:
-        part.calibrate(traces(model, pixels, chunks(count), seed))
+        part.calibrate(traces(lambda x, c: model(x, 1, c), images, chunks(count), seed))
 
 
 @torch.no_grad()
-def validate(model: VAE, objective: Objective, pixels: Callable[[slice], Tensor], count: int, seed: int = 0) -> dict[str, float]:
-    """Means over `count` images: distortion, rate, ELBO and the objective at its final weights, `loss`, in nats per image; MSE.
+def validate(model: Model, objective: Objective, images: Images, count: int, seed: int = 0) -> dict[str, float]:
+    """Means over `count` images: distortion, rate, ELBO and the objective at its final weights, `loss`, in nats per image; MSE;
+    and what else the objective measures.
 
-    In fp32 with one z per image from a fixed seed; several processes share the work. `pixels(slice)` gives uint8 images on the
-    device. The global generator is left as it was.
+    In fp32 with z from a fixed seed; several processes share the work. The global generator is left as it was.
     """
 
-    def summed(t: Trace) -> dict[str, float]:
+    def summed(t: Trace) -> dict[str, tuple[float, int]]:
+        """Of each value its sum, and over how many images."""
         loss = torch.stack([term.mean() for term in objective(t, At(math.inf)).values()]).sum()
-        errors = {"mse": (t.px.mean[0] - t.x).square().mean()}
-        return {name: value.item() * len(t.x) for name, value in {**bound(t), **errors, "loss": loss}.items()}
+        means = {**bound(t), "mse": (t.px.mean[0] - t.x).square().mean(), "loss": loss}
+        more = {name: (each.nansum().item(), int((~each.isnan()).sum())) for name, each in objective.measures(t).items()}
+        return {name: (value.item() * len(t.x), len(t.x)) for name, value in means.items()} | more
 
     parts = chunks(count)
     parts += parts[:1] * (-len(parts) % world.here.size)  # as many for each process: a layer may need all of them to compute
     mine = parts[world.here.rank :: world.here.size]
-    each = map(summed, traces(model, pixels, mine, seed))  # holds one trace at a time, where a loop would hold two
+    each = map(
+        summed, traces(partial(objective.look, model), images, mine, seed)
+    )  # holds one trace at a time, where a loop would hold two
     found = {part.start: values for part, values in zip(mine, each, strict=True)}
     sums = {start: values for part in world.gathered(found) for start, values in part.items()}
     ordered = [sums[start] for start in sorted(sums)]  # whoever found them
-    return {name: sum(values[name] for values in ordered) / count for name in ordered[0]}
+    counted = {name: sum(values[name][1] for values in ordered) for name in ordered[0]}
+    return {name: sum(values[name][0] for values in ordered) / images for name, images in counted.items() if images}
 
 
 def chunks(count: int) -> list[slice]:
     return [slice(start, min(start + VALIDATION_BATCH, count)) for start in range(0, count, VALIDATION_BATCH)]
 
 
-def traces(model: VAE, pixels: Callable[[slice], Tensor], parts: list[slice], seed: int) -> Iterator[Trace]:
+def traces(look: Callable[[Tensor, Tensor | None], Trace], images: Images, parts: list[slice], seed: int) -> Iterator[Trace]:
     """The trace of each part, z from a fixed seed; the global generator is as it was when they are through."""
-    device = next(model.parameters()).device
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
         for part in parts:
             torch.manual_seed(mix(seed, 1, part.start))
-            yield model(picture(pixels(part)))
+            yield look(*shown(images(part)))
+
+
+def shown(found: Tensor | Seen) -> tuple[Tensor, Tensor | None]:
+    """Images in [0, 1], and what is known of them."""
+    pixels, known = (found, None) if isinstance(found, Tensor) else found
+    return picture(pixels), known
 
 
 VALIDATION_BATCH = 256
@@ -268,13 +291,13 @@ def explain(state: State, batch: Batch, step: int, training: Training, execution
     try:
         torch.manual_seed(mix(training.seed, step))
         with world.dealt():
-            images = seen(batch.pixels, training)
-            terms, _ = state.together(losses, model, state.objective, images, At(state.images), execution)
+            images = seen(batch.pixels, training), batch.known
+            terms, _ = state.together(losses, model, state.objective, images, At(state.images, training.epoch), execution)
     finally:
         for hook in hooks:
             hook.remove()
     bad = [name for name, term in terms.items() if "/" in name and not torch.isfinite(term)]
-    named = {name: state.held.get(p, p) for name, p in model.named_parameters()}
+    named = {name: state.held[p] if p in state.held else held(p) for name, p in model.named_parameters()}
     weights = [name for name, weight in named.items() if not torch.isfinite(weight).all()]
     gradients = [name for name, weight in named.items() if weight.grad is not None and not torch.isfinite(weight.grad).all()]
     backwards = [name.rpartition(".")[0] for name in weights[:1] + gradients[::-1]]  # a gradient goes from the last layer back

@@ -6,7 +6,7 @@ from .errors import UsageError
 from .part import Part
 
 BOUNDS = (  # lowest value, whether it must be above it, of which settings
-    (0, True, ("epochs", "images", "minutes", "learning_rate", "clip")),
+    (0, True, ("epochs", "images", "minutes", "learning_rate", "clip", "skip_above")),
     (1, False, ("validate_every", "patience", "threads")),
     (0, False, ("batch_size", "weight_decay", "warmup", "half_life", "seed")),
 )
@@ -29,9 +29,11 @@ class Training(Part):
     weight_decay: float = 1e-4
     warmup: int = 10_000  # images
     clip: float = 1.0  # largest gradient norm, of nats per pixel value
+    skip_above: float | None = None  # gradient norm, as `clip`, above which a step is not taken (Child, 2021, section 3)
     half_life: int = 20_000  # images: of the average of the weights
     flip: bool = False  # mirror half of the pictures
     binarize: bool = False  # black or white pixels, drawn anew at every step with the grey value as probability of white
+    freeze: tuple[str, ...] = ()  # parts of the model that keep the weights they began with
     validate_every: int | None = None  # images; None: an epoch, at least 10,000 images
     patience: int | None = None  # validations without a better loss before the run ends
     precision: str = "auto"  # auto, fp32, bf16

@@ -1,6 +1,7 @@
 """Steps on a copy of the state, before the first real one: how fast the machine is, what it needs, and which batch suits it."""
 
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +14,10 @@ from . import tuner, world
 from .batches import Batches
 from .errors import UsageError
 from .execution import Execution, settle
-from .model import VAE
+from .model import Model
 from .state import State
-from .train import VALIDATION_BATCH, calibrate, stacked, stepper, validate
+from .step import Seen
+from .train import VALIDATION_BATCH, abreast, calibrate, stacked, stepper, validate
 from .training import Training
 
 SIZES = tuple(2**i for i in range(4, 13))  # images, of a batch that is found by measuring
@@ -34,27 +36,27 @@ class Estimate:
     speed: float  # images per second, measured
 
 
-def estimate(model: VAE, training: Training, speed: float, memory: int, runs: int = 1) -> Estimate:
+def estimate(model: Model, training: Training, speed: float, memory: int, runs: int = 1) -> Estimate:
     """What a training will take, told before its first step, where so many `runs` share the machine's speed."""
     return Estimate(sum(p.numel() for p in model.parameters()), memory, runs * training.seconds_at(speed), speed)
 
 
 def trial(state: State, training: Training, batches: Batches) -> tuner.Trial:
     """Steps over the batch that comes next, on a copy of the state, and changing nothing."""
-    pixels = batches.at(state.step).pixels
+    batch = batches.at(state.step)
 
     def prepare(execution: Execution) -> Callable[[int], float]:
-        return attempt(stepper(twin(state, training, execution), training, execution), pixels)
+        return attempt(stepper(twin(state, training, execution), training, execution), (batch.pixels, batch.known))
 
     return prepare
 
 
 def trial_together(states: Sequence[State], training: Training, batches: Sequence[Batches]) -> tuner.Trial:
     """As `trial`, of several states at once; the loss is the mean of theirs."""
-    pixels = torch.stack([its.at(state.step).pixels for its, state in zip(batches, states, strict=True)])
+    seen = abreast([its.at(state.step) for its, state in zip(batches, states, strict=True)])
 
     def prepare(execution: Execution) -> Callable[[int], float]:
-        return attempt(stacked([twin(state, training, execution) for state in states], training, execution), pixels)
+        return attempt(stacked([twin(state, training, execution) for state in states], training, execution), seen)
 
     return prepare
 
@@ -65,29 +67,29 @@ def twin(state: State, training: Training, execution: Execution) -> State:
     return copied
 
 
-def attempt(take: Callable[..., Tensor], pixels: Tensor) -> Callable[[int], float]:
+def attempt(take: Callable[..., Tensor], seen: Seen) -> Callable[[int], float]:
     """A step that changes no weight: the loss with the noise of a seed."""
 
     def once(seed: int) -> float:
         torch.manual_seed(seed)
         with world.alone():
-            return take(pixels, 0, rate=0.0, keep=1.0)[..., 0].mean().item()
+            return take(seen, 0, rate=0.0, keep=1.0)[..., 0].mean().item()
 
     return once
 
 
-def rehearse(state: State, training: Training, execution: Execution, pixels: Callable[[slice], Tensor], count: int) -> None:
+def rehearse(state: State, training: Training, execution: Execution, images: Callable[[slice], Seen], count: int) -> None:
     """Validate a copy of the state that took a step, over two batches of its `count` images, for the memory that it takes."""
     copied = twin(state, training, execution)
     step = stepper(copied, training, replace(execution, compile="off"))  # fills moments and gradients, as they will be
     with world.alone():
-        step(pixels(slice(0, 2)), 0, rate=0.0, keep=1.0)
+        step(images(slice(0, 2)), 0, rate=0.0, keep=1.0)
     few = min(count, 2 * VALIDATION_BATCH)  # what the second one takes is not always what the first one left
-    copied.averaged(calibrate, copied.average, pixels, few, training.seed)
-    copied.together(copied.averaged, validate, copied.average, copied.objective, pixels, few, training.seed)
+    copied.averaged(calibrate, copied.average, images, few, training.seed)
+    copied.together(copied.averaged, validate, copied.average, copied.objective, images, few, training.seed)
 
 
-def best_batch(state: State, training: Training, batches: Batches) -> int:
+def best_batch(state: State, training: Training, batches: Batches, clock: Callable[[], float] = time.perf_counter) -> int:
     """The smallest batch at which doubling it gains less than a tenth in images a second, or would not fit into memory."""
     execution, best, speed, before = settle(training), 0, 0.0, peak_memory(batches.device)
     execution.apply(state.model, state.average)
@@ -96,7 +98,8 @@ def best_batch(state: State, training: Training, batches: Batches) -> int:
             break
         batches.resize(size)
         try:
-            found = tuner.measure(trial(state, training, batches), execution, batches.size // world.here.size, seeds=1).speed
+            steps, images = trial(state, training, batches), batches.size // world.here.size
+            found = tuner.measure(steps, execution, images, 1, clock).speed
         except torch.OutOfMemoryError as error:
             if best:
                 break

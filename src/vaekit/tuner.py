@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from . import world
+from . import __version__, world
 from .errors import DataError
 from .execution import Execution, settle
 from .files import cache_folder, read_json, write_json
@@ -162,9 +162,9 @@ def measure(
 
 def key_of(training: Training, plain: Execution, about: Any, compiling: bool) -> str:
     """Of the work and the machine it was timed on."""
-    asked = [getattr(training, name) for name in ("batch_size", "precision", "layout", "compile", "flip")]
+    asked = [getattr(training, name) for name in ("batch_size", "precision", "layout", "compile", "flip", "freeze")]
     where = torch.cuda.get_device_name(plain.device) if plain.device.type == "cuda" else processor()
-    parts = [asked, compiling, where, plain.threads, world.here.size, torch.__version__, about]
+    parts = [asked, compiling, where, plain.threads, world.here.size, torch.__version__, __version__, about]
     return sha256(dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -52,6 +52,8 @@ here = World()
 def join() -> Iterator[World]:
     """Meet the other processes where torchrun started this one; leave them at the end.
 
+    Nothing may hold sharded weights any more by then.
+
     Raises VaekitError where another one is lost on the way: it died, or nothing comes from it any more.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
@@ -109,6 +111,7 @@ def fresh(store: Store, rank: int, size: int) -> Store:
 
     Where a killed process makes torchrun start all of them again, they find the store as the others left it, with addresses at
     which nobody listens any more (torch 2.13). The first process names a new part, and goes on answering until all have it.
+    Raises VaekitError where one never comes.
     """
     name = uuid4().hex
     if rank:
@@ -116,7 +119,13 @@ def fresh(store: Store, rank: int, size: int) -> Store:
         name = store.get(f"vaekit/answer/{name}").decode()
         store.set(f"vaekit/met/{name}/{rank}", "")
         return PrefixStore(name, store)
-    while not all(store.check([f"vaekit/met/{name}/{other}"]) for other in range(1, size)):
+    late = time.monotonic() + PATIENCE.total_seconds()
+    while missing := [other for other in range(1, size) if not store.check([f"vaekit/met/{name}/{other}"])]:
+        if time.monotonic() > late:
+            raise VaekitError(
+                f"Of the {size} processes, {', '.join(map(str, missing))} did not come within {PATIENCE}. Look for what they "
+                "said themselves, or at their host and the network; run the same command again, on every host."
+            )
         for other in range(1, size):
             if store.check([f"vaekit/asking/{other}"]):
                 store.set(f"vaekit/answer/{store.get(f'vaekit/asking/{other}').decode()}", name)
@@ -197,27 +206,56 @@ def kept(drawn: Tensor, images: int) -> Tensor:
 
 
 # Means over the whole batch
+#
+# Operations of torch's own kind: a compiler that looked into them would keep the group in its graph, and the group's threads
+# beyond Python's end, which aborts the process (torch 2.13).
 
 
-class Sum(torch.autograd.Function):
+@torch.library.custom_op("vaekit::total", mutates_args=())
+def total(t: Tensor) -> Tensor:
     """The sum over all processes. Each process's loss depends on it, so its gradient is the sum of theirs."""
+    t = t.contiguous().clone()
+    dist.all_reduce(t)
+    return t
 
-    @staticmethod
-    def forward(_, t: Tensor) -> Tensor:
-        t = t.contiguous().clone()
-        dist.all_reduce(t)
-        return t
 
-    @staticmethod
-    def backward(_, *gradients: Tensor) -> Tensor:
-        total = gradients[0].contiguous().clone()
-        dist.all_reduce(total)
-        return total
+@total.register_fake
+def _(t: Tensor) -> Tensor:
+    return torch.empty_like(t, memory_format=torch.contiguous_format)
+
+
+total.register_autograd(lambda _, gradient: total(gradient))
 
 
 def mean(t: Tensor) -> Tensor:
     """A mean over a share's images, made the mean over the whole batch."""
-    return Sum.apply(t) / here.size if here.dealt else t  # pyright: ignore[reportReturnType, reportOperatorIssue]
+    return total(t) / here.size if here.dealt else t
+
+
+@torch.library.custom_op("vaekit::union", mutates_args=())
+def union(t: Tensor) -> Tensor:
+    """The shares of all processes, one after another; what each process's loss says of them adds up in its gradient."""
+    parts = [torch.empty_like(t, memory_format=torch.contiguous_format) for _ in range(here.size)]
+    dist.all_gather(parts, t.contiguous())
+    return torch.cat(parts)
+
+
+@union.register_fake
+def _(t: Tensor) -> Tensor:
+    return t.new_empty(here.size * t.shape[0], *t.shape[1:])
+
+
+union.register_autograd(lambda _, gradient: total(gradient)[share(len(gradient))])
+
+
+def united(t: Tensor) -> Tensor:
+    """What a share's images have, (B, ...), made that of all images of the batch."""
+    return union(t) if here.dealt else t
+
+
+def own(t: Tensor) -> Tensor:
+    """Of what all images of the batch have, (B, ...), that of this share's images."""
+    return t[share(len(t))] if here.dealt else t
 
 
 @torch.no_grad()

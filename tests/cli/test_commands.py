@@ -1,6 +1,7 @@
 """Every command as its users meet it: answers on stdout, words on stderr, nothing lost."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from PIL import Image
 
 from commands import QUICK, SHAPES, shape_of
 from vaekit import cli
+from vaekit.recipes import RECIPES
 
 # The front door
 
@@ -36,7 +38,9 @@ def test_every_command_has_help(vaekit, name):
 
 def test_recipes(vaekit):
     listed = vaekit("recipes", "--json").json["recipes"]
-    assert {"vae", "autoencoder", "digits-2d", "faces", "book"} <= listed.keys()
+    assert listed.keys() == RECIPES.keys()
+    assert all(its["paper"] and its["purpose"] and its["cost"] for its in listed.values())
+    assert all(name in vaekit("recipes").out for name in listed)
     shown = vaekit("recipes", "faces", "--image", "3x48x64", "--json").json
     assert shown["model"]["encoder"]["image"] == [3, 48, 64]
 
@@ -186,3 +190,98 @@ def test_numbered_runs(vaekit, home, tmp_path):
     for number in ("0001", "0002"):  # the first is finished, so the same command begins another
         said = vaekit("train", home / "pictures", "--runs", tmp_path / "runs", *QUICK, "--no-report", "--json").json
         assert said["run"] == str(tmp_path / "runs" / f"{number}-pictures-vae")
+
+
+# Told something
+
+
+def test_a_conditional_model_makes_what_it_is_told(vaekit, home, tmp_path):
+    run, table = tmp_path / "told", home / "table.csv"
+    told = ["--condition", "label", "Dark", "--shown", 60]
+    assert vaekit("train", home / "pictures", "--attributes", table, *told, "--out", run, *QUICK).code == 0
+    assert (run / "figures" / "told.png").is_file()
+    said = vaekit("sample", run, "-n", 4, "--given", "label=circles", "Dark=1", "--json")
+    assert "given label=circles, Dark=1" in said.json["how"]
+    assert "given what is known" in vaekit("evaluate", run, "--samples", 2, "--json").json["nll"]["how"]
+    for given, message in (
+        ("label=circle", "Did you mean 'circles'"),
+        ("Dark", "has no value"),
+        ("Big=1", "told nothing of 'Big'"),
+    ):
+        said = vaekit("sample", run, "--given", given)
+        assert said.code == 2
+        assert message in said.err
+
+
+def test_a_judge_is_taught_and_asked(vaekit, home, tmp_path):
+    judge = tmp_path / "judge.safetensors"
+    said = vaekit("judge", home / "pictures", "--out", judge, "--steps", 40, "--json")
+    assert said.json["accuracy"] > 0.5
+    asked = ["--recipe", "perceptual", "--features", judge, "--out", tmp_path / "run", "--no-report"]
+    assert vaekit("train", home / "pictures", *asked, *QUICK).code == 0
+    judge.unlink()  # the run has its own
+    assert vaekit("evaluate", tmp_path / "run").code == 0
+    said = vaekit("train", home / "pictures", *asked[:2], "--features", home / "table.csv", "--out", tmp_path / "other", *QUICK)
+    assert said.code == 3
+
+
+def test_few_labels_name_other_pictures(vaekit, home, tmp_path):
+    asked = ["--recipe", "semi-supervised", "--shown", 30, "--out", tmp_path / "run", "--no-report", *QUICK[2:], "--epochs", 12]
+    assert vaekit("train", home / "pictures", *asked).code == 0
+    said = vaekit("classify", tmp_path / "run", home / "pictures", "--out", tmp_path / "labels.csv", "--json")
+    assert sum(said.json["labels"].values()) == said.json["pictures"] == 120
+    rows = [line.split(",") for line in (tmp_path / "labels.csv").read_text().splitlines()]
+    assert rows[0] == ["file", "label", "probability"]
+    right = [file.startswith(label) for file, label, _ in rows[1:]]
+    assert sum(right) > 100
+    assert all(0.5 <= float(share) <= 1 for *_, share in rows[1:])
+
+
+def test_a_training_goes_on_from_another_run_and_says_how_far_the_codes_moved(vaekit, home, trained, tmp_path):
+    asked = [
+        "train",
+        home / "pictures",
+        "--init",
+        trained,
+        "--out",
+        tmp_path / "run",
+        "--recipe",
+        "beta-vae",
+        "--learning-rate",
+        0.01,
+    ]
+    settings = [word for word in QUICK if word not in ("--net", "mlp")]
+    said = vaekit(*asked, *settings, "--json")
+    assert said.json["metrics"]["drift"]["value"] > 0.05
+    assert "has to be fitted again" in (tmp_path / "run" / "report.html").read_text()
+    asked[5] = tmp_path / "frozen"
+    said = vaekit(*asked, *settings, "--freeze", "codes", "--json")
+    assert said.json["metrics"]["drift"]["value"] == 0
+    assert "has to be fitted again" not in (tmp_path / "frozen" / "report.html").read_text()
+    assert vaekit("resume", tmp_path / "frozen", "--no-report").code == 0
+
+
+def test_a_second_stage_is_fitted_drawn_from_and_told(vaekit, trained, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    said = vaekit("fit-prior", run, "--kinds", "gaussian", "flow", "--steps", 20, "--json")
+    assert said.code == 0
+    assert said.json.keys() == {"gaussian", "flow", "own"}
+    assert 0 <= said.json["own"]["hole"] <= 1
+    assert "fall where next to no code is" in vaekit("fit-prior", run, "--kinds", "mixture", "--steps", 20).out
+    for name in ("gaussian", "flow", "mixture"):  # those of before are kept
+        said = vaekit("sample", run, "-n", 4, "--prior", name, "--json")
+        assert f"the density {name!r}" in said.json["how"]
+    assert vaekit("plot", run).code == 0
+    assert (run / "figures" / "samples-second-stage.png").is_file()
+    assert "of the prior's own draws are less probable" in (run / "report.html").read_text().replace("&#x27;", "'").replace(
+        "&#39;", "'"
+    )
+    said = vaekit("sample", run, "--prior", "spline")
+    assert said.code == 2
+    assert "has" in said.err
+    weights = run / "weights.safetensors"
+    weights.write_bytes((run / "weights-last.safetensors").read_bytes())  # the same numbers, or others: another file
+    said = vaekit("sample", run, "--prior", "flow")
+    assert said.code == 2
+    assert "vaekit fit-prior" in said.err

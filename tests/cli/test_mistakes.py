@@ -46,8 +46,24 @@ USAGE = {
     "no such path": ("morph RUN PICTURE PICTURE --kind slrp", "slerp"),
     "morph to a film": ("morph RUN PICTURE PICTURE --out m.mp4", ".gif"),
     "codes to a text": ("encode RUN PICTURES --out z.txt", ".npz"),
+    "labels to an npz": ("classify RUN PICTURES --out z.npz", ".csv"),
+    "labels of a model without any": ("classify RUN PICTURES --out z.csv", "--recipe semi-supervised"),
     "vectors without attributes": ("attributes FLAT", "--attributes FILE"),
     "edit without vectors": ("edit FLAT PICTURE --add Dark=1", "vaekit attributes"),
+    "told of a model that was told nothing": ("sample RUN --given label=circles", "--condition label"),
+    "shown of nothing": ("train NOWHERE --shown 5", "--condition label"),
+    "condition on what is not there": ("train PICTURES --condition Drk", "no attribute 'Drk'"),
+    "nothing to set": ("train NOWHERE --set objective.bta=2", "Did you mean 'objective.beta'"),
+    "set to a word": ("train NOWHERE --set objective.beta=much", "does not fit"),
+    "no judge to ask": ("train NOWHERE --recipe perceptual", "vaekit judge"),
+    "from what is no run": ("train NOWHERE --init PICTURES", "no run.json"),
+    "another net for a trained model": ("train NOWHERE --init RUN --net conv", "brings its net with it"),
+    "another model's recipe": ("train NOWHERE --init RUN --recipe iaf", "Choose a recipe that fits it"),
+    "other pictures for a trained model": ("train PICTURES --init RUN --size 24", "Give its --size"),
+    "a number of a trained model": ("train NOWHERE --init RUN --set model.decoder.width=2", "do not fit"),
+    "frozen at random": ("train PICTURES --size 16 --freeze encoder", "Freeze parts of a trained model"),
+    "no such part to freeze": ("train PICTURES --size 16 --init RUN --freeze encodr", "Did you mean 'encoder'"),
+    "judge to a text": ("judge PICTURES --out x.txt", ".safetensors"),
     "demo among other things": ("demo --out PICTURES", "vaekit demo --out DIR"),
 }
 DATA = {
@@ -152,7 +168,7 @@ def test_a_full_disk_is_told_and_leaves_no_half_file(vaekit, trained, tmp_path, 
 
 
 def test_a_defect_is_told_as_one(capsys, monkeypatch):
-    monkeypatch.setattr("vaekit.cli.training.describe", lambda _: 1 // 0)
+    monkeypatch.setattr("vaekit.cli.recipes.describe", lambda _: 1 // 0)
     with pytest.raises(SystemExit) as stop:
         cli.main(["recipes", "vae"])
     assert stop.value.code == 1

@@ -36,12 +36,15 @@ COMMANDS = (
     ("evaluate", "look:evaluate", "Measure a run on its test split."),
     ("plot", "look:plot", "Draw every figure of a run, and its report."),
     ("sample", "look:sample", "New pictures."),
+    ("judge", "look:judge", "Teach a net the labels of pictures, for recipes that ask it how far a reconstruction is off."),
+    ("fit-prior", "look:fit_prior", "Fit densities to the codes of a run, to draw new pictures from where the codes are."),
     ("reconstruct", "look:reconstruct", "Your pictures through the model and back."),
     ("encode", "look:encode", "The codes of pictures, as npz or csv."),
+    ("classify", "classify:classify", "The likeliest label of pictures, by a run that learned from few."),
     ("attributes", "edit:attributes", "Compute a vector for every attribute."),
     ("edit", "edit:edit", "Change attributes of a picture: z + alpha * vector."),
     ("morph", "edit:morph", "From one picture to another."),
-    ("recipes", "training:recipes", "The recipes, and what one of them resolves to."),
+    ("recipes", "recipes:recipes", "The recipes, and what one of them resolves to."),
 )
 for place, (name, target, about) in enumerate(COMMANDS):
     app.command(f"vaekit.cli.{target}", name=name, help=about, sort_key=place)

@@ -22,6 +22,7 @@ SCRIPT = """\
 {options}
 
 export OMP_NUM_THREADS={threads}
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT={grace}  # seconds that torchrun leaves vaekit to save, instead of 30
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 
 srun {python} -m torch.distributed.run \\

@@ -13,22 +13,28 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from .. import draw, world
+from ..codebooks import Coder
+from ..conditional import Condition
 from ..data import Dataset, read_image
 from ..errors import UsageError
 from ..execution import Execution, available_threads, find_device
-from ..files import write_atomic
-from ..finish import measure
+from ..files import file_name, write_atomic
+from ..finish import fit_second_stage, measure
 from ..latent import Codes, codes, decode, fit_gaussian
 from ..latent import encode as encode_images
 from ..latent import reconstruct as rebuild
 from ..latent import sample as draw_samples
-from ..metrics.evaluate import MOST_FITTED
-from ..priors import StandardNormal
+from ..latent.second_stage import draw_codes
+from ..metrics.evaluate import stand_ins
+from ..metrics.quality import STEPS, accuracy_of, judge_of
+from ..model import Model
+from ..nets.judge import judge_from
 from ..report import write_report
 from ..run import Run
+from ..stored import save_part
 from .answer import Answer, metric_rows, nll_lines, table
 from .progress import console, counting, decoding, doing
-from .reading import Count, OptionalCount, Seed, opened
+from .reading import Count, OptionalCount, Seed, opened, parse_size
 from .stopping import reason
 
 
@@ -104,12 +110,13 @@ def sample(
     *,
     n: Annotated[Count, Parameter(name=["-n", "--n"])] = 64,
     out: Path | None = None,
-    prior: Literal["normal", "fitted"] = "normal",
+    prior: str = "own",
+    given: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     temperature: float = 1.0,
     seed: Seed = 0,
     grid: bool = True,
 ) -> Answer:
-    """New pictures from the prior N(0, 1), or from one Gaussian fitted to the codes of the training split.
+    """New pictures from the model's prior, or from a density fitted to the codes of the training split.
 
     Parameters
     ----------
@@ -120,7 +127,11 @@ def sample(
     out
         A png for the grid; with --no-grid a folder for one png each. Default: RUN/figures.
     prior
-        normal: N(0, 1). fitted: a full-covariance Gaussian fitted to the codes, which is not the prior.
+        own: the model's, N(0, 1) if nothing else was trained. fitted: the best density that `vaekit fit-prior` found, or one
+        Gaussian fitted to the codes now. Or the name of one of them: gaussian, mixture, flow, spline, vae, diffusion,
+        transformer.
+    given
+        What a conditional model is told of them: --given label=3, --given Smiling=1 Male=0.
     temperature
         Below 1: closer to the mean.
     seed
@@ -134,22 +145,126 @@ def sample(
         png(out)
     found = Run.open(run)
     model = found.load_model()
-    if prior == "fitted":
-        data = reopened(run)[1]
-        learnt = data.some("train", MOST_FITTED, seed)
-        pictures = decode(model, fit_gaussian(codes(model, data.pixels, learnt)).sample(n, seed, temperature))
-    else:
-        if model.prior is None:
+    if given and prior != "own":
+        raise UsageError(
+            "--given tells the model's own prior and decoder; a fitted density knows of no labels. Leave out --prior."
+        )
+    c = None if given is None else np.repeat(condition_from(model, given)[None], n, 0)
+    if prior == "own":
+        if not model.has_prior:
             raise UsageError("A plain autoencoder has no prior to sample from. Use --prior fitted.")
-        pictures = draw_samples(model, n, seed, temperature)
-    own = "N(0, 1)" if isinstance(model.prior, StandardNormal) else "the learned prior"
-    source = own if prior == "normal" else "the Gaussian fitted to the codes"
-    told = f"z from {source}, temperature {temperature:g}, seed {seed}"
-    name = f"sampled-{prior}"
+        pictures = draw_samples(model, n, seed, temperature, c)
+        source = "N(0, 1)" if model.is_standard else "the learned prior"
+    elif prior == "fitted" and not found.priors and not isinstance(getattr(model, "posterior", None), Coder):
+        data = reopened(run)[1]
+        learnt = stand_ins(model, data, "train", seed)
+        pictures = decode(model, fit_gaussian(codes(model, data.pixels, learnt)).sample(n, seed, temperature))
+        source = "the Gaussian fitted to the codes"
+    else:
+        which, density = found.load_prior(None if prior == "fitted" else prior)
+        pictures = decode(model, draw_codes(density, model, n, seed, temperature))
+        source = f"the density {which!r} fitted to the codes"
+    words = f", given {', '.join(given)}" if given else ""
+    told = f"z from {source}{words}, temperature {temperature:g}, seed {seed}"
+    name = file_name("-".join([f"sampled-{prior}", *(given or [])]))
     paths = (
         write_sheet(found, draw.samples(pictures, told), name, out) if grid else write_each(pictures, out or found.figures / name)
     )
     return Answer({"files": paths, "how": told}, "\n".join(paths))
+
+
+def condition_from(model: Model, given: list[str]) -> np.ndarray:
+    """c (Y,) of --given label=3 Smiling=1."""
+    condition: Condition | None = getattr(model, "condition", None)
+    if condition is None:
+        raise UsageError(f"--given {' '.join(given)}: this model was told nothing of its pictures. Train with --condition label.")
+    pairs = [text.rpartition("=") for text in given]
+    for text, (name, _, value) in zip(given, pairs, strict=True):
+        if not name or not value:
+            raise UsageError(f"--given {text!r} has no value. Write --given label=3 or --given Smiling=1.")
+    return condition.of({name: value for name, _, value in pairs}).cpu().numpy()
+
+
+def fit_prior(
+    run: Path,
+    /,
+    *,
+    kinds: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    steps: Count = 4000,
+    judge: Path | None = None,
+    seed: Seed = 0,
+) -> Answer:
+    """Fit densities to the codes of a run, ranked on held-out pictures; `vaekit sample RUN --prior fitted` uses the best.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    kinds
+        Some of gaussian, mixture, flow, spline, vae, diffusion; of discrete codes: transformer. Default: all of them.
+    steps
+        Of the optimiser, where a kind needs one.
+    judge
+        The file of a judge of pictures, see `vaekit judge`, or any feature net as .onnx. Default: a net with random weights.
+    seed
+        The same seed gives the same densities.
+    """
+    found, data = reopened(run)
+    eye = judge_from(judge, data.image) if judge else None
+    with counting("fitted to the codes:", "steps") as show:
+        about = fit_second_stage(found, data, kinds, steps=steps, seed=seed, judge=eye, progress=show)
+    columns = (("nats", ",.2f"), ("frechet", ",.4g"), ("seconds", ",.1f"))
+    rows = [(name, *(format(its[key], form) if key in its else "" for key, form in columns)) for name, its in about.items()]
+    hole = about.get("own", {}).get("hole")
+    told = "" if hole is None else f"\n{hole:.1%} of the prior's draws fall where next to no code is"
+    return Answer(about, table([("density", "nats per held-out code", "distance of new pictures", "seconds"), *rows]) + told)
+
+
+def judge(
+    data: str,
+    /,
+    *,
+    out: Path,
+    size: str | None = None,
+    crop: str | None = None,
+    channels: int | None = None,
+    cache: Path | None = None,
+    steps: Count = STEPS,
+    seed: Seed = 0,
+) -> Answer:
+    """Teach a net the labels of pictures, for recipes that ask it how far a reconstruction is off.
+
+    Parameters
+    ----------
+    data
+        As for `vaekit train`; subfolders are labels.
+    out
+        Where it is kept: a .safetensors file.
+    size
+        Pixels, those that the model will be trained on.
+    crop
+        center, stretch or pad.
+    channels
+        1, 3 or 4.
+    cache
+        Where decoded pictures are kept.
+    steps
+        Of 128 pictures.
+    seed
+        Of weights and pictures.
+    """
+    if out.suffix != ".safetensors":
+        raise UsageError(f"--out {out}: a judge is kept in a .safetensors file. Write --out judge.safetensors")
+    found = opened(data, size=parse_size(size), crop=crop, channels=channels, cache=cache)
+    if found.labels is None or len(found.label_names) < 2:
+        raise UsageError(f"{found.name} has no two labels to tell apart. Put each kind of picture into a subfolder of its own.")
+    with counting("taught", "steps") as show:
+        made, about = judge_of(found, seed, steps, show)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_part(out, made)
+    right = accuracy_of(made, found)
+    scored = "" if right is None else f"; {right:.3f} of the test labels right"
+    return Answer({"file": str(out), "how": about, "accuracy": right}, f"{out}: {about}{scored}")
 
 
 def reconstruct(run: Path, images: list[Path], /, *, out: Path | None = None) -> Answer:

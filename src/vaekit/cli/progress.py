@@ -133,8 +133,8 @@ def decoding():
 
 
 @contextmanager
-def counting(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress callback: (pictures done, pictures in all)."""
+def counting(what: str, of: str = "pictures") -> Iterator[Callable[[int, int], None]]:
+    """A progress callback: (pictures done, pictures in all), or of something else."""
     columns = (
         TextColumn(what),
         BarColumn(bar_width=24),
@@ -150,7 +150,7 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
         progress.update(task, completed=done, total=total, visible=True)
         if not console.is_terminal and time.monotonic() - spoke >= PLAIN_SECONDS["train"]:
             spoke = time.monotonic()
-            console.print(f"{what} {done:,} of {total:,} pictures")
+            console.print(f"{what} {done:,} of {total:,} {of}")
 
     with progress:
         yield show

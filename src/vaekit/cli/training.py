@@ -1,9 +1,9 @@
-"""train, resume, recipes."""
+"""train, resume."""
 
-import inspect
-import json
 import shlex
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,14 +15,17 @@ from ..errors import Stopped, UsageError, VaekitError
 from ..execution import check_sharding, find_device
 from ..finish import finish, spread
 from ..fitting import SNAPSHOT_SECONDS, fit
-from ..part import describe
+from ..known import STAND_IN, condition_of
+from ..model import Model
+from ..nets.judge import shape_for
 from ..planning import find_unfinished, plan, start
-from ..recipes import RECIPES, cook
-from ..run import Run, next_paths
+from ..recipes import Recipe, Shape, adjusted, cook, going_on
+from ..run import FIRST, Run, next_paths
 from ..together import fit_together
+from ..variants import VARIANTS
 from .answer import Answer, metric_rows, nll_lines, spread_rows, table
 from .progress import Bar, console, decoding, doing, residual_line
-from .reading import BatchSize, OptionalCount, OptionalSeed, opened, parse_numbers, parse_size
+from .reading import BatchSize, OptionalCount, OptionalSeed, opened, parse_size
 from .stopping import code_of, reason
 
 Off = Parameter(negative=())
@@ -52,11 +55,18 @@ def train(
     beta_images: float | None = None,
     free_bits: float | None = None,
     error: str | None = None,
+    condition: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
+    shown: OptionalCount = None,
+    features: Path | None = None,
+    init: Path | None = None,
+    freeze: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True, negative=())] = None,
     epochs: float | None = None,
     images: OptionalCount = None,
     minutes: float | None = None,
     batch_size: BatchSize | None = None,
     learning_rate: float | None = None,
+    skip_above: float | None = None,
     flip: bool | None = None,
     binarize: bool | None = None,
     validate_every: OptionalCount = None,
@@ -112,7 +122,8 @@ def train(
     latent
         Number of latents.
     likelihood
-        bernoulli, continuous-bernoulli, gaussian (optimal sigma), learned-gaussian, laplace.
+        bernoulli, continuous-bernoulli, gaussian (optimal sigma), learned-gaussian, per-pixel-gaussian, laplace, student-t;
+        logistic, categorical (probabilities of 8-bit levels).
     beta
         Weight of the KL in -log p(x|z) + beta * KL.
     sigma
@@ -127,6 +138,18 @@ def train(
         Nats that each latent may carry at no cost.
     error
         mse or rmse, for the recipe `book`.
+    condition
+        What the model is told of every picture, so that it is a conditional VAE: label, attributes, or names of attributes.
+    shown
+        Of how many training pictures it is told that, evenly many of each label. Default: all.
+    features
+        A net that looks at pictures, for the recipes `perceptual` and `kl-autoencoder`: a file of `vaekit judge`, or .onnx.
+    init
+        A run: begin with its model and its best weights instead of random ones.
+    freeze
+        Parts of that model that learn nothing more, by name; codes: those that decide where an image's code lies.
+    set_
+        Other numbers in the recipe's parts: --set objective.gamma=5 model.prior.components=50. `vaekit recipes NAME` shows them.
     epochs
         Budget in passes over the training split.
     images
@@ -137,6 +160,8 @@ def train(
         Images a step; auto: the smallest batch at which the machine is at its best, found by measuring.
     learning_rate
         The highest, after warm-up.
+    skip_above
+        Take no step whose gradient is longer, in nats per pixel value; the log says how many were skipped.
     flip
         Mirror half of the pictures.
     binarize
@@ -185,11 +210,14 @@ def train(
         "beta_images": beta_images,
         "free_bits": free_bits,
         "error": error,
+        "features": features,
+        "freeze": tuple(freeze) if freeze else None,
         "epochs": epochs,
         "images": images,
         "minutes": minutes,
         "batch_size": 0 if batch_size == "auto" else batch_size,
         "learning_rate": learning_rate,
+        "skip_above": skip_above,
         "flip": flip,
         "binarize": binarize,
         "validate_every": validate_every,
@@ -206,11 +234,22 @@ def train(
     if batch_size == 0:
         raise UsageError("--batch-size 0 is no batch. Give its images, or auto.")
     given = {name: value for name, value in options.items() if value is not None}
+    begun_with = Run.open(init).load_model("cpu") if init else None
+    told = condition is not None or (recipe in VARIANTS and VARIANTS[recipe].told and not init)
+    if told:
+        given["condition"] = STAND_IN
+    elif shown is not None and init:
+        raise UsageError("--shown is fixed by the run of --init, which brings its model with it. Leave it out.")
+    elif shown is not None:
+        raise UsageError("--shown says of how many pictures a conditional model is told something. Add --condition label.")
     several = variations(given, seeds, betas)
-    settings, *_ = [cook(recipe, (3, 32, 32), its).training for its in several.values()]  # mistakes are told before decoding
+    made = partial(made_of, recipe, set_ or (), begun_with)
+    image = begun_with.image if begun_with else (features and shape_for(features)) or (3, 64, 64)
+    cooked, *_ = [made(image, its) for its in several.values()]  # mistakes are told before decoding
+    settings = cooked.training
     find_device(settings.device)
     if shard:
-        check_sharding(settings)
+        check_sharding(settings, cooked.objective)
     many = bool(seeds or betas)
     if shard and many:
         raise UsageError("--shard is for one large model, --seeds and --betas for several small ones. Leave out one of them.")
@@ -222,7 +261,10 @@ def train(
             raise UsageError(f"{place} holds a run, and --new never trains over one. Give another place: --out RUN")
     dataset = opened(data, attributes=attributes, group=group, size=parse_size(size), crop=crop, channels=channels, cache=cache)
     console.print(dataset.summary(), soft_wrap=True)
-    cooked = [cook(recipe, dataset.image, its) for its in several.values()]
+    if told:
+        wanted = condition_of(dataset, condition or (), shown)
+        several = {name: its | {"condition": wanted} for name, its in several.items()}
+    cooked = [made(dataset.image, its) for its in several.values()]
     names = ["-".join(filter(None, (dataset.name, recipe, name))) for name in several]
     paths = own or ([] if new else find_unfinished(runs, [plan(dataset, its) for its in cooked])) or next_paths(runs, names)
     paths, begun = world.agree(paths), []
@@ -233,6 +275,13 @@ def train(
         sets = {beta_name(beta, " "): begun[i :: len(betas)] for i, beta in enumerate(betas)} if betas else {"": begun}
         return carry_out_together(sets, dataset, snapshot_seconds, report, TOGETHER[together])
     return carry_out(begun[0], dataset, snapshot_seconds, report, shard)
+
+
+def made_of(name: str, changes: Sequence[str], model: Model | None, image: Shape, options: dict[str, Any]) -> Recipe:
+    """The recipe for images of this shape, as it is asked for; with a model, from that model on."""
+    if model and tuple(model.image) != tuple(image):
+        raise UsageError(f"The run of --init was trained on images of shape {model.image}, these have {image}. Give its --size.")
+    return adjusted(going_on(name, model, options) if model else cook(name, image, options), changes)
 
 
 def variations(given: dict[str, Any], seeds: int | None, betas: list[float] | None) -> dict[str, dict[str, Any]]:
@@ -330,7 +379,7 @@ def holds_other_things(out: Path) -> bool:
     """Whether a run folder there would mix with something else; what a killed start left behind is nothing else."""
     if not out.is_dir():
         return out.exists()
-    return not Run(out).exists and any(not path.name.startswith((".lock", "run.json")) for path in out.iterdir())
+    return not Run(out).exists and any(not path.name.startswith((".lock", "run.json", FIRST)) for path in out.iterdir())
 
 
 def finished(run: Run, dataset: Dataset) -> Path:
@@ -342,24 +391,3 @@ def finished(run: Run, dataset: Dataset) -> Path:
         raise Stopped(safe, code_of(stop)) from stop
     except OSError as error:
         raise VaekitError(f"{reason(error)}. {safe}") from error
-
-
-def recipes(name: str | None = None, /, *, image: str = "3x64x64") -> Answer:
-    """List the recipes, or show what one of them resolves to for an image shape.
-
-    Parameters
-    ----------
-    name
-        A recipe.
-    image
-        Channels x height x width.
-    """
-    if name is None:
-        rows = [(known, (inspect.getdoc(function) or "").splitlines()[0]) for known, function in RECIPES.items()]
-        return Answer({"recipes": dict(rows)}, table(rows))
-    numbers = parse_numbers(image)
-    if len(numbers) != 3:
-        raise UsageError(f"--image {image!r} is no image shape. Give channels x height x width, such as 3x64x64.")
-    cooked = cook(name, (numbers[0], numbers[1], numbers[2]), {})
-    described = {"model": describe(cooked.model), "objective": describe(cooked.objective), "training": describe(cooked.training)}
-    return Answer(described, json.dumps(described, indent=1))

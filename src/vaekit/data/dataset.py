@@ -61,9 +61,10 @@ class Dataset:
         ]
         if self.labels is not None:
             counts = np.bincount(self.labels[self.labels >= 0], minlength=len(self.label_names))
+            named = [f"{name} {count:,}" for name, count in zip(self.label_names, counts, strict=True)]
+            without = len(self) - counts.sum()
             lines.append(
-                f"labels: {len(self.label_names)}: "
-                + shortened([f"{name} {count:,}" for name, count in zip(self.label_names, counts, strict=True)])
+                f"labels: {len(self.label_names)}: {shortened(named)}" + (f"; without one {without:,}" if without else "")
             )
         if self.attributes is not None:
             lines.append(f"attributes: {len(self.attribute_names)}: " + shortened(self.attribute_names))

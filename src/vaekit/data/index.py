@@ -79,6 +79,9 @@ def tables_of(root: Path, names: Sequence[str], faces: bool, wish: Wish) -> Tabl
     )
 
 
+LABELLING = 2  # raise it when folders give other labels than before
+
+
 def index_of(
     made_from: Any, listing: Callable[[], tuple[Scan, Tables]], entry: dict[str, Any], wish: Wish, target: Path
 ) -> dict[str, Any]:
@@ -86,7 +89,7 @@ def index_of(
 
     Kept beside the pixels under what it was made from; only where it is not kept yet the pictures are listed.
     """
-    kept = target / f"index-{key_of(made_from, wish.group, wish.seed, wish.splits)}.npz"
+    kept = target / f"index-{key_of(LABELLING, made_from, wish.group, wish.seed, wish.splits)}.npz"
     arrays = kept_arrays(kept, "rest", *SPLITS)
     if arrays is None:
         fields = make_index(*listing(), entry, wish)

@@ -23,6 +23,7 @@ ADVICE = (
     "Expected `python -c 'import vaekit.data.worker'` to work in a new process. "
     "Mend that, or pass workers=0 to decode in this one."
 )
+DEADLY = 2  # processes that die over one file alone: one may have been killed by somebody else, who was short of memory
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # NumPy's, in each process
 
 
@@ -38,6 +39,7 @@ class Request:
     nbytes: int = 0  # of files, in memory until it is answered
     answered: Answer | None = None
     parts: list["Request"] = field(default_factory=list)  # that answer in its stead
+    deaths: int = 0  # of processes that had no other name to do
 
     @property
     def answer(self) -> Answer | None:
@@ -50,12 +52,15 @@ class Request:
         return {key: [each for answer in answers for each in answer[key]] for key in LOST[self.task]}
 
     def survive(self) -> list["Request"]:
-        """What to ask after a process died over this: one name at a time, or nothing more where that is known to be deadly."""
-        if len(self.names) <= 1:
-            self.answered = {key: its[: len(self.names)] for key, its in LOST[self.task].items()}
-        else:
+        """What to ask after a process died over this: one name at a time, and nothing more where one proved deadly."""
+        if len(self.names) > 1:
             self.parts = [replace(self, names=[name], row=row) for row, name in enumerate(self.names, self.row)]
-        return self.parts
+            return self.parts
+        self.deaths += 1
+        if self.deaths < DEADLY and self.names:
+            return [self]
+        self.answered = {key: its[: len(self.names)] for key, its in LOST[self.task].items()}
+        return []
 
 
 class Process:

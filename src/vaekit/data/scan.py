@@ -19,6 +19,7 @@ from .splits import TEST, TRAIN, UNKNOWN, VALIDATION
 TAR = re.compile(r"\.(tar|tar\.gz|tgz)$", re.IGNORECASE)
 PACKED = re.compile(r"[^/]*\.(tar|tar\.gz|tgz)::", re.IGNORECASE)  # the tar in the name of a picture that comes out of one
 MET_AT_ONCE = 64
+UNLABELLED = ("unlabelled", "unlabeled")  # the name of a folder that is no label
 OFFICIAL = {
     "train": TRAIN,
     "training": TRAIN,
@@ -119,18 +120,21 @@ def fault_of(regular: bool, size: int) -> tuple[str, str] | None:
 def labels_of(names: list[str]) -> tuple[np.ndarray | None, tuple[str, ...], np.ndarray | None]:
     """Labels (N,) from the first-level folders, their names, and the official side of each picture where the folders are splits.
 
-    All pictures must be in subfolders, and there must be two labels or more. First-level folders called train, val and test
+    All pictures must be in subfolders, and there must be two labels or more. A folder called `unlabelled` is none: its pictures
+    have -1, and beside train and test are there to train on. First-level folders called train, val and test
     (train and another at least) are splits; the labels are then one level below. A tar counts for the folder that it is in.
     """
     parts = [PACKED.sub("", name).split("/") for name in names]
+    loose = [len(part) > 1 and part[0].lower() in UNLABELLED for part in parts]
+    told = [part for part, without in zip(parts, loose, strict=True) if not without]
     official, level = None, 0
-    tops = {part[0].lower() for part in parts if len(part) > 1}
+    tops = {part[0].lower() for part in told if len(part) > 1}
     sides = {OFFICIAL.get(top, UNKNOWN) for top in tops}
-    if all(len(part) > 1 for part in parts) and UNKNOWN not in sides and TRAIN in sides and len(sides) > 1:
-        official, level = np.array([OFFICIAL[part[0].lower()] for part in parts]), 1
-    folders = {part[level] for part in parts if len(part) > level + 1}
-    if len(folders) < 2 or any(len(part) <= level + 1 for part in parts):
+    if all(len(part) > 1 for part in told) and UNKNOWN not in sides and TRAIN in sides and len(sides) > 1:
+        official, level = np.array([OFFICIAL.get(part[0].lower(), TRAIN) for part in parts]), 1
+    kinds = sorted({part[level] for part in told if len(part) > level + 1 and part[level].lower() not in UNLABELLED})
+    if len(kinds) < 2 or any(len(part) <= level + 1 for part in told):
         return None, (), official
-    kinds = sorted(folders)
     places = {kind: place for place, kind in enumerate(kinds)}
-    return np.array([places[part[level]] for part in parts], np.int64), tuple(kinds), official
+    labels = [-1 if without else places.get(part[level], -1) for part, without in zip(parts, loose, strict=True)]
+    return np.array(labels, np.int64), tuple(kinds), official

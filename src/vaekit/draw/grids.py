@@ -158,6 +158,16 @@ def edit_strip(
     return _strip(tiles, labels, heads, zero, first, note=note, title=title, subtitle=subtitle)
 
 
+def told_strip(
+    images: np.ndarray, row_titles: Sequence[str], *, title: str = "The same z, told otherwise", subtitle: str = ""
+) -> Figure:
+    """What a conditional model makes of the same z: images (R, S, C, H, W), a row for each thing told, a column for each z."""
+    tiles = to_rgb(images, "R S C H W")
+    same_count(len(tiles), "row_titles", row_titles, "row of images")
+    heads = [f"z {i + 1}" for i in range(tiles.shape[1])]
+    return _strip(tiles, [(name, "") for name in row_titles], heads, None, title=title, subtitle=subtitle)
+
+
 def morph_strip(
     images: np.ndarray, labels: Sequence[str] = (), *, title: str = "From one image to another", subtitle: str = ""
 ) -> Figure:

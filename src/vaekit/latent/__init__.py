@@ -1,7 +1,8 @@
 """The latent space: functions of a model and codes. They draw nothing on paper."""
 
 from .attributes import AttributeVector, attribute_vectors, combine
-from .encode import Codes, codes, decode, encode, kl_per_latent, reconstruct, sample
+from .encode import Codes, code_counts, codes, decode, encode, kl_per_latent, reconstruct, sample
+from .label import label_probabilities
 from .paths import path
 from .project import CodeGaussian, Projection, fit_gaussian, neighbour_accuracy, project
 from .traverse import plane, traverse
@@ -12,12 +13,14 @@ __all__ = [
     "Codes",
     "Projection",
     "attribute_vectors",
+    "code_counts",
     "codes",
     "combine",
     "decode",
     "encode",
     "fit_gaussian",
     "kl_per_latent",
+    "label_probabilities",
     "neighbour_accuracy",
     "path",
     "plane",

@@ -10,19 +10,26 @@ import torch
 from torch import Tensor
 
 from .. import world
+from ..batches import mix
+from ..codebooks import Coded, Coder
 from ..distributions import Gaussian
 from ..errors import UsageError
-from ..model import VAE
+from ..model import Model
 
 BATCH = 256
 Mode = Literal["mean", "sample", "distribution"]
 
 
 class Codes(NamedTuple):
-    """q(z | x) of every image: mu and log_var, (N, D). A plain autoencoder's log_var is minus infinity."""
+    """q(z | x) of every image: mu and log_var, (N, D). Where nothing is left to chance, log_var is minus infinity."""
 
     mu: np.ndarray
     log_var: np.ndarray
+
+    @property
+    def certain(self) -> bool:
+        """Whether each image has one code, as in a plain autoencoder or a VQ-VAE."""
+        return bool(np.isneginf(self.log_var).all())
 
 
 def as_pictures(images: np.ndarray | Tensor) -> Tensor:
@@ -41,7 +48,7 @@ def as_pictures(images: np.ndarray | Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def codes(model: VAE, images: np.ndarray, rows: np.ndarray | None = None) -> Codes:
+def codes(model: Model, images: np.ndarray, rows: np.ndarray | None = None) -> Codes:
     """mu and log_var of every image, or of the rows (n,) alone; a memory map is read batch by batch.
 
     Under torchrun the processes share the work, and each has all codes.
@@ -59,61 +66,107 @@ def codes(model: VAE, images: np.ndarray, rows: np.ndarray | None = None) -> Cod
     return Codes(*found)
 
 
-def encode(model: VAE, images: np.ndarray, mode: Mode = "mean", seed: int = 0) -> np.ndarray | Codes:
-    """Codes of images: mu (N, D), a draw z = mu + exp(log_var / 2) * eps (N, D), or both parameters as Codes.
+@torch.no_grad()
+def code_numbers(model: Model, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """For a model of discrete codes: the codes of the rows, (n, places * codes of a place) int64.
+
+    Raises UsageError for any other model.
+    """
+    coder, like = getattr(model, "posterior", None), next(model.parameters())
+    if not isinstance(coder, Coder):
+        raise UsageError(f"Codes are numbers in a model of codes; this one has {type(coder).__name__}.")
+    found = []
+    for start in range(0, len(rows), BATCH):
+        q: Coded = model.encode(as_pictures(images[rows[start : start + BATCH]]).to(like))  # pyright: ignore
+        found.append(q.codes.flatten(1).cpu().numpy())
+    return np.concatenate(found)
+
+
+def code_counts(model: Model, images: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
+    """For a model of discrete codes: how often each value of each of a place's codes occurs in the rows, (levels,) each.
+
+    Raises UsageError for any other model.
+    """
+    levels: tuple[int, ...] = getattr(getattr(model, "posterior", None), "levels", ())
+    found = code_numbers(model, images, rows).reshape(-1, max(len(levels), 1))
+    return [np.bincount(column, minlength=size) for column, size in zip(found.T, levels, strict=True)]
+
+
+def encode(model: Model, images: np.ndarray, mode: Mode = "mean", seed: int = 0) -> np.ndarray | Codes:
+    """Codes of images: mu (N, D), a draw z ~ q(z | x) (N, D), or mean and log variance as Codes.
 
     The same images give the same codes; a draw depends on `seed` alone.
     """
+    if mode == "sample":
+        return draws(model, images, seed)
     found = codes(model, images)
     if mode == "mean":
         return found.mu
     if mode == "distribution":
         return found
-    if mode == "sample":
-        eps = np.random.default_rng(seed).standard_normal(found.mu.shape, np.float32)
-        return found.mu + np.exp(found.log_var / 2) * eps
     raise UsageError(f"encode knows no mode {mode!r}; choose 'mean', 'sample' or 'distribution'.")
 
 
 @torch.no_grad()
-def decode(model: VAE, z: np.ndarray) -> np.ndarray:
-    """The mean pictures of codes (N, D): float32 (N, C, H, W) in [0, 1]."""
+def draws(model: Model, images: np.ndarray, seed: int, rows: np.ndarray | None = None) -> np.ndarray:
+    """z ~ q(z | x) of every image, or of the rows (n,) alone, (n, D)."""
+    rows = np.arange(len(images)) if rows is None else rows
+    found = np.empty((len(rows), model.latent), np.float32)
+    like = next(model.parameters())
+    with torch.random.fork_rng([like.device] if like.device.type == "cuda" else []):
+        for start in range(0, len(rows), BATCH):
+            torch.manual_seed(mix(seed, start))
+            q = model.encode(as_pictures(images[rows[start : start + BATCH]]).to(like))
+            found[start : start + BATCH] = q.rsample().float().cpu()
+    return found
+
+
+@torch.no_grad()
+def decode(model: Model, z: np.ndarray, c: np.ndarray | None = None) -> np.ndarray:
+    """The mean pictures of codes (N, D): float32 (N, C, H, W) in [0, 1]. c (N, Y): what a conditional model is told of them."""
     z = np.asarray(z, np.float32)
     if z.ndim != 2 or z.shape[1] != model.latent or not np.isfinite(z).all():
         raise UsageError(f"decode takes finite codes of shape (N, {model.latent}), got {z.shape}.")
     like = next(model.parameters())
-    pieces = [torch.from_numpy(z[start : start + BATCH]).to(like) for start in range(0, len(z), BATCH)]
-    pictures = [model.decode(piece[None]).mean[0].float().cpu().numpy() for piece in pieces]
+    told = None if c is None else torch.from_numpy(np.asarray(c, np.float32)).to(like)
+    pictures = []
+    for start in range(0, len(z), BATCH):
+        part = slice(start, start + BATCH)
+        drawn = model.decode(torch.from_numpy(z[None, part]).to(like), None if told is None else told[part])
+        pictures.append(drawn.mean[0].float().cpu().numpy())
     return np.concatenate(pictures) if pictures else np.empty((0, *model.image), np.float32)
 
 
-def reconstruct(model: VAE, images: np.ndarray) -> np.ndarray:
+def reconstruct(model: Model, images: np.ndarray) -> np.ndarray:
     """Pictures through mu and back, (N, C, H, W) in [0, 1]; nothing is drawn."""
     return decode(model, codes(model, images).mu)
 
 
-def sample(model: VAE, n: int, seed: int = 0, temperature: float = 1.0) -> np.ndarray:
+def sample(model: Model, n: int, seed: int = 0, temperature: float = 1.0, c: np.ndarray | None = None) -> np.ndarray:
     """n pictures from the prior, (n, C, H, W) in [0, 1]: z ~ p(z), scaled by `temperature` around its mean, decoded.
+
+    c (n, Y): what a conditional model is told of them.
 
     Raises UsageError for a plain autoencoder.
     """
-    device = next(model.parameters()).device
-    with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+    like = next(model.parameters())
+    told = None if c is None else torch.from_numpy(np.asarray(c, np.float32)).to(like)
+    with torch.no_grad(), torch.random.fork_rng([like.device] if like.device.type == "cuda" else []):
         torch.manual_seed(seed)
-        z = model.draw(n, temperature)
-    return decode(model, z.float().cpu().numpy())
+        z = model.draw(n, temperature, told)
+    return decode(model, z.float().cpu().numpy(), c)
 
 
-def kl_per_latent(model: VAE, found: Codes) -> np.ndarray:
+def kl_per_latent(model: Model, found: Codes) -> np.ndarray:
     """The mean KL(q(z_d | x) || p(z_d)) of every latent over N images, in nats, (D,); 0 for a latent that carries nothing.
 
     A learned prior has no such terms: there p(z_d) is the Gaussian with the mean and the variance of all these codes, which makes
     it an upper bound on what the latent tells of the image.
     """
     q = Gaussian(torch.from_numpy(found.mu).double(), torch.from_numpy(found.log_var).double())
-    if model.prior is None:
+    if not model.has_prior:
         raise UsageError("KL per latent needs a prior; a plain autoencoder has none.")
-    p = model.prior()
+    p = model.p_z()
     if not isinstance(p, Gaussian):
         p = Gaussian(q.loc.mean(0), (q.loc.var(0, correction=0) + q.variance.mean(0)).log())
     return q.kl_per_latent(Gaussian(p.loc.double().cpu(), p.log_var.double().cpu())).mean(0).numpy()

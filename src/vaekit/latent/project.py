@@ -25,22 +25,24 @@ def project(mu: np.ndarray) -> Projection:
         return Projection(points, ("z0", "z1" if latents > 1 else ""), 1.0 if latents <= 2 else float("nan"))
     from sklearn.decomposition import PCA  # sklearn takes longer to import than to work
 
-    pca = PCA(2, svd_solver="full").fit(mu)
+    pca = PCA(2, random_state=0).fit(mu)
     shares = pca.explained_variance_ratio_
     names = tuple(f"principal component {i + 1} ({share:.0%} of variance)" for i, share in enumerate(shares))
     return Projection(pca.transform(mu).astype(np.float32), (names[0], names[1]), float(shares.sum()))
 
 
 class CodeGaussian(NamedTuple):
-    """N(mean, root root^T), fitted to codes; mean (D,), root (D, D)."""
+    """N(mean, root^T root + diag(scale^2)), fitted to codes; mean and scale (D,), root (R, D) with R <= D."""
 
     mean: np.ndarray
     root: np.ndarray
+    scale: np.ndarray
 
     def sample(self, n: int, seed: int = 0, temperature: float = 1.0) -> np.ndarray:
         """(n, D)."""
-        eps = np.random.default_rng(seed).standard_normal((n, len(self.mean)))
-        return (self.mean + temperature * eps @ self.root.T).astype(np.float32)
+        rng = np.random.default_rng(seed)
+        together, apart = rng.standard_normal((n, len(self.root))), rng.standard_normal((n, len(self.mean)))
+        return (self.mean + temperature * (together @ self.root + apart * self.scale)).astype(np.float32)
 
 
 def fit_gaussian(found: Codes) -> CodeGaussian:
@@ -50,12 +52,13 @@ def fit_gaussian(found: Codes) -> CodeGaussian:
     scale and correlation between the codes and N(0, I) does to samples (Ghosh et al., 2020, fit a mixture in the same place,
     https://arxiv.org/abs/1903.12436).
     """
-    mu, variance = found.mu.astype(np.float64), np.exp(found.log_var.astype(np.float64))
-    if len(mu) < 2:
-        raise UsageError(f"A Gaussian was to be fitted to {len(mu)} codes; it needs 2 or more.")
-    covariance = np.atleast_2d(np.cov(mu, rowvar=False)) + np.diag(variance.mean(0))
-    values, vectors = np.linalg.eigh(covariance)
-    return CodeGaussian(mu.mean(0), vectors * np.sqrt(np.clip(values, 0, None)))
+    if len(found.mu) < 2:
+        raise UsageError(f"A Gaussian was to be fitted to {len(found.mu)} codes; it needs 2 or more.")
+    mean = found.mu.mean(0, dtype=np.float64)
+    root = (found.mu - mean) / np.sqrt(len(found.mu) - 1)  # of few codes with many latents as they are: no D x D matrix
+    if len(root) > len(mean):
+        root = np.asarray(np.linalg.qr(root, mode="r"))
+    return CodeGaussian(mean, root, np.sqrt(np.exp(found.log_var).mean(0, dtype=np.float64)))
 
 
 def neighbour_accuracy(mu: np.ndarray, labels: np.ndarray, other_mu: np.ndarray, other_labels: np.ndarray, k: int = 5) -> float:

@@ -4,11 +4,11 @@ import numpy as np
 from scipy.special import ndtri
 
 from ..errors import UsageError
-from ..model import VAE
+from ..model import Model
 from .encode import decode
 
 
-def traverse(model: VAE, start: np.ndarray, latents: np.ndarray, values: np.ndarray) -> np.ndarray:
+def traverse(model: Model, start: np.ndarray, latents: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Pictures with one latent of `start` (D,) set to each value: (R, S, C, H, W) for R latents and S values."""
     z = np.repeat(np.asarray(start, np.float32)[None], len(latents) * len(values), 0).reshape(len(latents), len(values), -1)
     for row, latent in enumerate(latents):
@@ -16,7 +16,7 @@ def traverse(model: VAE, start: np.ndarray, latents: np.ndarray, values: np.ndar
     return decode(model, z.reshape(-1, z.shape[-1])).reshape(len(latents), len(values), *model.image)
 
 
-def plane(model: VAE, steps: int, start: np.ndarray, axes: tuple[int, int] = (0, 1)) -> tuple[np.ndarray, np.ndarray]:
+def plane(model: Model, steps: int, start: np.ndarray, axes: tuple[int, int] = (0, 1)) -> tuple[np.ndarray, np.ndarray]:
     """The decoded plane of two latents, top row the highest second latent: (steps, steps, C, H, W), and the values (steps,).
 
     The values are quantiles of N(0, 1), so that every picture stands for an equal share of the prior (Kingma & Welling, 2014,

@@ -18,15 +18,13 @@ from .. import world
 from ..batches import mix
 from ..errors import UsageError
 from ..execution import Execution, autocast
-from ..model import VAE
+from ..model import Model
 from ..posteriors import draw
-from ..train import picture
+from ..train import Images, shown
 
 IMAGES, SAMPLES = 16, 64  # in one pass of the decoder: the memory it takes, whatever K is
 CLOSE = 0.1  # nats per image that bf16 may differ from fp32 over one block of images
 CHECKED = 4  # blocks of images on which it is compared
-
-Pixels = Callable[[slice], Tensor]  # uint8 (n, C, H, W), on the device
 
 
 @dataclass(frozen=True)
@@ -54,8 +52,8 @@ class Bound:
 
 @torch.no_grad()
 def importance_bound(
-    model: VAE,
-    pixels: Pixels,
+    model: Model,
+    images: Images,
     count: int,
     samples: int = 5000,
     *,
@@ -63,14 +61,14 @@ def importance_bound(
     execution: Execution | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Bound:
-    """The bound at K = `samples` for the images `pixels(slice)` gives, in memory that does not grow with K.
+    """The bound at K = `samples` for `count` images, in memory that does not grow with K.
 
     In fp32, or as `execution` says: only the decoder makes use of bf16, after a comparison with fp32; q, p(z) and sums do not.
     Rounding makes another decoder, but its probabilities still sum to one: what is computed remains a bound. Several processes
     share the images.
     Raises UsageError for a plain autoencoder, and where bf16 differs from fp32 by more than CLOSE nats.
     """
-    if model.prior is None:
+    if not model.has_prior:
         raise UsageError("A plain autoencoder has no p(x): nothing says how probable a code is. Train a VAE.")
     if min(samples, count) < 1:
         raise UsageError(f"A bound was asked for over {count} images with {samples} samples; it needs 1 or more of both.")
@@ -80,12 +78,13 @@ def importance_bound(
     marks = sorted({samples, *(10**i for i in range(len(str(samples))))} & set(range(1, samples + 1)))
     blocks = [slice(start, min(start + IMAGES, count)) for start in range(0, count, IMAGES)]
     if execution.precision != "fp32":
-        check_precision(model, pixels, blocks[:CHECKED], seed, execution)
+        check_precision(model, images, blocks[:CHECKED], seed, execution)
     weigh = execution.compiled(log_weights)
     found: dict[int, tuple[Tensor, Tensor]] = {}
     for block in blocks[world.here.rank :: world.here.size]:
-        x = picture(pixels(block))
-        found[block.start] = bound_of(model, weigh, x, marks, seed=mix(seed, 2, block.start), execution=execution)
+        found[block.start] = bound_of(
+            model, weigh, shown(images(block)), marks, seed=mix(seed, 2, block.start), execution=execution
+        )
         if progress:
             progress(block.stop, count)
     shared = dict(item for part in world.gathered(found) for item in part.items())
@@ -96,17 +95,24 @@ def importance_bound(
 
 
 def bound_of(
-    model: VAE, weigh: Callable[..., Tensor], x: Tensor, marks: list[int], *, seed: int, execution: Execution
+    model: Model,
+    weigh: Callable[..., Tensor],
+    seen: tuple[Tensor, Tensor | None],
+    marks: list[int],
+    *,
+    seed: int,
+    execution: Execution,
 ) -> tuple[Tensor, Tensor]:
-    """The bound of every image at every mark, (M, B), and the effective sample sizes (B,), in float64."""
+    """The bound of every image at every mark, (M, B), and the effective sample sizes (B,), in float64. `seen`: images, and c."""
+    x, c = seen
     samples = marks[-1]
     total = torch.full((len(x),), -torch.inf, dtype=torch.float64, device=x.device)  # log sum w
     squares, curve = total.clone(), []  # log sum w^2
     with noise(seed, x.device):
-        q = model.encode(x)
+        q = model.encode(x, c)
         for done in range(0, samples, SAMPLES):
             z, log_q = draw(q, SAMPLES)  # always as many, so that a compiled pass has one shape; the surplus is left out
-            log_w = (weigh(model, x, z, execution) - log_q).double()[: samples - done]  # (k, B)
+            log_w = (weigh(model, seen, z, execution) - log_q).double()[: samples - done]  # (k, B)
             for mark in marks:
                 if done < mark <= done + SAMPLES:
                     curve.append(torch.logaddexp(total, log_w[: mark - done].logsumexp(0)) - torch.tensor(mark).log())
@@ -115,21 +121,21 @@ def bound_of(
     return torch.stack(curve).cpu(), (2 * total - squares).exp().cpu()
 
 
-def log_weights(model: VAE, x: Tensor, z: Tensor, execution: Execution) -> Tensor:
+def log_weights(model: Model, seen: tuple[Tensor, Tensor | None], z: Tensor, execution: Execution) -> Tensor:
     """log p(x | z) + log p(z), (K, B)."""
-    assert model.prior is not None
+    x, c = seen
     with autocast(execution):
-        log_px = model.decode(z).log_prob(x)
-    return log_px + model.prior().log_prob(z)
+        log_px = model.decode(z, c).log_prob(x)
+    return log_px + model.p_z(c).log_prob(z)
 
 
-def check_precision(model: VAE, pixels: Pixels, blocks: list[slice], seed: int, execution: Execution) -> None:
+def check_precision(model: Model, images: Images, blocks: list[slice], seed: int, execution: Execution) -> None:
     plain = replace(execution, precision="fp32", compile="off")
     for block in blocks:
         values = []
         for each in (plain, replace(execution, compile="off")):
             curve, _ = bound_of(
-                model, log_weights, picture(pixels(block)), [SAMPLES], seed=mix(seed, 3, block.start), execution=each
+                model, log_weights, shown(images(block)), [SAMPLES], seed=mix(seed, 3, block.start), execution=each
             )
             values.append(curve.mean().item())
         if abs(values[0] - values[1]) > CLOSE:

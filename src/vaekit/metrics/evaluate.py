@@ -5,63 +5,83 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import entropy
 
+from ..codebooks import Coder
 from ..data import Dataset
 from ..execution import Execution
-from ..latent import codes, decode, kl_per_latent, neighbour_accuracy
-from ..model import VAE
+from ..known import known_of
+from ..latent import code_counts, codes, decode, kl_per_latent, neighbour_accuracy
+from ..model import Model
 from ..objectives import Objective
-from ..priors import StandardNormal
-from ..train import validate
+from ..step import Seen
+from ..train import Images, validate
 from .bounds import importance_bound
 from .weights import weights_of
 
 ACTIVE = 0.01  # nats; a latent that carries less is not in use
 NEIGHBOURS = 5
-MOST_FITTED = 60_000  # codes of the training split that the neighbour classifier learns from
+MOST_FITTED = 60_000  # codes that stand for all of a split, at most
+NUMBERS = 64_000_000  # in these codes together, at most: a hierarchical model has thousands of latents
 
 Metric = dict[str, Any]
 
 
-def evaluate(model: VAE, objective: Objective, data: Dataset, split: str = "test", seed: int = 0) -> dict[str, Metric]:
+def evaluate(model: Model, objective: Objective, data: Dataset, split: str = "test", seed: int = 0) -> dict[str, Metric]:
     """Metrics by name: {"value", "unit", "count", "split", "how"}. Raises nothing for what a model or data set cannot have: a
     plain autoencoder has no rate, unlabelled pictures no neighbour accuracy."""
     if not len(data.splits[split]):
         split = "validation"
     rows = data.splits[split]
-    device = next(model.parameters()).device
-    bound = validate(model, objective, lambda part: torch.from_numpy(data.take(rows[part])).to(device), len(rows), seed)
+    bound = validate(model, objective, seen_of(model, data, rows), len(rows), seed)
     found: dict[str, Metric] = {}
 
     def add(name: str, value: float, unit: str, how: str) -> None:
         found[name] = {"value": value, "unit": unit, "count": len(rows), "split": split, "how": how}
 
-    closed = isinstance(model.prior, StandardNormal)
-    add("distortion", bound["distortion"], "nats per image", f"-log p(x|z), one z per image, seed {seed}")
+    closed, given = model.is_standard, given_of(model)
+    untold = ", the model told nothing" if given else ""
+    add("distortion", bound["distortion"], "nats per image", f"-log p(x|z), one z per image, seed {seed}{given}")
     if "rate" in bound:
         add(
             "rate",
             bound["rate"],
             "nats per image",
-            "KL(q(z|x) || p(z)), " + ("closed form" if closed else f"one z per image, seed {seed}"),
+            "KL(q(z|x) || p(z)), " + ("closed form" if closed else f"one z per image, seed {seed}") + given,
         )
-        add("elbo", bound["elbo"], "nats per image", "-(distortion + rate)")
+        add("elbo", bound["elbo"], "nats per image", f"-(distortion + rate){given}")
     add("loss", bound["loss"], "nats per image", "the objective at its final weights")
+    for name, how in objective.measured.items():
+        if name in bound:
+            add(name, bound[name], "share", how)
     add("residual", bound["mse"] ** 0.5, "pixel value in [0, 1]", f"root mean squared error, z drawn, seed {seed}")
 
     codes_here = codes(model, data.pixels, rows)
     add(
-        "rmse", squared_error(model, codes_here.mu, data, rows) ** 0.5, "pixel value in [0, 1]", "root mean squared error, z = mu"
+        "rmse",
+        squared_error(model, codes_here.mu, data, rows) ** 0.5,
+        "pixel value in [0, 1]",
+        f"root mean squared error, z = mu{untold}",
     )
-    if "rate" in bound:
+    if isinstance(getattr(model, "posterior", None), Coder):
+        counts = code_counts(model, data.pixels, rows)
+        perplexity = float(np.mean([np.exp(entropy(count)) for count in counts]))
+        many = " and ".join(sorted({f"{len(count):,}" for count in counts}))
+        add("code_perplexity", perplexity, "codes", f"exp(entropy) of the codes in use, of {many}")
+    elif "rate" in bound and not codes_here.certain:
         kl = kl_per_latent(model, codes_here)
         against = "" if closed else " to the codes' own Gaussian"
-        add("active_latents", int((kl > ACTIVE).sum()), "latents", f"mean KL{against} above {ACTIVE} nats, of {len(kl)}")
+        add("active_latents", int((kl > ACTIVE).sum()), "latents", f"mean KL{against} above {ACTIVE} nats, of {len(kl)}{untold}")
         found["active_latents"]["kl_per_latent"] = np.round(kl, 4).tolist()
-    learn = data.some("train", MOST_FITTED, seed)
+    learn = stand_ins(model, data, "train", seed)
     accuracy = label_accuracy(data, learn, codes(model, data.pixels, learn).mu, rows, codes_here.mu)
     if accuracy is not None:
-        add("neighbour_accuracy", accuracy, "share", f"{NEIGHBOURS} nearest neighbours on mu, fitted on {len(learn)} of train")
+        add(
+            "neighbour_accuracy",
+            accuracy,
+            "share",
+            f"{NEIGHBOURS} nearest neighbours on mu, fitted on {len(learn)} of train{untold}",
+        )
     weights = weights_of(model.image, objective, model.likelihood)
     if weights:
         for name, value in weights._asdict().items():
@@ -70,7 +90,7 @@ def evaluate(model: VAE, objective: Objective, data: Dataset, split: str = "test
 
 
 def likelihood(
-    model: VAE,
+    model: Model,
     data: Dataset,
     samples: int,
     split: str = "test",
@@ -81,10 +101,9 @@ def likelihood(
 ) -> dict[str, Metric]:
     """ "nll": the importance-sampled bound on -log p(x) of a split, with all that another number must share to be compared."""
     rows = data.splits[split if len(data.splits[split]) else "validation"]
-    device = next(model.parameters()).device
     found = importance_bound(
         model,
-        lambda part: torch.from_numpy(data.take(rows[part])).to(device),
+        seen_of(model, data, rows),
         len(rows),
         samples,
         seed=seed,
@@ -99,13 +118,47 @@ def likelihood(
             "unit": "nats per image",
             "count": len(rows),
             "split": split if len(data.splits[split]) else "validation",
-            "how": how,
+            "how": how + given_of(model),
             "interval": [-high, -low],
             "curve": {str(k): round(-value, 4) for k, value in found.curve.items()},
             "effective_samples": {"median": found.effective.median().item(), "lowest": found.effective.min().item()},
             "seconds": round(found.seconds, 1),
         }
     }
+
+
+def drift(before: Model, after: Model, data: Dataset, split: str = "test", seed: int = 0) -> dict[str, Metric]:
+    """ "drift": how far training moved mu, beside how far apart the images' mu were.
+
+    0: whatever was fitted to the codes before still fits.
+    """
+    split = split if len(data.splits[split]) else "validation"
+    rows = stand_ins(after, data, split, seed)
+    old, new = (codes(model, data.pixels, rows).mu for model in (before, after))
+    spread = np.square(old - old.mean(0), dtype=np.float64).sum()
+    how = "root mean square of mu - mu before training, beside that of mu before around its mean"
+    value = float(np.sqrt(np.square(new - old, dtype=np.float64).sum() / max(spread, np.finfo(np.float32).tiny)))
+    return {"drift": {"value": value, "unit": "spreads of mu", "count": len(rows), "split": split, "how": how}}
+
+
+def stand_ins(model: Model, data: Dataset, split: str, seed: int) -> np.ndarray:
+    """Rows of a split whose codes stand for all of it, where something is fitted to them."""
+    return data.some(split, min(MOST_FITTED, NUMBERS // model.latent), seed)
+
+
+def seen_of(model: Model, data: Dataset, rows: np.ndarray) -> Images:
+    """Images of these rows, and what a conditional model is told of them."""
+    device, known = next(model.parameters()).device, known_of(data, model)
+
+    def seen(part: slice) -> Seen:
+        return torch.from_numpy(data.take(rows[part])).to(device), torch.from_numpy(known[rows[part]]).to(device)
+
+    return seen
+
+
+def given_of(model: Model) -> str:
+    """That a bound is one on log p(x | c), where it is."""
+    return ", given what is known of each image" if hasattr(model, "condition") else ""
 
 
 def label_accuracy(data: Dataset, learn: np.ndarray, learn_mu: np.ndarray, rows: np.ndarray, mu: np.ndarray) -> float | None:
@@ -115,7 +168,7 @@ def label_accuracy(data: Dataset, learn: np.ndarray, learn_mu: np.ndarray, rows:
     return neighbour_accuracy(learn_mu, data.labels[learn], mu, data.labels[rows], NEIGHBOURS)
 
 
-def squared_error(model: VAE, mu: np.ndarray, data: Dataset, rows: np.ndarray, batch: int = 512) -> float:
+def squared_error(model: Model, mu: np.ndarray, data: Dataset, rows: np.ndarray, batch: int = 512) -> float:
     """Mean over images and pixel values, in batches: the pictures are never all in memory as floats."""
     total = 0.0
     for start in range(0, len(rows), batch):

@@ -12,8 +12,11 @@ NETS = {
     "mixer": (MixerEncoder, MixerDecoder),
 }
 
+SPATIAL = ("conv", "resnet")  # that can keep places for latents of their own
+
 __all__ = [
     "NETS",
+    "SPATIAL",
     "ConvDecoder",
     "ConvEncoder",
     "MLPDecoder",

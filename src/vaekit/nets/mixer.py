@@ -66,7 +66,7 @@ class MixerEncoder(Part):
 
 
 class MixerDecoder(Part):
-    """(B, D) -> (B, C, H, W); or, with `per_patch`, so many numbers for every patch, (B, H', W', per_patch)."""
+    """(B, D) -> (B, C * per_pixel, H, W); or, with `per_patch`, so many numbers for every patch, (B, H', W', per_patch)."""
 
     image: tuple[int, int, int]
     latent: int
@@ -76,8 +76,10 @@ class MixerDecoder(Part):
     width: int = 64
     depth: int = 2
     widen: int = 2
+    per_pixel: int = 1  # numbers for every pixel value, as the likelihood wants them
 
     def __post_init__(self):
+        check_sizes(per_pixel=self.per_pixel)
         check_sizes(latent=self.latent, features=self.features, patch=self.patch, width=self.width, widen=self.widen)
         self.grid = grid(check_image(self.image), self.patch)
         places = self.grid[0] * self.grid[1]
@@ -89,7 +91,9 @@ class MixerDecoder(Part):
         )
         self.body = nn.Sequential(*(Mixing(places, self.width, self.widen) for _ in range(self.depth)))
         self.last = nn.Sequential(
-            nn.LayerNorm(self.width), nn.SiLU(), nn.Linear(self.width, self.per_patch or self.image[0] * self.patch**2)
+            nn.LayerNorm(self.width),
+            nn.SiLU(),
+            nn.Linear(self.width, self.per_patch or self.image[0] * self.per_pixel * self.patch**2),
         )
 
     def forward(self, z: Tensor) -> Tensor:

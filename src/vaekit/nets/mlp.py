@@ -30,17 +30,20 @@ class MLPEncoder(Part):
 
 
 class MLPDecoder(Part):
-    """(B, D) -> (B, C, H, W)."""
+    """(B, D) -> (B, C * per_pixel, H, W)."""
 
     image: tuple[int, int, int]
     latent: int
     width: int = 512
     depth: int = 2
+    per_pixel: int = 1  # numbers for every pixel value, as the likelihood wants them
 
     def __post_init__(self):
-        check_sizes(latent=self.latent, width=self.width, depth=self.depth)
+        check_sizes(latent=self.latent, width=self.width, depth=self.depth, per_pixel=self.per_pixel)
+        channels, *size = check_image(self.image)
+        self.out = (channels * self.per_pixel, *size)
         self.body = layers(self.latent, self.width, self.depth)
-        self.last = nn.Linear(self.width, prod(check_image(self.image)))
+        self.last = nn.Linear(self.width, prod(self.out))
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.last(self.body(z)).unflatten(1, self.image)
+        return self.last(self.body(z)).unflatten(1, self.out)

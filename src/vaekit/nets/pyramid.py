@@ -5,6 +5,7 @@ rounding up added. Pixels leave the decoder by sub-pixel convolution (Shi et al.
 unlike a transposed convolution it needs no output_padding, which browsers' engines have got wrong.
 """
 
+from math import prod
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -20,8 +21,12 @@ class Stair(NamedTuple):
     stride: tuple[int, int]
 
 
-def stairs(height: int, width: int, smallest: int = 4) -> list[Stair]:
-    """The halvings from an image down to at most `smallest` in each axis, big ones first."""
+SMALLEST = 4  # where a net that gives one vector for an image ends its halvings
+
+
+def stairs(height: int, width: int, smallest: int = SMALLEST) -> list[Stair]:
+    """The halvings from an image down to at most `smallest` in each axis, big ones first. Raises UsageError below 1."""
+    check_sizes(spatial=smallest)
     steps, size = [], (height, width)
     while max(size) > smallest:
         stride = (2 if size[0] > smallest else 1, 2 if size[1] > smallest else 1)
@@ -29,6 +34,42 @@ def stairs(height: int, width: int, smallest: int = 4) -> list[Stair]:
         steps.append(Stair(size, small, stride))
         size = small
     return steps
+
+
+def foot(image: tuple[int, int, int], smallest: int) -> tuple[int, int]:
+    """(H', W') at the end of the stairs."""
+    steps = stairs(*image[1:], smallest)
+    return steps[-1].small if steps else tuple(image[1:])  # pyright: ignore[reportReturnType]
+
+
+def ending(channels: int, size: tuple[int, int], features: int, spatial: int) -> nn.Sequential:
+    """The end of an encoder: one vector (B, features) for an image, or one for each place, (B, H' W', features)."""
+    if spatial:
+        return nn.Sequential(nn.Conv2d(channels, features, 1), nn.SiLU(), nn.Flatten(2), Transposed())
+    return nn.Sequential(nn.Flatten(), nn.Linear(channels * prod(size), features), nn.SiLU())
+
+
+def beginning(latent: int, size: tuple[int, int], channels: int, spatial: int) -> nn.Sequential:
+    """The begin of a decoder: (B, D) to (B, channels, H', W'); with `spatial`, D / (H' W') of the latents belong to each place.
+
+    Raises UsageError where they cannot be dealt to the places.
+    """
+    if not spatial:
+        return nn.Sequential(nn.Linear(latent, channels * prod(size)), nn.Unflatten(1, (channels, *size)))
+    if latent % prod(size):
+        raise UsageError(
+            f"A spatial decoder of {size[0]} x {size[1]} places was given {latent} latents. Give a multiple of {prod(size)}."
+        )
+    each = latent // prod(size)
+    places = nn.Sequential(nn.Unflatten(1, (prod(size), each)), Transposed(), nn.Unflatten(2, size))
+    return places.append(nn.Conv2d(each, channels, 3, padding=1))
+
+
+class Transposed(nn.Module):
+    """(B, M, N) -> (B, N, M)."""
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h.transpose(1, 2)
 
 
 def check_image(image: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -1,7 +1,11 @@
 """What training minimises: a map from a trace to named terms in nats per image; the loss is their sum."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from torch import Tensor
 
+from ..model import Model
 from ..part import Part
 from ..trace import At, Trace
 
@@ -10,6 +14,17 @@ class Objective(Part):
     """One paper, one file."""
 
     samples = 1  # of z per image
+    pulls: ClassVar[bool] = False  # whether it takes a gradient by z within the step, which sharded weights cannot give
+    measured: ClassVar[Mapping[str, str]] = {}  # the shares that `measures` gives, and how
+    comparable: ClassVar[bool] = True  # whether its losses at two moments compare; else the last weights count as the best
+
+    def look(self, model: Model, x: Tensor, c: Tensor | None = None) -> Trace:
+        """What is to be known of the images x (B, C, H, W); c (B, Y) is what a conditional model is told of them."""
+        return model(x, self.samples, c)
+
+    def measures(self, t: Trace) -> dict[str, Tensor]:
+        """What else a validation tells of a trace beside the loss and the bound: (B,), nan for an image that does not count."""
+        return {}
 
     def forward(self, t: Trace, at: At) -> dict[str, Tensor]:
         """Terms (B,), weights applied; `at` says how many images training has seen."""

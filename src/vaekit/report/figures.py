@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from .. import draw
+from ..codebooks import Coder
+from ..conditional import Condition
 from ..data import Dataset
 from ..latent import (
     CodeGaussian,
@@ -17,6 +19,7 @@ from ..latent import (
     codes,
     combine,
     decode,
+    encode,
     fit_gaussian,
     kl_per_latent,
     plane,
@@ -26,9 +29,9 @@ from ..latent import (
     traverse,
 )
 from ..latent.attributes import presence
-from ..metrics.evaluate import ACTIVE, MOST_FITTED, NEIGHBOURS, label_accuracy
-from ..model import VAE
-from ..priors import StandardNormal
+from ..latent.second_stage import draw_codes
+from ..metrics.evaluate import ACTIVE, NEIGHBOURS, NUMBERS, label_accuracy, stand_ins
+from ..model import Model
 from ..run import Run
 
 MOST_POINTS = 10_000  # in a scatter
@@ -37,6 +40,7 @@ SAMPLES = 64
 ALPHAS = np.array([-2, -1, 0, 1, 2, 3], np.float32)
 FAVOURITES = ("Smiling", "Eyeglasses", "Blond_Hair", "Male", "Wearing_Hat", "Beard", "Mouth_Open", "Mouth_Slightly_Open")
 MOST_STRIPS = 6
+MOST_TOLD, COLUMNS = 12, 10  # things told and draws of z, in one figure
 
 
 class Picture(NamedTuple):
@@ -59,17 +63,18 @@ class Sight:
 
     @property
     def has_prior(self) -> bool:
-        return self.model.prior is not None
+        return self.model.has_prior
 
     @property
     def prior(self) -> str:
         """Where new codes come from."""
-        return "the prior N(0, 1)" if isinstance(self.model.prior, StandardNormal) else "the learned prior"
+        return "the prior N(0, 1)" if self.model.is_standard else "the learned prior"
 
     @cached_property
     def points(self) -> np.ndarray:
         """Rows of held-out images in the scatters."""
-        return np.sort(np.random.default_rng(self.seed).permutation(self.rows)[:MOST_POINTS])
+        most = min(MOST_POINTS, NUMBERS // self.model.latent)
+        return np.sort(np.random.default_rng(self.seed).permutation(self.rows)[:most])
 
     @cached_property
     def codes(self) -> Codes:
@@ -78,7 +83,7 @@ class Sight:
     @cached_property
     def learnt(self) -> np.ndarray:
         """Rows of training images that stand for all of them."""
-        return self.data.some("train", MOST_FITTED, self.seed)
+        return stand_ins(self.model, self.data, "train", self.seed)
 
     @cached_property
     def train_codes(self) -> Codes:
@@ -99,8 +104,7 @@ class Sight:
     @cached_property
     def draws(self) -> np.ndarray:
         """One z for every image: together they follow the aggregate posterior, which is what the prior should look like."""
-        eps = np.random.default_rng(self.seed).standard_normal(self.codes.mu.shape, np.float32)
-        return self.codes.mu + np.exp(self.codes.log_var / 2) * eps
+        return encode(self.model, self.data.pixels[self.points], "sample", self.seed)  # pyright: ignore[reportReturnType]
 
     @cached_property
     def labels(self) -> np.ndarray | None:
@@ -138,6 +142,10 @@ def samples(sight: Sight) -> Iterator[Picture]:
             f"{SAMPLES} pictures that nobody took: z drawn from {sight.prior}, seed {sight.seed}, not chosen.",
             "A grid of new pictures decoded from draws of the prior.",
         )
+    if sight.run.priors:
+        yield second_stage(sight)
+    if isinstance(getattr(sight.model, "posterior", None), Coder):
+        return  # between entries of a codebook there is nothing that a Gaussian could say
     z = sight.gaussian.sample(SAMPLES, sight.seed)
     yield Picture(
         "samples-fitted",
@@ -152,6 +160,54 @@ def samples(sight: Sight) -> Iterator[Picture]:
         + " shows what the decoder can do where the codes really are.",
         "A grid of new pictures decoded from draws of a Gaussian fitted to the codes.",
     )
+
+
+def second_stage(sight: Sight) -> Picture:
+    name, density = sight.run.load_prior()
+    hole = sight.run.metrics.get("prior_hole")
+    mended = f" It mends a hole: {hole['value']:.1%} of the prior's own draws are {hole['how']}." if hole else ""
+    return Picture(
+        "samples-second-stage",
+        draw.samples(
+            decode(sight.model, draw_codes(density, sight.model, SAMPLES, sight.seed)),
+            f"z drawn from the density {name!r}, fitted to the training codes",
+            title="New pictures from the second stage",
+        ),
+        f"{SAMPLES} pictures, not chosen: z drawn from the best density of `vaekit fit-prior`, seed {sight.seed}.{mended}",
+        "A grid of new pictures decoded from draws of a density fitted to the codes.",
+    )
+
+
+def told(sight: Sight) -> Iterator[Picture]:
+    """Every label, or every attribute low and high, over the same draws of z."""
+    condition: Condition | None = getattr(sight.model, "condition", None)
+    if condition is None or not sight.has_prior:
+        return
+    words = [{"label": name} for name in condition.labels[:MOST_TOLD]]
+    some = sorted(condition.attributes, key=favourite)[: MOST_TOLD // 2]
+    words += [{name: value} for name in some for value in ends(sight.data, name)]
+    c = np.stack([condition.of(each).numpy(force=True) for each in words])
+    rows = [sample(sight.model, COLUMNS, sight.seed, c=np.repeat(each[None], COLUMNS, 0)) for each in c]
+    names = [next(iter(each.values())) if "label" in each else " ".join(f"{k} = {v}" for k, v in each.items()) for each in words]
+    yield Picture(
+        "told",
+        draw.told_strip(np.stack(rows), names, subtitle=f"{COLUMNS} draws of {sight.prior}, the rest of what is told unknown"),
+        f"New pictures, seed {sight.seed}, not chosen: in each column the same draw, in each row told another thing.",
+        "A grid of new pictures: what they are told by row, their draw by column.",
+    )
+
+
+def ends(data: Dataset, name: str) -> tuple[str, ...]:
+    """A low and a high value of an attribute: 0 and 1, or of a graded one those that a tenth of the images is below or above."""
+    values = data.attributes[:, data.attribute_names.index(name)]  # pyright: ignore[reportOptionalSubscript]
+    values = values[~np.isnan(values)]
+    if not is_graded(values):
+        return ("0", "1")
+    return tuple(dict.fromkeys(f"{value:.3g}" for value in np.quantile(values, (0.1, 0.9))))
+
+
+def is_graded(values: np.ndarray) -> bool:
+    return not np.isin(values[~np.isnan(values)], (0, 1)).all()
 
 
 def latent_space(sight: Sight) -> Iterator[Picture]:
@@ -224,7 +280,7 @@ def decoded_plane(sight: Sight) -> Iterator[Picture]:
 
 
 def latents(sight: Sight) -> Iterator[Picture]:
-    if not sight.has_prior:
+    if not sight.has_prior or sight.codes.certain:
         return
     yield Picture(
         "latent-histograms",
@@ -256,13 +312,11 @@ def curves(sight: Sight) -> Iterator[Picture]:
 def edits(sight: Sight) -> Iterator[Picture]:
     """Strips for the attributes that have a vector: image by alpha, as in the book."""
     vectors = {name: tensor.numpy() for name, tensor in sight.run.load_attributes()[0].items()}
-    names = sorted(
-        vectors, key=lambda n: (FAVOURITES.index(n) if n in FAVOURITES else len(FAVOURITES), -np.linalg.norm(vectors[n]))
-    )
+    names = sorted(vectors, key=lambda n: (favourite(n), -np.linalg.norm(vectors[n])))
     for name in names[:MOST_STRIPS]:
         values = sight.data.attributes[sight.rows][:, sight.data.attribute_names.index(name)]  # pyright: ignore[reportOptionalSubscript]
         without = spread(sight.rows[presence(values) == 0], 5)
-        graded = not np.isin(values[~np.isnan(values)], (0, 1)).all()
+        graded = is_graded(values)
         if not len(without):
             continue
         originals = sight.data.take(without)
@@ -279,6 +333,11 @@ def edits(sight: Sight) -> Iterator[Picture]:
             f"{len(without)} {sight.split} images {'low in' if graded else 'without'} {name}, moved along its vector.",
             f"Pictures by strength of {name}.",
         )
+
+
+def favourite(name: str) -> int:
+    """The place of an attribute among those that people ask for first."""
+    return FAVOURITES.index(name) if name in FAVOURITES else len(FAVOURITES)
 
 
 def edited(sight: Sight, images: np.ndarray, weights: dict[str, float], alphas: np.ndarray) -> np.ndarray:
@@ -307,7 +366,7 @@ def beside(sight: Sight, other: Sight) -> Iterator[Picture]:
     )
 
 
-def even_grid(model: VAE, points: np.ndarray) -> np.ndarray:
+def even_grid(model: Model, points: np.ndarray) -> np.ndarray:
     """Pictures (R, S, C, H, W) from an even grid over the codes (N, 2), the outer hundredth left out."""
     steps = 16 if min(model.image[1:]) >= 16 else 10
     low, high = np.quantile(points, (0.01, 0.99), axis=0)
@@ -319,6 +378,7 @@ def even_grid(model: VAE, points: np.ndarray) -> np.ndarray:
 CHAPTERS: tuple[tuple[str, str, Callable[[Sight], Iterator[Picture]]], ...] = (
     ("Reconstructions", "What survives the way through the latent space and back.", reconstructions),
     ("New pictures", "What the model makes of draws.", samples),
+    ("Told otherwise", "What the model makes of labels and attributes.", told),
     ("The latent space", "Where the encoder puts held-out images.", latent_space),
     ("The decoded plane", "What the decoder shows everywhere.", decoded_plane),
     ("Latent by latent", "Which latents carry information, and what each one does.", latents),

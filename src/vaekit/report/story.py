@@ -14,6 +14,7 @@ from .figures import Picture, Sight
 from .page import Details, Fact, FigureOnPage, Section, Table, write_page
 
 FEW_STEPS = 200
+DRIFTED = 0.05  # spreads of the codes, from which a training from earlier weights is said to have moved them
 HEADLINES = (
     ("elbo", "ELBO"),
     ("distortion", "Distortion"),
@@ -117,6 +118,12 @@ def notes(run: Run) -> list[str]:
         )
     elif status == "finished" and still_improving(run.records):
         found.append("The validation loss was still falling when the budget ended: a longer training will give a better model.")
+    drift = run.metrics.get("drift", {"value": 0})["value"]
+    if drift > DRIFTED:
+        found.append(
+            f"The codes moved by {drift:.2f} of their spread from where they were before this training. What was fitted to the "
+            "old codes, such as a second stage or attribute vectors, has to be fitted again; --freeze codes keeps them."
+        )
     if run.metrics.get("active_latents", {"value": 1})["value"] == 0:
         found.append("No latent carries anything: every code is the same. Beta is too high, or the training too short.")
     return found

@@ -1,0 +1,82 @@
+"""Variants against published figures, each beside whose it is and how it came about: -log p(x) of dynamically binarised MNIST.
+
+    python benchmarks/published.py MNIST [--minutes 20] [--only vae iwae ...] [--samples 5000] [--work DIR]
+
+Each variant trains from its own recipe on the training split, every picture binarised anew at every step. The bound is that of
+all test pictures, binarised once (seed 0), by `vaekit evaluate --samples`. What lies in --work is not made again. Minutes are
+those of a quiet machine.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from machine import load, write_results
+
+from vaekit.run import Run
+
+SHARED = ["--likelihood", "bernoulli", "--binarize", "--batch-size", "256", "--learning-rate", "2e-3"]
+SHARED += ["--no-report", "--validate-every", "500000"]
+
+
+class Claim(NamedTuple):
+    """A figure that somebody published."""
+
+    nats: float
+    whose: str
+    options: list[str]  # beside the recipe's own
+
+
+CLAIMS = {
+    "vae": Claim(86.76, "Burda et al. (2016), one layer, K = 1", ["--net", "mixer", "--latent", "50"]),
+    "iwae": Claim(
+        85.54, "Burda et al. (2016), one layer, K = 5", ["--net", "mixer", "--latent", "50", "--set", "objective.samples=5"]
+    ),
+    "dreg": Claim(84.32, "Tucker et al. (2019), K = 50, against ours with K = 8", ["--net", "mixer", "--latent", "50"]),
+    "vamp-prior": Claim(82.43, "Tomczak & Welling (2018), one layer, gated nets", ["--net", "mixer", "--latent", "40"]),
+    "flow-prior": Claim(
+        84.45, "Tomczak & Welling (2018), the same nets with a Gaussian prior", ["--net", "mixer", "--latent", "40"]
+    ),
+    "iaf": Claim(86.76, "Burda et al. (2016), the VAE that it extends", ["--net", "mixer", "--latent", "50"]),
+    "ladder": Claim(81.56, "Tomczak & Welling (2018), two layers with VampPrior", []),
+}
+
+
+def measured(data: str, name: str, minutes: float, samples: int, work: Path) -> dict:
+    """Train where it was not yet, and bound."""
+    run, kept = work / name, work / f"{name}-{samples}.json"
+    vaekit = [sys.executable, "-m", "vaekit"]
+    train = [*vaekit, "train", data, "--recipe", name, "--minutes", str(minutes), "--out", str(run), *SHARED]
+    subprocess.run([*train, *CLAIMS[name].options], stdout=sys.stderr, check=True)
+    if not kept.exists():
+        asked = [*vaekit, "evaluate", str(run), "--samples", str(samples), "--precision", "bf16", "--json"]
+        kept.write_text(subprocess.run(asked, stdout=subprocess.PIPE, check=True, text=True).stdout)
+    return json.loads(kept.read_text())["nll"] | {"images": Run(run).reached["images"]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data")
+    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--samples", type=int, default=5000)
+    parser.add_argument("--only", nargs="+", choices=CLAIMS, default=list(CLAIMS))
+    parser.add_argument("--work", type=Path, default=Path("runs/published"))
+    given = parser.parse_args()
+    before, figures, rows = load(), {}, ["| variant | ours | 95 % | published | whose | images |", "|---|---|---|---|---|---|"]
+    for name in given.only:
+        found, claim = measured(given.data, name, given.minutes, given.samples, given.work), CLAIMS[name]
+        low, high = found["interval"]
+        figures[name] = {"nll": found["value"], "published": claim.nats, "interval": [low, high], "how": found["how"]}
+        told = "reached" if found["value"] <= claim.nats else f"missed by {found['value'] - claim.nats:.2f}"
+        ours = f"{found['value']:.2f}, {told} | {low:.2f} to {high:.2f}"
+        rows.append(f"| {name} | {ours} | {claim.nats:.2f} | {claim.whose} | {found['images']:,} |")
+        print(rows[-1], flush=True)
+    command = f"python benchmarks/published.py MNIST --minutes {given.minutes:g} --samples {given.samples}"
+    print(write_results(Path(__file__).parent, "published", command, figures, load_before=before, text="\n".join(rows)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""classify."""
+
+import csv
+import io
+from collections import Counter
+from pathlib import Path
+
+from ..errors import UsageError
+from ..files import write_atomic
+from ..latent.label import classifier, label_probabilities
+from ..run import Run
+from .answer import Answer
+from .reading import opened
+
+
+def classify(run: Path, data: str, /, *, out: Path) -> Answer:
+    """The likeliest label of each picture and its probability, by a run of the recipe `semi-supervised`.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    data
+        What `vaekit train` takes: a folder, tars, files or a name.
+    out
+        A .csv file, a row for each picture: file, label, probability.
+    """
+    if out.suffix != ".csv":
+        raise UsageError(f"--out {out} ends in {out.suffix or 'nothing'}; give a name that ends in .csv.")
+    found = Run.open(run)
+    objective = classifier(found.load_objective())
+    about = found.description["data"]
+    channels, height, width = about["image"]
+    dataset = opened(data, size=(height, width), channels=channels, crop=about["open"].get("crop"))
+    probabilities = label_probabilities(objective, dataset.pixels)
+    names = found.description["model"]["condition"]["labels"]
+    likeliest = [names[place] for place in probabilities.argmax(1)]
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["file", "label", "probability"])
+    shares = [f"{share:.4f}" for share in probabilities.max(1)]
+    writer.writerows(zip(dataset.files, likeliest, shares, strict=True))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(out, lambda file: file.write(text.getvalue().encode(errors="surrogateescape")))
+    counts = dict(Counter(likeliest).most_common())
+    told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    return Answer({"file": str(out), "pictures": len(likeliest), "labels": counts}, f"{out}  {told}")

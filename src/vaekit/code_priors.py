@@ -1,0 +1,232 @@
+"""Priors for the second stage: fitted to the codes of a trained model, which stays as it is.
+
+Two stages: Dai & Wipf (2019), https://arxiv.org/abs/1903.05789; a density fitted to an autoencoder's codes: Ghosh et al. (2020),
+https://arxiv.org/abs/1903.12436. Any other prior can be fitted in the same way: `latent/second_stage.py`.
+
+Shapes: N codes of D numbers; K samples.
+"""
+
+import math
+from itertools import pairwise
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical, MixtureSameFamily
+
+from .distributions import CorrelatedGaussian, Density, Flow, Gaussian, bounded
+from .errors import UsageError
+from .priors import Prior
+
+
+def mlp(inputs: int, width: int, depth: int, outputs: int) -> nn.Sequential:
+    sizes = [inputs, *[width] * depth]
+    hidden = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.SiLU())]
+    return nn.Sequential(*hidden, nn.Linear(sizes[-1], outputs))
+
+
+class Standardized(Prior):
+    """Another prior over codes that were brought to mean 0 and variance 1, latent by latent."""
+
+    inner: Prior
+
+    shift: ClassVar[Tensor]  # buffers, (D,)
+    log_scale: ClassVar[Tensor]
+
+    def __post_init__(self):
+        self.register_buffer("shift", torch.zeros(self.latent))
+        self.register_buffer("log_scale", torch.zeros(self.latent))
+
+    def measure(self, codes: Tensor) -> None:
+        """Take mean and variance from codes (N, D)."""
+        self.shift.copy_(codes.mean(0))
+        self.log_scale.copy_(codes.std(0).clamp_min(1e-6).log())
+
+    def forward(self, model=None):
+        def to_base(z: Tensor) -> tuple[Tensor, Tensor]:
+            return (z - self.shift) * (-self.log_scale).exp(), -self.log_scale.sum()
+
+        def from_base(u: Tensor) -> tuple[Tensor, Tensor]:
+            return u * self.log_scale.exp() + self.shift, self.log_scale.sum()
+
+        return Flow(self.inner(model), to_base, from_base)
+
+    def loss(self, z):
+        return self.inner.loss((z - self.shift) * (-self.log_scale).exp()) + self.log_scale.sum()
+
+
+class FullMixture(Prior):
+    """A mixture of Gaussians with full covariances, as scikit-learn fits it by expectation-maximisation."""
+
+    components: int = 10
+
+    logits: ClassVar[Tensor]  # buffers, (C,), (C, D) and (C, D, D)
+    means: ClassVar[Tensor]
+    factors: ClassVar[Tensor]
+
+    def __post_init__(self):
+        if self.components < 1:
+            raise UsageError(f"FullMixture got {self.components} components; it needs 1 or more.")
+        self.register_buffer("logits", torch.zeros(self.components))
+        self.register_buffer("means", torch.zeros(self.components, self.latent))
+        self.register_buffer("factors", torch.eye(self.latent).repeat(self.components, 1, 1))
+
+    def fit(self, codes: Tensor, seed: int) -> None:
+        """To codes (N, D)."""
+        from sklearn.mixture import GaussianMixture
+
+        count = min(self.components, len(codes))
+        found = GaussianMixture(count, reg_covar=1e-5, random_state=seed, max_iter=200).fit(codes.double().cpu().numpy())
+        self.logits.fill_(-torch.inf)
+        self.logits[:count] = torch.from_numpy(found.weights_).log()
+        self.means[:count] = torch.from_numpy(found.means_)
+        self.factors[:count] = torch.linalg.cholesky(torch.from_numpy(found.covariances_))
+
+    def forward(self, model=None):
+        chosen = Categorical(logits=self.logits, validate_args=False)
+        parts = CorrelatedGaussian(self.means, self.factors)
+        return MixtureSameFamily(chosen, parts, validate_args=False)
+
+
+class SecondVAE(Prior):
+    """A small VAE over the codes, whose own codes are as many and do follow N(0, I) (Dai & Wipf, 2019, section 4).
+
+    log p(z) is a lower bound by `samples` importance samples.
+    """
+
+    width: int = 512
+    depth: int = 2
+    samples: int = 64
+
+    def __post_init__(self):
+        self.encoder = mlp(self.latent, self.width, self.depth, 2 * self.latent)
+        self.decoder = mlp(self.latent, self.width, self.depth, self.latent)
+        self.log_var = nn.Parameter(torch.full((self.latent,), -5.0))
+
+    def posterior(self, z: Tensor) -> Gaussian:
+        mu, log_var = self.encoder(z).chunk(2, -1)
+        return Gaussian(mu, bounded(log_var))
+
+    def decode(self, u: Tensor) -> Gaussian:
+        return Gaussian(self.decoder(u), bounded(self.log_var))
+
+    def joint(self, z: Tensor, u: Tensor) -> Tensor:
+        """log p(z, u), (K, N)."""
+        zero = torch.zeros_like(u[0])
+        return self.decode(u).log_prob(z) + Gaussian(zero, zero).log_prob(u)
+
+    def loss(self, z):
+        u, log_q = self.posterior(z).rsample_and_log_prob((1,))
+        return (log_q - self.joint(z, u)).mean()
+
+    def forward(self, model=None):
+        return Deep(self)
+
+
+class Deep(Density):
+    """p(z) = E p(z | u) of a second VAE."""
+
+    def __init__(self, vae: SecondVAE):
+        self.vae = vae
+        super().__init__(vae.log_var, 1)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.vae.decode(torch.zeros_like(self.vae.log_var)).mean
+
+    def sample(self, sample_shape=()) -> Tensor:
+        with torch.no_grad():
+            u = self.normal(sample_shape, self.vae.log_var)
+            return self.vae.decode(u).rsample()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        u, log_q = self.vae.posterior(value).rsample_and_log_prob((self.vae.samples,))
+        return (self.vae.joint(value, u) - log_q).logsumexp(0) - math.log(self.vae.samples)
+
+
+class FlowMatching(Prior):
+    """A diffusion over the codes in its deterministic form: a net says which way a code moves from noise at time 0 to 1.
+
+    Lipman et al. (2023), eq. 22 and 23, with straight paths x_t = (1 - t) noise + t z. https://arxiv.org/abs/2210.02747
+    Draws follow the ordinary differential equation by `steps` steps of Runge and Kutta's fourth order. log p(z) goes back
+    along it, with the divergence by `probes` random directions (Grathwohl et al., 2019, eq. 8): an estimate without bias.
+    """
+
+    width: int = 512
+    depth: int = 3
+    steps: int = 16
+    probes: int = 4
+
+    frequencies = 3  # of the time, as the net sees it: a few steps follow no faster ones
+
+    def __post_init__(self):
+        self.net = mlp(self.latent + 2 * self.frequencies, self.width, self.depth, self.latent)
+
+    def velocity(self, x: Tensor, t: Tensor) -> Tensor:
+        """At x (N, D) and times t (N, 1)."""
+        angles = t * math.pi * 2 ** torch.arange(self.frequencies, device=x.device, dtype=x.dtype)
+        return self.net(torch.cat([x, angles.sin(), angles.cos()], -1))
+
+    def loss(self, z):
+        noise, t = torch.randn_like(z), torch.rand(len(z), 1, dtype=z.dtype, device=z.device)
+        aim = z - noise
+        return (self.velocity(noise + t * aim, t) - aim).square().sum(-1).mean()
+
+    def forward(self, model=None):
+        return Transported(self)
+
+
+class Transported(Density):
+    """Noise, carried along a FlowMatching's velocity."""
+
+    def __init__(self, part: FlowMatching):
+        self.part, self.like = part, next(part.parameters())
+        super().__init__(self.like.new_empty(()).expand(part.latent), 1)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.carry(self.like.new_zeros(1, self.part.latent))[0]
+
+    def carry(self, x: Tensor) -> Tensor:
+        """x (N, D) from time 0 to 1."""
+        step = 1 / self.part.steps
+        for number in range(self.part.steps):
+            x = x + step * runge_kutta(self.part.velocity, x, number * step, step)
+        return x
+
+    def sample(self, sample_shape=()) -> Tensor:
+        with torch.no_grad():
+            noise = self.normal(sample_shape, self.like.new_zeros(self.part.latent))
+            return self.carry(noise.reshape(-1, self.part.latent)).reshape(noise.shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        x = value.reshape(-1, value.shape[-1])
+        signs = torch.randint(2, (self.part.probes, *x.shape), device=x.device).to(x.dtype) * 2 - 1
+
+        def back(both: Tensor, t: Tensor) -> Tensor:
+            """Velocity and its divergence, side by side."""
+            at = both[:, :-1].detach().requires_grad_()
+            with torch.enable_grad():
+                v = self.part.velocity(at, t)
+                pulled = [torch.autograd.grad(v, at, sign, retain_graph=True)[0] for sign in signs]
+            traces = torch.stack([(pull * sign).sum(-1) for pull, sign in zip(pulled, signs, strict=True)]).mean(0)
+            return torch.cat([v.detach(), traces[:, None]], -1)
+
+        both, step = torch.cat([x, x.new_zeros(len(x), 1)], -1), 1 / self.part.steps
+        for number in reversed(range(self.part.steps)):
+            both = both - step * runge_kutta(back, both, (number + 1) * step, -step)
+        base = Gaussian(torch.zeros_like(x), torch.zeros_like(x))
+        return (base.log_prob(both[:, :-1]) + both[:, -1]).reshape(value.shape[:-1])
+
+
+def runge_kutta(f, x: Tensor, time: float, step: float) -> Tensor:
+    """The mean slope of dx/dt = f(x, t) over a step, which may be negative, of fourth order."""
+
+    def at(moved: Tensor, t: float) -> Tensor:
+        return f(moved, x.new_full((len(x), 1), t))
+
+    a = at(x, time)
+    b = at(x + step / 2 * a, time + step / 2)
+    c = at(x + step / 2 * b, time + step / 2)
+    d = at(x + step * c, time + step)
+    return (a + 2 * b + 2 * c + d) / 6

@@ -1,0 +1,143 @@
+"""The second stage of models of codes: a transformer that says how probable each code is, given those before it.
+
+The two stages: van den Oord et al. (2017), section 3.3, https://arxiv.org/abs/1711.00937, with attention (Vaswani et al., 2017,
+https://arxiv.org/abs/1706.03762) in the place of their PixelCNN.
+
+Shapes: B images, N places with L codes each, T = N L codes in all, place after place; W the width.
+"""
+
+from collections.abc import Sequence
+from itertools import accumulate
+from math import prod
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .codebooks import Coder
+from .distributions import Density
+from .errors import UsageError
+from .priors import Prior
+
+TOGETHER = 256  # sequences that are drawn at once
+
+
+class Past(NamedTuple):
+    """What a layer keeps of the codes before: keys and values, (B, heads, T, W / heads), of which `known` are there."""
+
+    keys: Tensor
+    values: Tensor
+    known: int
+
+
+class Layer(nn.Module):
+    """Attention to what came before, then a net for each code, each added to its normalised input."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attend, self.join = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.net = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, h: Tensor, past: Past | None = None) -> Tensor:
+        """h (B, T, W): all codes at once, or with a `past`, which keeps it, the one after it (B, 1, W)."""
+        q, k, v = self.attend(self.first(h)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        if past:
+            upto = past.known + 1
+            past.keys[:, :, past.known], past.values[:, :, past.known] = k[:, :, 0], v[:, :, 0]
+            k, v = past.keys[:, :, :upto], past.values[:, :, :upto]
+        seen = F.scaled_dot_product_attention(q, k, v, is_causal=past is None)
+        h = h + self.join(seen.transpose(1, 2).flatten(2))
+        return h + self.net(self.second(h))
+
+
+class CodeTransformer(Prior):
+    """p(codes) = prod_t p(code_t | code_1 ... code_(t-1)). `levels`: the L numbers of values of a place's codes."""
+
+    levels: tuple[int, ...]
+    places: int
+    width: int = 128
+    depth: int = 4
+    heads: int = 4
+
+    starts: ClassVar[Tensor]  # a buffer, (T,): where each code's values begin among those of a place
+
+    def __post_init__(self):
+        if min(*self.levels, self.places, self.width, self.depth, self.heads) < 1 or self.width % self.heads:
+            given = f"levels={self.levels}, places={self.places}, width={self.width}, depth={self.depth}, heads={self.heads}"
+            raise UsageError(f"CodeTransformer got {given}; all must be 1 or more, and the width a multiple of the heads.")
+        *starts, values = accumulate(self.levels, initial=0)
+        self.register_buffer("starts", torch.tensor(starts * self.places), persistent=False)
+        self.value = nn.Embedding(values, self.width)
+        self.position = nn.Parameter(0.02 * torch.randn(self.codes, self.width))
+        self.layers = nn.ModuleList(Layer(self.width, self.heads) for _ in range(self.depth))
+        self.norm = nn.LayerNorm(self.width)
+        self.last = nn.ModuleList(nn.Linear(self.width, size) for size in self.levels)
+        nn.init.normal_(self.value.weight, std=0.02)
+
+    @property
+    def codes(self) -> int:
+        """T."""
+        return self.places * len(self.levels)
+
+    def log_p(self, codes: Tensor) -> Tensor:
+        """log p(code_t | those before) of codes (B, T), in nats, (B, T)."""
+        before = self.value(codes + self.starts)[:, :-1]
+        h = F.pad(before, (0, 0, 1, 0)) + self.position  # each position sees the value before its own
+        for layer in self.layers:
+            h = layer(h)
+        each = self.norm(h).unflatten(1, (self.places, -1)).unbind(2)  # (B, N, W) for each code of a place
+        wanted = codes.unflatten(1, (self.places, -1)).unbind(2)
+        nats = [
+            F.cross_entropy(last(its).transpose(1, 2), aim, reduction="none")
+            for last, its, aim in zip(self.last, each, wanted, strict=True)
+        ]
+        return -torch.stack(nats, 2).flatten(1)
+
+    @torch.no_grad()
+    def drawn(self, n: int) -> Tensor:
+        """n sequences, (n, T), code after code."""
+        if n > TOGETHER:
+            return torch.cat([self.drawn(min(TOGETHER, n - start)) for start in range(0, n, TOGETHER)])
+        kept = self.position.new_empty(self.depth, 2, n, self.heads, self.codes, self.width // self.heads)
+        before, codes = self.position.new_zeros(n, self.width), []
+        for place in range(self.codes):
+            h = (before + self.position[place])[:, None]
+            for layer, (keys, values) in zip(self.layers, kept, strict=True):
+                h = layer(h, Past(keys, values, place))
+            logits = self.last[place % len(self.levels)](self.norm(h[:, 0]))
+            codes.append(torch.multinomial(logits.float().softmax(-1), 1)[:, 0])
+            before = self.value(codes[-1] + self.starts[place])
+        return torch.stack(codes, 1)
+
+    def nats(self, z: Tensor) -> Tensor:
+        """Of codes (B, T) instead of what they stand for."""
+        return -self.log_p(z).sum(1)
+
+    def loss(self, z: Tensor) -> Tensor:
+        return self.nats(z).mean()
+
+    def forward(self, model=None):
+        coder = getattr(model, "posterior", None)
+        if not isinstance(coder, Coder) or tuple(coder.levels) != tuple(self.levels):
+            raise UsageError(f"These are probabilities of codes with {self.levels} values; the model has no such codes.")
+        return Written(self, coder)
+
+
+class Written(Density):
+    """What the codes of a CodeTransformer stand for, an event is (N * D,)."""
+
+    def __init__(self, part: CodeTransformer, coder: Coder):
+        self.part, self.coder = part, coder
+        super().__init__(part.position.new_empty(()).expand(part.latent), 1)
+
+    @property
+    def mean(self) -> Tensor:
+        raise UsageError("Codes have no mean to draw around: leave the temperature at 1.")
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        codes = self.part.drawn(prod(sample_shape)).unflatten(1, (self.part.places, -1))
+        there = next(self.coder.parameters()).device
+        return self.coder.entries(codes.to(there)).flatten(-2).reshape(*sample_shape, -1)

@@ -1,0 +1,92 @@
+"""What a data set knows of its images, as a conditional model is told it.
+
+Shapes: N images, Y columns of c, see `conditional.py`.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .conditional import Condition
+from .data import Dataset
+from .errors import DataError, UsageError
+from .model import Model
+from .part import known
+
+STAND_IN = Condition(labels=("?", "??"))  # for a look at a recipe before the data are there
+
+
+def condition_of(data: Dataset, names: Sequence[str] = (), shown: int | None = None) -> Condition:
+    """What a model of these data is to be told: `names` are "label", "attributes", or single attributes.
+
+    Without names it is the label, or where there are none all attributes. `shown`: of how many training images. Raises
+    UsageError where the data do not have them.
+    """
+    names = names or (["label"] if data.labels is not None else ["attributes"])
+    single = [name for name in names if name not in ("label", "attributes")]
+    for name in single:
+        if name not in data.attribute_names:
+            raise UsageError(f"{data.name} has no attribute {name!r}. {known(name, ('label', *data.attribute_names))}")
+    if "label" in names and data.labels is None:
+        raise UsageError(f"{data.name} has no labels to condition on. Put each kind of picture into a subfolder of its own.")
+    if "attributes" in names and not data.attribute_names:
+        raise UsageError(f"{data.name} has no attributes to condition on. Give a table: --attributes FILE")
+    attributes = data.attribute_names if "attributes" in names else tuple(single)
+    centre, spread = [], []
+    for values in (column(data, name)[data.splits["train"]] for name in attributes):
+        told = values[~np.isnan(values)]
+        centre.append(float(told.mean()) if len(told) else 0.0)
+        spread.append(float(told.std()) if len(told) and told.std() else 1.0)
+    labels = data.label_names if "label" in names else ()
+    told = {"labels": tuple(labels), "attributes": tuple(attributes), "centre": tuple(centre), "spread": tuple(spread)}
+    return Condition(**told, shown=shown)
+
+
+def known_of(data: Dataset, model: Model) -> np.ndarray:
+    """c (N, Y) of every image, nan where it is not known; (N, 0) for a model that is told nothing.
+
+    Raises DataError where the data lack what the model was told.
+    """
+    condition = getattr(model, "condition", None)
+    if condition is None:
+        return np.empty((len(data), 0), np.float32)
+    lacking = [f"the attribute {name!r}" for name in condition.attributes if name not in data.attribute_names]
+    if condition.labels and (data.labels is None or not set(condition.labels) & set(data.label_names)):
+        lacking.append(f"the labels {', '.join(condition.labels[:5])}")
+    if lacking:
+        raise DataError(
+            f"This model is told what {data.name} does not know: {', '.join(lacking)}. Open the data as for its training."
+        )
+    columns = [labelled(data, name) for name in condition.labels] + [column(data, name) for name in condition.attributes]
+    known = np.stack(columns, 1).astype(np.float32)
+    if condition.labels:  # a label that the model never heard of tells it nothing
+        known[~(known[:, : len(condition.labels)] == 1).any(1), : len(condition.labels)] = np.nan
+    if condition.shown is not None:
+        train = data.splits["train"]
+        known[np.setdiff1d(train, shown_of(data, condition))] = np.nan
+    return known
+
+
+def shown_of(data: Dataset, condition: Condition) -> np.ndarray:
+    """The training images whose knowledge is shown, a random choice that is always the same; evenly many of each label."""
+    rows = np.random.default_rng(0).permutation(data.splits["train"])
+    if condition.labels and data.labels is not None:
+        labels = data.labels[rows]
+        turn = np.empty(len(rows), int)  # which one of its label each is
+        for label in np.unique(labels):
+            turn[labels == label] = np.arange((labels == label).sum())
+        rows = rows[np.argsort(np.where(labels < 0, len(rows), turn), kind="stable")]
+    return rows[: condition.shown]
+
+
+def labelled(data: Dataset, name: str) -> np.ndarray:
+    """(N,): 1 for the images with this label, 0 for others, nan for those without any."""
+    labels = data.labels if data.labels is not None else np.full(len(data), -1)
+    place = data.label_names.index(name) if name in data.label_names else -2
+    return np.where(labels < 0, np.nan, labels == place)
+
+
+def column(data: Dataset, name: str) -> np.ndarray:
+    """(N,): an attribute's values."""
+    values = data.attributes
+    return np.full(len(data), np.nan) if values is None else values[:, data.attribute_names.index(name)]

@@ -1,0 +1,201 @@
+"""The second stage: densities fitted to the codes of a trained model, and ranked by what they say of codes held out.
+
+Where the aggregate posterior differs from the prior, the prior's draws fall where no code ever was, and the decoder was never
+asked (Rosca et al., 2018, https://arxiv.org/abs/1802.06847). A density fitted to the codes draws from where they are.
+
+Shapes: N codes of D numbers; for a model of discrete codes N times T whole numbers, see `code_transformer.py`.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..batches import mix
+from ..categorical import CategoricalLatents
+from ..code_priors import FlowMatching, FullMixture, SecondVAE, Standardized
+from ..code_transformer import CodeTransformer
+from ..codebooks import Coder
+from ..errors import UsageError
+from ..flows import SplineFlow
+from ..model import Model
+from ..part import known
+from ..priors import CouplingFlow, Prior
+from ..sphere import Spherical
+from .encode import code_numbers, draws
+
+Progress = Callable[[int, int], None]  # steps done, steps in all
+Kinds = dict[str, Callable[[int], Prior]]  # by the number of latents
+KINDS: Kinds = {
+    "gaussian": lambda latent: FullMixture(latent=latent, components=1),
+    "mixture": lambda latent: FullMixture(latent=latent, components=10),
+    "flow": lambda latent: Standardized(latent=latent, inner=CouplingFlow(latent=latent)),
+    "spline": lambda latent: Standardized(latent=latent, inner=SplineFlow(latent=latent)),
+    "vae": lambda latent: Standardized(latent=latent, inner=SecondVAE(latent=latent)),
+    "diffusion": lambda latent: Standardized(latent=latent, inner=FlowMatching(latent=latent)),
+}
+BATCH, SEQUENCES = 1024, 64  # codes in a step; of whole numbers, images
+MOST_FULL = 512  # latents whose full covariances are fitted
+ASKED = 2048  # held-out codes that a density is judged by
+CHECKS = 20  # of the held-out codes, over the steps of a fit
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A density over codes, as it was at its best, and -log p of codes held out, the mean in nats."""
+
+    name: str
+    prior: Prior
+    nats: float
+    seconds: float
+
+
+def kinds_for(model: Model) -> Kinds:
+    """What can be fitted to the codes of this model."""
+    coder = getattr(model, "posterior", None)
+    if isinstance(coder, Spherical | CategoricalLatents):
+        told = "lie on a sphere" if isinstance(coder, Spherical) else "are zeros with single ones"
+        raise UsageError(f"The codes of this model {told}, where a density over all numbers says nothing. Its own prior does.")
+    if not isinstance(coder, Coder):
+        return {name: kind for name, kind in KINDS.items() if model.latent <= MOST_FULL or name not in ("gaussian", "mixture")}
+    levels, places = tuple(coder.levels), model.latent // coder.latent
+    return {"transformer": lambda codes: CodeTransformer(latent=model.latent, levels=levels, places=places)}
+
+
+def codes_for(model: Model, images: np.ndarray, rows: np.ndarray, seed: int) -> np.ndarray:
+    """What they are fitted to: a draw z ~ q(z | x) for every image (N, D), or whole numbers (N, T).
+
+    Together the draws follow the aggregate posterior, which is what the decoder learned to decode (Dai & Wipf, 2019, section 4);
+    mu alone is narrower, and would make any prior look as if it missed.
+    """
+    if isinstance(getattr(model, "posterior", None), Coder):
+        return code_numbers(model, images, rows)
+    return draws(model, images, seed, rows)
+
+
+def own_codes(model: Model, n: int, seed: int) -> np.ndarray:
+    """As `codes_for`, drawn from the model's own prior."""
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        coder = getattr(model, "posterior", None)
+        if isinstance(coder, Coder):
+            places = model.latent // coder.latent
+            drawn = [torch.randint(size, (n, places)) for size in coder.levels]
+            return torch.stack(drawn, -1).flatten(1).numpy()
+        return model.draw(n).float().cpu().numpy()
+
+
+def fit_priors(
+    train: np.ndarray,
+    held: np.ndarray,
+    names: list[str] | None = None,
+    *,
+    kinds: Kinds = KINDS,
+    steps: int = 4000,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[Fitted]:
+    """Each of the kinds, or those that are named, fitted to the codes `train` (N, D), best first by the codes `held` (M, D).
+
+    `steps` of AdamW where there is no closed way; `progress` hears of those of all kinds together. Raises UsageError on a kind
+    that there is not, and on too few codes.
+    """
+    for name in names or ():
+        if name not in kinds:
+            raise UsageError(f"No prior of the second stage is named {name!r} for these codes. {known(name, kinds)}")
+    if min(len(train), len(held)) < 2:
+        given = f"{len(train)} to fit it and {len(held)} to judge it"
+        raise UsageError(f"A density over codes was asked for with {given}; it needs 2 of both.")
+    wanted, made = names or list(kinds), []
+    for number, name in enumerate(wanted):
+
+        def told(step: int, before: int = number * steps) -> None:
+            if progress:
+                progress(before + step, len(wanted) * steps)
+
+        made.append(fit_prior(name, kinds[name], train, held, steps=steps, seed=seed, told=told))
+    return sorted(made, key=lambda fitted: fitted.nats)
+
+
+def fit_prior(
+    name: str,
+    kind: Callable[[int], Prior],
+    train: np.ndarray,
+    held: np.ndarray,
+    *,
+    steps: int,
+    seed: int,
+    told: Callable[[int], None] = lambda _: None,
+) -> Fitted:
+    """One density, by its own loss; the weights with the lowest loss on codes held out are kept. `told` hears of each step."""
+    began = time.monotonic()
+    with torch.random.fork_rng():
+        torch.manual_seed(mix(seed, 3))
+        prior = kind(train.shape[1])
+        given, others = (torch.from_numpy(part) for part in (train, held))
+        if isinstance(prior, FullMixture):
+            prior.fit(given, seed)
+            told(steps)
+            return Fitted(name, prior, nats_of(prior, others, seed), time.monotonic() - began)
+        if isinstance(prior, Standardized):
+            prior.measure(given)
+        batch = BATCH if given.is_floating_point() else SEQUENCES
+        best, kept = math.inf, copy.deepcopy(prior.state_dict())
+        optimizer = torch.optim.AdamW(prior.parameters(), lr=3e-3, weight_decay=1e-4)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        for step in range(1, steps + 1):
+            loss = prior.loss(given[torch.randint(len(given), (batch,))])
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(prior.parameters(), 10.0)
+            optimizer.step()
+            schedule.step()
+            told(step)
+            if step % max(steps // CHECKS, 1) == 0 or step == steps:
+                checked = loss_of(prior, others, seed)
+                if checked < best:
+                    best, kept = checked, copy.deepcopy(prior.state_dict())
+        prior.load_state_dict(kept)
+        return Fitted(name, prior.eval(), nats_of(prior, others, seed), time.monotonic() - began)
+
+
+def draw_codes(prior: Prior, model: Model, n: int, seed: int = 0, temperature: float = 1.0) -> np.ndarray:
+    """n codes (n, D) of a density fitted to those of this model, scaled by `temperature` around its mean."""
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        p = prior(model)
+        drawn = p.sample((n,))
+        return (drawn if temperature == 1 else p.mean + temperature * (drawn - p.mean)).float().cpu().numpy()
+
+
+def hole_of(prior: Prior, held: np.ndarray, own: np.ndarray, seed: int) -> float:
+    """The share of codes `own` that are less probable, under a density fitted to codes, than 99 % of codes held out."""
+    there, here = (nats_each(prior, torch.from_numpy(part), seed) for part in (own, held))
+    return (there > here.quantile(0.99)).double().mean().item()
+
+
+@torch.no_grad()
+def loss_of(prior: Prior, codes: Tensor, seed: int) -> float:
+    """Where it is not exact, with the same draws every time."""
+    with torch.random.fork_rng():
+        torch.manual_seed(mix(seed, 5))
+        losses = [prior.loss(part).item() * len(part) for part in codes.split(BATCH if codes.is_floating_point() else SEQUENCES)]
+        return sum(losses) / len(codes)
+
+
+def nats_of(prior: Prior, codes: Tensor, seed: int) -> float:
+    """-log p of codes, the mean in nats."""
+    return nats_each(prior, codes, seed).double().mean().item()
+
+
+@torch.no_grad()
+def nats_each(prior: Prior, codes: Tensor, seed: int) -> Tensor:
+    """-log p of codes in nats, (N,). The global generator is left as it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(mix(seed, 4))
+        return torch.cat([prior.nats(part) for part in codes.split(BATCH if codes.is_floating_point() else SEQUENCES)])

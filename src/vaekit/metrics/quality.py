@@ -1,0 +1,129 @@
+"""How close drawn pictures come to real ones: distances between their features, as a judge of pictures sees them.
+
+A judge is a net that learned to tell the user's own labels apart, or one with random weights where there are none. The distances
+are those of Heusel et al. (2017), https://arxiv.org/abs/1706.08500, and Binkowski et al. (2018),
+https://arxiv.org/abs/1801.01401, but not with their Inception net: never call them FID and KID.
+
+Shapes: N and M pictures, F features.
+"""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..batches import mix
+from ..data import Dataset
+from ..errors import UsageError
+from ..latent.encode import as_pictures
+from ..nets.judge import FeatureNet, Judge
+
+BATCH, STEPS, RATE = 128, 1500, 2e-3
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Distances of two sets of pictures, in features of a judge; 0 is the same distribution."""
+
+    frechet: float
+    kernel: float
+    counts: tuple[int, int]
+
+
+def judge_of(
+    data: Dataset, seed: int = 0, steps: int = STEPS, progress: Callable[[int, int], None] | None = None
+) -> tuple[Judge, str]:
+    """A judge of the pictures of a data set, and how it came about: taught on the labels of the training split, or random.
+
+    `progress` hears of steps done, and of how many in all.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(mix(seed, 6))
+        kinds = len(data.label_names) if data.labels is not None else 1
+        judge = Judge(image=data.image, features=128, width=24, kinds=max(kinds, 1))
+        rows = data.splits["train"]
+        labels = np.full(len(rows), -1) if data.labels is None else data.labels[rows]
+        rows, labels = rows[labels >= 0], labels[labels >= 0]
+        if kinds < 2 or not len(rows):
+            return random_judge(data.image, seed), f"random weights, seed {seed}"
+        optimizer = torch.optim.AdamW(judge.parameters(), lr=RATE, weight_decay=1e-2)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps)
+        rng = np.random.default_rng(seed)
+        for step in range(1, steps + 1):
+            chosen = rng.integers(len(rows), size=min(BATCH, len(rows)))
+            _, logits = judge(as_pictures(data.take(rows[chosen])))
+            loss = F.cross_entropy(logits, torch.from_numpy(labels[chosen]))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            if progress:
+                progress(step, steps)
+        return judge.eval(), f"taught {kinds} labels of {len(rows):,} training pictures in {steps:,} steps, seed {seed}"
+
+
+def random_judge(image: tuple[int, int, int], seed: int = 0) -> Judge:
+    """One that learned nothing; the features of a random net still tell distributions apart."""
+    with torch.random.fork_rng():
+        torch.manual_seed(mix(seed, 7))
+        return Judge(image=image, features=128, width=24).eval()
+
+
+@torch.no_grad()
+def accuracy_of(judge: Judge, data: Dataset) -> float | None:
+    """The share of the test split's labels that it names; None where there are none."""
+    rows = data.splits["test"]
+    rows = rows[data.labels[rows] >= 0] if data.labels is not None else rows[:0]
+    if not len(rows):
+        return None
+    parts = [rows[start : start + 256] for start in range(0, len(rows), 256)]
+    named = torch.cat([judge(as_pictures(data.take(part)))[1].argmax(1) for part in parts]).numpy()
+    return float((named == data.labels[rows]).mean())  # pyright: ignore[reportOptionalSubscript]
+
+
+@torch.no_grad()
+def features_of(judge: FeatureNet, images: np.ndarray) -> np.ndarray:
+    """(N, F) float64 of uint8 or float pictures (N, C, H, W)."""
+    like: Tensor = next(itertools.chain(judge.parameters(), judge.buffers()), torch.zeros(()))
+    parts = [as_pictures(images[start : start + 256]).to(like) for start in range(0, len(images), 256)]
+    return torch.cat([judge.embed(part).double().cpu() for part in parts]).numpy()
+
+
+def quality(judge: FeatureNet, real: np.ndarray, drawn: np.ndarray) -> Quality:
+    """Of drawn pictures beside real ones, both (N, C, H, W)."""
+    a, b = features_of(judge, real), features_of(judge, drawn)
+    return Quality(frechet_distance(a, b), kernel_distance(a, b), (len(a), len(b)))
+
+
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Between the Gaussians of features (N, F) and (M, F): |mu - mu'|^2 + tr(C + C' - 2 (C C')^(1/2)), Heusel et al., eq. 6."""
+    check(a, b)
+    mean = a.mean(0) - b.mean(0)
+    one, other = (np.cov(features, rowvar=False).reshape(a.shape[1], -1) for features in (a, b))
+    values, vectors = np.linalg.eigh(one)
+    root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
+    crossed = np.sqrt(np.linalg.eigvalsh(root @ other @ root).clip(0)).sum()
+    return float(mean @ mean + np.trace(one) + np.trace(other) - 2 * crossed)
+
+
+def kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """MMD^2 with the kernel (x y / F + 1)^3, unbiased (Binkowski et al., section 4): it may lie a little below 0."""
+    check(a, b)
+
+    def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return (x @ y.T / x.shape[1] + 1) ** 3
+
+    def among(x: np.ndarray) -> float:
+        found = kernel(x, x)
+        return (found.sum() - np.trace(found)) / (len(x) * (len(x) - 1))
+
+    return float(among(a) + among(b) - 2 * kernel(a, b).mean())
+
+
+def check(a: np.ndarray, b: np.ndarray) -> None:
+    if min(len(a), len(b)) < 2 or a.shape[1] != b.shape[1]:
+        raise UsageError(f"A distance was asked for between features {a.shape} and {b.shape}; give 2 or more rows of one width.")

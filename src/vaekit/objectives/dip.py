@@ -1,0 +1,36 @@
+"""DIP-VAE: codes whose covariance is the prior's (Kumar et al., 2018, Variational Inference of Disentangled Latent Concepts).
+
+https://arxiv.org/abs/1711.00848
+"""
+
+import torch
+
+from .. import world
+from ..errors import UsageError
+from ..terms import distortion, gaussian, rate
+from .objective import Objective
+
+
+class DIPVAE(Objective):
+    """ELBO + off_diagonal * sum_{i != j} C_ij^2 + diagonal * sum_i (C_ii - 1)^2, their eq. 6 and 7.
+
+    `kind` 1: C is the covariance of mu over the batch; 2: that of z, Cov(mu) + E[Var(z | x)].
+    """
+
+    kind: int = 2
+    off_diagonal: float = 10.0
+    diagonal: float = 10.0
+
+    def __post_init__(self):
+        if self.kind not in (1, 2):
+            raise UsageError(f"DIPVAE is of kind 1 or 2, not {self.kind}.")
+
+    def forward(self, t, at):
+        q = gaussian(t, "DIPVAE")
+        covariance = torch.cov(world.united(q.mean).T, correction=0)
+        if self.kind == 2:
+            covariance = covariance + torch.diag(world.mean(q.variance.mean(0)))
+        on = torch.diagonal(covariance)
+        off = covariance - torch.diag(on)
+        penalty = self.off_diagonal * off.square().sum() + self.diagonal * (on - 1).square().sum()
+        return {"distortion": distortion(t), "rate": rate(t), "covariance": penalty.expand(len(t.x))}

@@ -1,0 +1,52 @@
+"""GECO: the rate is made as small as a wanted quality allows (Rezende & Viola, 2018, Taming VAEs).
+
+https://arxiv.org/abs/1810.00597
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from .. import world
+from ..errors import UsageError
+from ..terms import mse, rate
+from .objective import Objective
+
+
+class GECO(Objective):
+    """KL + lambda * C, C = D * (MSE - rmse^2) over the D pixel values; lambda grows while C is above 0: their algorithm 1.
+
+    `rmse`: the reconstruction error to be reached, in pixel values from 0 to 1. `speed`: of log lambda, per image and nat.
+    """
+
+    rmse: float = 0.1
+    decay: float = 0.99
+    speed: float = 1e-5
+
+    comparable = False  # lambda changes
+
+    log_weight: ClassVar[Tensor]  # buffers, ()
+    moving: ClassVar[Tensor]
+    steps: ClassVar[Tensor]
+
+    def __post_init__(self):
+        if not 0 < self.rmse < 1:
+            raise UsageError(f"GECO rmse is {self.rmse}; it must lie between 0 and 1, the range of pixel values.")
+        self.register_buffer("log_weight", torch.zeros(()))
+        self.register_buffer("moving", torch.zeros(()))
+        self.register_buffer("steps", torch.zeros(()))
+
+    def constraint(self, t):
+        return (mse(t) - self.rmse**2) * t.x[0].numel()
+
+    def observe(self, t):
+        return world.mean(self.constraint(t).detach().mean())
+
+    def absorb(self, statistic, images):
+        self.steps.add_(1)
+        self.moving.lerp_(statistic, (1 / self.steps).clamp_min(1 - self.decay))  # the plain mean of the first ones
+        self.log_weight.add_(self.speed * images * self.moving).clamp_(-10, 15)
+
+    def forward(self, t, at):
+        return {"rate": rate(t), "constraint": self.log_weight.exp() * self.constraint(t)}

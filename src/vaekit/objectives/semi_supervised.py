@@ -1,0 +1,88 @@
+"""Semi-supervised learning: a few images come with their label, and teach a classifier together with all the others.
+
+Kingma et al. (2014), Semi-supervised learning with deep generative models, their M2, https://arxiv.org/abs/1406.5298
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..conditional import Conditional
+from ..distributions import full_precision
+from ..errors import UsageError
+from ..model import Model
+from ..nets.judge import Judge
+from ..terms import distortion, rate
+from ..trace import Trace
+from .objective import Objective
+
+
+@dataclass(frozen=True)
+class Supposed(Trace):
+    """A trace, and that of every image with every label."""
+
+    c: Tensor  # (B, Y), one-hot, nan for an image without a label
+    log_q: Tensor  # (B, Y), log q(y | x)
+    each: Trace  # of B * Y images: the first with each label, then the second, ...
+    share: float  # of the loss, that the image with what is known of it makes up
+
+    @property
+    def labelled(self) -> Tensor:
+        """(B,)"""
+        return ~self.c.isnan().any(1)
+
+    @property
+    def y(self) -> Tensor:
+        """(B, Y), 0 for an image without a label."""
+        return self.c.nan_to_num(0.0)
+
+
+class SemiSupervised(Objective):
+    """With a label L(x, y) - weight * log q(y | x), without one sum_y q(y | x) (L(x, y) + log q(y | x)): their eq. 6 to 9.
+
+    L(x, y) = -log p(x | y, z) + KL(q(z | x, y) || p(z)) + log Y. A share `withheld` of the model's is the loss of the image with
+    what is known of it, be it nothing, so that the model can do without labels; one that is withheld counts as
+    one that is not known. `weight` is that of an image with a label; their alpha is 0.1 for each image of all.
+    """
+
+    image: tuple[int, int, int]
+    labels: int
+    weight: float = 50.0
+
+    measured = {"label_accuracy": "the likeliest label under q(y|x)"}  # noqa: RUF012
+
+    def __post_init__(self):
+        self.judge = Judge(image=self.image, kinds=self.labels)
+
+    def log_q(self, x: Tensor) -> Tensor:
+        """log q(y | x), (B, Y)."""
+        return full_precision(self.judge(x)[1]).log_softmax(-1)
+
+    def look(self, model, x, c=None):
+        each = with_every_label(model, x, self.samples)
+        t, c = model(x, self.samples, c), x.new_full((len(x), self.labels), torch.nan) if c is None else c
+        return Supposed(t.x, t.groups, t.px, c, self.log_q(x), each, model.withheld)  # pyright: ignore[reportArgumentType]
+
+    def forward(self, t: Supposed, at):
+        every = (distortion(t.each) + rate(t.each) + math.log(self.labels)).unflatten(0, t.log_q.shape)
+        bound = torch.where(t.labelled, (t.y * every).sum(1), (t.log_q.exp() * (every + t.log_q)).sum(1))
+        return {
+            "bound": (1 - t.share) * bound,
+            "known": t.share * (distortion(t) + rate(t)),
+            "classification": -self.weight * (t.y * t.log_q).sum(1),
+        }
+
+    def measures(self, t: Supposed):
+        right = (t.log_q.argmax(1) == t.y.argmax(1)).to(t.log_q.dtype)
+        return {"label_accuracy": right.where(t.labelled, torch.nan)}
+
+
+def with_every_label(model: Model, x: Tensor, samples: int) -> Trace:
+    """The trace of every image beside every label. Raises UsageError for a model that is told anything else."""
+    if not isinstance(model, Conditional) or model.condition.attributes:
+        raise UsageError(f"This needs a Conditional model that is told labels alone; it is a {type(model).__name__}.")
+    labels = len(model.condition.labels)
+    supposed = torch.eye(labels, device=x.device).repeat(len(x), 1)
+    return model(x.repeat_interleave(labels, 0), samples, supposed)

@@ -1,0 +1,23 @@
+"""beta-TCVAE: the KL in three parts, of which one is weighed (Chen et al., 2018, Isolating Sources of Disentanglement in VAEs).
+
+https://arxiv.org/abs/1802.04942
+"""
+
+from ..terms import decomposed_rate, distortion
+from .objective import Objective
+
+
+class BetaTCVAE(Objective):
+    """-log p(x | z) + alpha * MI + beta * TC + gamma * dimension-wise KL, their eq. 4.
+
+    MI is I(z; n), how much a code says about its image; TC the total correlation KL(q(z) || prod q(z_d)). log q(z) is estimated
+    by minibatch stratified sampling (their appendix C.2). With all weights 1 it is the ELBO, estimated at the drawn z.
+    """
+
+    alpha: float = 1.0
+    beta: float = 6.0
+    gamma: float = 1.0
+
+    def forward(self, t, at):
+        mi, tc, kl = decomposed_rate(t, at.epoch)
+        return {"distortion": distortion(t), "mi": self.alpha * mi, "tc": self.beta * tc, "dimension_kl": self.gamma * kl}

@@ -1,0 +1,54 @@
+"""Categorical latents: draws are one-hot, as often as they are probable, and the closed form is the mean log ratio."""
+
+import pytest
+import torch
+from torch.distributions import kl_divergence
+
+from vaekit.categorical import CategoricalLatents, OneHots, UniformCategories
+from vaekit.errors import UsageError
+
+F64 = torch.float64
+
+
+def logits(seed: int) -> torch.Tensor:
+    return torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(seed), dtype=F64)
+
+
+def test_draws_are_one_hot_and_as_often_as_probable():
+    torch.manual_seed(0)
+    q = OneHots(logits(0))
+    z = q.rsample((20_000,))
+    torch.testing.assert_close(z, z.round())
+    each = z.unflatten(-1, (3, 4))
+    assert torch.equal(each.round().sum(-1), torch.ones(20_000, 2, 3, dtype=F64))
+    torch.testing.assert_close(z.mean(0), q.mean, atol=0.02, rtol=0)
+    torch.testing.assert_close(z.var(0), q.variance, atol=0.02, rtol=0)
+
+
+def test_probabilities_add_up_to_one():
+    q = OneHots(logits(0)[:, :1])
+    torch.testing.assert_close(q.log_prob(torch.eye(4, dtype=F64)[:, None]).exp().sum(0), torch.ones(2, dtype=F64))
+
+
+def test_the_kl_is_the_mean_log_ratio():
+    torch.manual_seed(0)
+    q, p = OneHots(logits(0)), OneHots(logits(1)[0])
+    z, log_q = q.rsample_and_log_prob((40_000,))
+    torch.testing.assert_close(kl_divergence(q, p), (log_q - p.log_prob(z)).mean(0), atol=0.03, rtol=0)
+
+
+def test_the_gradient_is_that_of_the_relaxed_draw():
+    torch.manual_seed(0)
+    raw = logits(0).requires_grad_()
+    (OneHots(raw, 0.5).rsample((50,)) * torch.randn(24, dtype=F64)[:12]).sum().backward()
+    assert raw.grad.abs().sum() > 0
+    torch.testing.assert_close(raw.grad.sum(-1), torch.zeros(2, 3, dtype=F64))  # a softmax does not feel a shift
+
+
+def test_what_cannot_be_dealt_is_said():
+    with pytest.raises(UsageError, match="must be a multiple"):
+        CategoricalLatents(features=2, latent=10, categories=3)
+    with pytest.raises(UsageError, match="must be a multiple"):
+        UniformCategories(latent=4, categories=1)
+    with pytest.raises(UsageError, match="above 0"):
+        CategoricalLatents(features=2, latent=4, categories=2, temperature=0.0)

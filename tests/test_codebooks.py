@@ -1,0 +1,149 @@
+"""Codes: the nearest entry is chosen, entries follow what they are chosen for, the dead come back, and the bound holds."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from vector_quantize_pytorch import FSQ, LFQ
+from vector_quantize_pytorch import VectorQuantize as VQ
+
+import tiny
+from conformance import CODES, coded
+from vaekit.codebooks import Coded, FiniteScalar, LookupFree, UniformCodes, VectorQuantized
+from vaekit.errors import UsageError
+from vaekit.latent import code_counts
+from vaekit.objectives import ELBO, Quantized
+from vaekit.terms import rate
+from vaekit.trace import At, Group, Trace
+
+F64 = torch.float64
+
+
+def as_it_is(part):
+    """A posterior whose head passes on what it is given."""
+    part.head = torch.nn.Identity()
+    return part
+
+
+def trace_of(q: Coded) -> Trace:
+    z, log_q = q.rsample_and_log_prob((1,))
+    nothing = torch.zeros(len(q.codes), 1, 1, 1)
+    return Trace(nothing, (Group(q, None, z, log_q),), None)  # pyright: ignore[reportArgumentType]
+
+
+def test_the_nearest_entry_is_that_of_the_oracle():
+    torch.manual_seed(0)
+    oracle = VQ(dim=3, codebook_size=11, commitment_weight=1.0, rotation_trick=False).eval()
+    ours = as_it_is(VectorQuantized(features=3, latent=3, size=11, commitment=1.0))
+    ours.books.copy_(oracle.codebook.detach()[None])
+    h = torch.randn(40, 7, 3)
+    expected, indices, _ = oracle(h)
+    q = ours(h)
+    assert torch.equal(q.codes[..., 0], indices)
+    torch.testing.assert_close(q.z, expected)
+    torch.testing.assert_close(q.cost, (h - expected).square().sum(-1))
+    torch.testing.assert_close(ours.entries(q.codes), expected)
+
+
+def test_rounding_is_that_of_the_oracle():
+    torch.manual_seed(0)
+    sizes = [8, 5, 4, 3]
+    oracle, ours = FSQ(sizes), as_it_is(FiniteScalar(features=4, latent=4, sizes=tuple(sizes)))
+    h = 3 * torch.randn(50, 4)
+    q = ours(h)
+    torch.testing.assert_close(q.z, oracle.quantize(h))
+    torch.testing.assert_close(ours.entries(q.codes), q.z)
+    assert all(len(q.codes[:, i].unique()) == size for i, size in enumerate(sizes))
+
+
+def test_bits_and_their_entropies_are_those_of_the_oracle():
+    torch.manual_seed(0)
+    oracle = LFQ(dim=4, codebook_size=16, entropy_loss_weight=1.0, diversity_gamma=1.0, commitment_loss_weight=0.0).train()
+    ours = as_it_is(LookupFree(features=4, latent=4, commitment=0.0, entropy=1.0))
+    h = 0.01 * torch.randn(2, 30, 4)
+    found, breakdown = oracle(h, return_loss_breakdown=True)
+    q = ours(h)
+    torch.testing.assert_close(q.z, found.quantized)
+    expected = breakdown.per_sample_entropy - breakdown.batch_entropy
+    torch.testing.assert_close(q.cost.mean(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_entries_become_the_centres_of_clusters():
+    """Far from the first codebook, and fewer clusters than entries: the dead ones come back until every cluster has one."""
+    torch.manual_seed(0)
+    centres = 20 + 4 * torch.randn(6, 2)
+    part = as_it_is(VectorQuantized(features=2, latent=2, size=8))
+    for _ in range(60):
+        h = centres[torch.randint(6, (128,))] + 0.1 * torch.randn(128, 2)
+        part.absorb(part.observe(trace_of(part(h))), 128)
+    distances = torch.cdist(centres, part.books[0]).min(1).values
+    assert distances.max() < 0.2
+
+
+def test_a_second_codebook_has_what_the_first_leaves():
+    torch.manual_seed(0)
+    shallow, deep = (as_it_is(VectorQuantized(features=2, latent=2, size=4, depth=depth)) for depth in (1, 3))
+    for part in (shallow, deep):
+        for _ in range(40):
+            part.absorb(part.observe(trace_of(part(torch.randn(256, 2)))), 256)
+    h = torch.randn(500, 2)
+    one, three = ((part(h).z - h).square().mean().item() for part in (shallow, deep))
+    assert three < 0.4 * one
+    assert deep(h).codes.shape == (500, 3)
+    torch.testing.assert_close(deep.entries(deep(h).codes), deep(h).z)
+
+
+@pytest.mark.parametrize("posterior", CODES)
+def test_the_gradient_passes_as_if_nothing_had_been_chosen(posterior):
+    model, _ = coded(posterior)()
+    h = torch.randn(2, 4, model.posterior.features, requires_grad=True)
+    q = model.posterior(h)
+    q.z.sum().backward()
+    assert h.grad is not None
+    assert torch.isfinite(h.grad).all()
+    assert h.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("posterior", CODES)
+def test_the_rate_is_the_length_of_the_codes(posterior):
+    model, objective = coded(posterior)()
+    x = torch.rand(5, 1, 8, 8)
+    t = model.eval()(x)
+    nats = 4 * sum(math.log(size) for size in model.posterior.levels)
+    torch.testing.assert_close(rate(t), torch.full((5,), nats))
+    assert objective(t, At(0)).keys() == {"distortion", "commitment"}
+    drawn = model.draw(7)
+    again = model.posterior(tiny_features(model)).codes
+    assert drawn.shape == (7, model.latent)
+    assert again.shape == (3, 4, len(model.posterior.levels))
+
+
+def tiny_features(model) -> torch.Tensor:
+    return model.encoder(torch.rand(3, 1, 8, 8))
+
+
+def test_codes_in_use_are_counted():
+    model, _ = coded("finite-scalar")()
+    pixels = tiny.pictures(30)
+    counts = code_counts(model.eval(), pixels, np.arange(10, 30))
+    assert [len(count) for count in counts] == [5, 4, 3]
+    assert [count.sum() for count in counts] == [20 * 4] * 3
+
+
+def test_what_does_not_fit_is_said():
+    with pytest.raises(UsageError, match="2 entries and a depth"):
+        VectorQuantized(features=2, latent=2, size=1)
+    with pytest.raises(UsageError, match="one size of 2 or more for each"):
+        FiniteScalar(features=2, latent=2, sizes=(5,))
+    with pytest.raises(UsageError, match="1 to 14 bits"):
+        LookupFree(features=2, latent=15)
+    model = tiny.model()
+    with pytest.raises(UsageError, match="Use StandardNormal"):
+        UniformCodes(latent=3)(model)
+    with pytest.raises(UsageError, match="Use VectorQuantized"):
+        Quantized()(model(torch.rand(2, 1, 8, 8)), At(0))
+    vq, _ = coded("vector-quantized")()
+    with pytest.raises(UsageError, match="leave the temperature at 1"):
+        vq.draw(2, 0.5)
+    assert ELBO()(vq(torch.rand(2, 1, 8, 8)), At(0))["rate"].shape == (2,)

@@ -1,0 +1,63 @@
+"""Distances between sets of pictures, against what they are by definition."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import sqrtm
+
+import tiny
+from vaekit.data import open_data
+from vaekit.errors import UsageError
+from vaekit.latent.encode import as_pictures
+from vaekit.metrics.quality import features_of, frechet_distance, judge_of, kernel_distance, quality
+
+rng = np.random.default_rng(0)
+
+
+def test_frechet_distance_is_that_of_the_gaussians():
+    a, b = rng.normal(size=(500, 6)) @ rng.normal(size=(6, 6)), rng.normal(size=(300, 6)) * 2 + 1
+    c, d = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    expected = np.square(a.mean(0) - b.mean(0)).sum() + np.trace(c + d - 2 * sqrtm(c @ d).real)
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-6)
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
+
+
+def test_kernel_distance_is_the_mean_over_all_pairs():
+    a, b = rng.normal(size=(7, 3)), rng.normal(size=(5, 3)) + 1
+
+    def k(x, y):
+        return (x @ y / 3 + 1) ** 3
+
+    among = [np.mean([k(x, y) for i, x in enumerate(s) for j, y in enumerate(s) if i != j]) for s in (a, b)]
+    assert kernel_distance(a, b) == pytest.approx(sum(among) - 2 * np.mean([k(x, y) for x in a for y in b]))
+    same = [kernel_distance(rng.normal(size=(60, 3)), rng.normal(size=(60, 3))) for _ in range(200)]
+    assert abs(np.mean(same)) < 4 * np.std(same) / 200**0.5  # without bias
+
+
+def test_a_judge_learns_labels_and_sees_what_is_wrong_with_pictures():
+    data = open_data("digits")
+    judge, about = judge_of(data, steps=300)
+    assert "taught 10 labels" in about
+    rows = data.splits["test"]
+    with torch.no_grad():
+        named = judge(as_pictures(data.take(rows)))[1].argmax(1).numpy()
+    assert (named == data.labels[rows]).mean() > 0.9
+    real, others = data.take(data.splits["train"][:300]), data.take(data.splits["train"][300:600])
+    noise = rng.integers(0, 256, real.shape, np.uint8)
+    blurred = (real // 2 + np.roll(real, 1, 3) // 2).astype(np.uint8)
+    found = [quality(judge, real, drawn) for drawn in (others, blurred, noise)]
+    assert [its.frechet for its in found] == sorted(its.frechet for its in found)
+    assert [its.kernel for its in found] == sorted(its.kernel for its in found)
+    assert found[0].counts == (300, 300)
+
+
+def test_without_labels_its_weights_are_random_and_always_the_same():
+    data = tiny.dataset()
+    (judge, about), (again, _) = judge_of(data), judge_of(data)
+    assert "random" in about
+    np.testing.assert_array_equal(features_of(judge, data.take(range(4))), features_of(again, data.take(range(4))))
+
+
+def test_too_few_pictures_are_refused():
+    with pytest.raises(UsageError, match="2 or more rows"):
+        frechet_distance(np.zeros((1, 3)), np.zeros((5, 3)))

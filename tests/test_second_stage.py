@@ -1,0 +1,158 @@
+"""Densities fitted to codes: what they say is a density, and they are ranked by codes that they never saw."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.mixture import GaussianMixture
+from torch.distributions import Independent, Normal
+
+from conformance import VARIANTS
+from vaekit.code_priors import FlowMatching, FullMixture, SecondVAE, Standardized
+from vaekit.code_transformer import CodeTransformer
+from vaekit.errors import UsageError
+from vaekit.latent.second_stage import KINDS, draw_codes, fit_priors, kinds_for
+from vaekit.part import build, describe
+from vaekit.priors import StandardNormal
+
+rng = np.random.default_rng(0)
+
+
+def rings(count: int) -> np.ndarray:
+    """Codes that no Gaussian describes."""
+    angle = rng.uniform(0, 2 * math.pi, count)
+    radius = rng.choice([1.0, 3.0], count) + 0.1 * rng.standard_normal(count)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1).astype(np.float32)
+
+
+def test_a_mixture_is_scikit_learns():
+    codes = rings(500)
+    part = FullMixture(latent=2, components=4)
+    part.fit(torch.from_numpy(codes), seed=0)
+    oracle = GaussianMixture(4, reg_covar=1e-5, random_state=0, max_iter=200).fit(codes.astype(np.float64))
+    found = part().log_prob(torch.from_numpy(codes))
+    np.testing.assert_allclose(found, oracle.score_samples(codes), atol=1e-3)
+
+
+def test_fewer_codes_than_components_do():
+    part = FullMixture(latent=2, components=10)
+    part.fit(torch.from_numpy(rings(3)), seed=0)
+    assert torch.isfinite(part().log_prob(torch.zeros(1, 2))).all()
+    assert part().sample((5,)).shape == (5, 2)
+
+
+def test_standardised_it_is_the_same_density_elsewhere():
+    part = Standardized(latent=2, inner=StandardNormal(latent=2))
+    codes = torch.randn(2000, 2) * torch.tensor([3.0, 0.2]) + torch.tensor([5.0, -1.0])
+    part.measure(codes)
+    expected = Independent(Normal(codes.mean(0), codes.std(0)), 1)
+    torch.testing.assert_close(part().log_prob(codes), expected.log_prob(codes))
+    torch.testing.assert_close(part.loss(codes), -expected.log_prob(codes).mean())
+    np.testing.assert_allclose(part().sample((20_000,)).std(0), [3.0, 0.2], rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [SecondVAE(latent=2, width=16, depth=1), FlowMatching(latent=2, width=16, depth=1, steps=32, probes=64)],
+    ids=lambda prior: type(prior).__name__,
+)
+def test_the_density_integrates_to_one(prior):
+    """A bound by importance samples does so in the mean over its draws."""
+    torch.manual_seed(0)
+    if isinstance(prior, SecondVAE):
+        torch.nn.init.constant_(prior.log_var, -1.0)  # wide enough for the grid
+    steps = torch.linspace(-7, 7, 81)
+    grid = torch.stack(torch.meshgrid(steps, steps, indexing="ij"), -1).reshape(-1, 2)
+    total = prior().log_prob(grid).exp().sum().item() * (14 / 80) ** 2
+    assert total == pytest.approx(1, abs=0.05)
+
+
+def test_the_flow_goes_back_the_way_it_came():
+    torch.manual_seed(0)
+    prior = FlowMatching(latent=3, width=16, depth=1, steps=32).double()
+    noise = torch.randn(5, 3, dtype=torch.float64)
+    carried = prior().carry(noise)
+    jacobians = [torch.autograd.functional.jacobian(lambda at: prior().carry(at[None])[0], row) for row in noise]
+    log_det = torch.stack([torch.linalg.slogdet(j)[1] for j in jacobians])
+    expected = Independent(Normal(torch.zeros(3, dtype=torch.float64), 1.0), 1).log_prob(noise) - log_det
+    many = torch.stack([prior().log_prob(carried) for _ in range(200)]).mean(0)
+    torch.testing.assert_close(many, expected, atol=0.02, rtol=0.01)
+
+
+def test_those_that_can_bend_say_more_of_rings_than_a_gaussian():
+    ranked = fit_priors(rings(4000), rings(1000), ["gaussian", "mixture", "flow", "spline"], steps=200)
+    assert [fitted.nats for fitted in ranked] == sorted(fitted.nats for fitted in ranked)
+    assert ranked[-1].name == "gaussian"
+    for fitted in ranked[:-1]:
+        assert fitted.nats < ranked[-1].nats - 0.1, fitted.name
+    best = ranked[0].prior().sample((500,)).norm(dim=1).numpy()
+    assert (np.abs(best[:, None] - [1.0, 3.0]).min(1) < 0.5).mean() > 0.8
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_fits_and_is_built_again(name):
+    (fitted,) = fit_priors(rings(200), rings(50), [name], steps=4)
+    assert math.isfinite(fitted.nats)
+    again = build(describe(fitted.prior))
+    again.load_state_dict(fitted.prior.state_dict())
+    assert again(None).sample((3,)).shape == (3, 2)
+
+
+def test_each_code_is_judged_by_those_before_it_alone():
+    torch.manual_seed(0)
+    prior = CodeTransformer(latent=12, levels=(3, 5), places=4, width=16, depth=2, heads=2).double()
+    codes = torch.stack([torch.randint(size, (6,)) for size in (3, 5) * 4], 1)
+    before = prior.log_p(codes)
+    assert before.shape == (6, 8)
+    for place in range(8):
+        other = codes.clone()
+        other[:, place:] = (other[:, place:] + 1) % 3
+        after = prior.log_p(other)
+        torch.testing.assert_close(after[:, :place], before[:, :place])
+        assert (after[:, place] != before[:, place]).all()
+    torch.testing.assert_close(prior.nats(codes), -before.sum(1))
+
+
+def test_codes_are_drawn_as_often_as_they_are_probable():
+    torch.manual_seed(0)
+    prior = CodeTransformer(latent=3, levels=(2,), places=3, width=8, depth=2, heads=2)
+    for p in prior.parameters():  # far from even
+        p.data += torch.randn_like(p)
+    every = torch.cartesian_prod(*[torch.arange(2)] * 3)
+    expected = (-prior.nats(every)).exp()
+    torch.testing.assert_close(expected.sum(), torch.tensor(1.0))
+    drawn = (prior.drawn(40_000) * torch.tensor([4, 2, 1])).sum(1)
+    np.testing.assert_allclose(np.bincount(drawn, minlength=8) / 40_000, expected.detach(), atol=0.01)
+
+
+def test_codes_that_follow_each_other_are_learned():
+    torch.manual_seed(0)
+    model, _ = VARIANTS["finite-scalar"]()
+    levels, places = tuple(model.posterior.levels), model.places
+    start = rng.integers(0, 3, (600, 1))
+    sequences = np.tile(start, (1, places * len(levels)))  # one of three sequences: log 3 nats
+    (fitted,) = fit_priors(sequences[:500], sequences[500:], kinds=kinds_for(model), steps=60)
+    assert fitted.name == "transformer"
+    assert fitted.nats == pytest.approx(math.log(3), abs=0.1)
+    z = draw_codes(fitted.prior, model, 20)
+    expected = {tuple(model.posterior.entries(torch.full((places, len(levels)), i)).flatten().tolist()) for i in range(3)}
+    assert sum(tuple(row) in expected for row in z.tolist()) >= 18
+    with pytest.raises(UsageError, match="no such codes"):
+        fitted.prior(VARIANTS["lookup-free"]()[0])
+    with pytest.raises(UsageError, match="'gaussian' for these codes"):
+        fit_priors(sequences, sequences, ["gaussian"], kinds=kinds_for(model))
+
+
+def test_the_same_seed_fits_the_same_density():
+    train, held = rings(300), rings(50)
+    first, again = (fit_priors(train, held, ["flow"], steps=5, seed=3)[0].nats for _ in range(2))
+    assert first == again
+    assert first != fit_priors(train, held, ["flow"], steps=5, seed=4)[0].nats
+
+
+def test_what_cannot_be_fitted_is_said():
+    with pytest.raises(UsageError, match="Did you mean 'mixture'"):
+        fit_priors(rings(5), rings(5), ["mixtures"])
+    with pytest.raises(UsageError, match="it needs 2 of both"):
+        fit_priors(rings(5), rings(1))
