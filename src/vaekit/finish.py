@@ -7,36 +7,34 @@ from typing import Any
 import numpy as np
 import torch
 
-from .data import Dataset, binarized
-from .errors import UsageError
+from .data import Dataset
+from .editing import compute_attributes
 from .execution import Execution
-from .latent import attribute_vectors, codes, decode, sample
+from .latent import decode, reconstruct, sample
 from .latent.second_stage import ASKED, Progress, codes_for, draw_codes, fit_priors, hole_of, kinds_for, own_codes
 from .metrics import Metric, evaluate, likelihood
-from .metrics.evaluate import drift, stand_ins
-from .metrics.quality import quality, random_judge
+from .metrics.disentanglement import LATENTS
+from .metrics.evaluate import disentangled, drift, stand_ins
+from .metrics.pictures import beside_real
+from .metrics.quality import features_of, judge_of, quality, random_judge
 from .model import Model
 from .nets.judge import FeatureNet
 from .run import Run
 
 CHUNK = 256  # codes that a prior of many components is asked about at once
+MOST_TRAINING = 20_000  # training pictures among which the nearest is looked for
 DRAWN = 2000  # new pictures that are compared with as many held-out ones
 SAMPLES = 100  # of z, for a first look at log p(x) where training was about nothing else
 
 
 def finish(run: Run, data: Dataset) -> Path:
     """What every training ends with: metrics, attribute vectors where attributes give any, the report."""
-    run.add_metrics(measure(run, data, samples=SAMPLES if is_binarized(run) else None))
+    run.add_metrics(measure(run, data, samples=SAMPLES if run.is_binarized else None))
     if data.attributes is not None:
         compute_attributes(run, data)
     from .report import write_report  # matplotlib's second is not for those who wait for a training to begin
 
     return write_report(run, data)
-
-
-def is_binarized(run: Run) -> bool:
-    """Whether it was trained on black-or-white draws of grey pictures."""
-    return run.description["training"].get("binarize", False)
 
 
 def measure(
@@ -46,29 +44,53 @@ def measure(
     seed: int = 0,
     *,
     samples: int | None = None,
+    factors: Sequence[str] = (),
+    pictures: int = 0,
+    judge: tuple[str, FeatureNet] | None = None,
     execution: Execution | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Metric]:
     """Evaluate a run's best weights. With `samples`, the bound on log p(x) too; a split without pictures is that of validation.
 
+    With `pictures`, how that many new ones compare with real ones, in the features of a judge with its name; without one, of a
+    net that is taught the labels, or has random weights where there are none. With `factors`, how far single latents stand for
+    these attributes; data whose factors are known do without being asked.
+
     A run that was trained on draws of black and white is measured on one draw, the same for every run.
     """
     model, objective = run.load_model(), run.load_objective()
-    data = binarized(data) if is_binarized(run) else data
+    data = run.as_measured(data)
     metrics = evaluate(model, objective, data, split, seed)
     if run.has_first_weights:
         before: Model = run.build("model").to(next(model.parameters()).device).eval().requires_grad_(False)
         if run.begin(model=before):
             metrics |= drift(before, model, data, split, seed)
+    if factors or (data.factors and 1 < model.latent <= LATENTS):
+        metrics |= disentangled(model, data, factors or data.factors, split, seed)
+    if pictures and model.has_prior:
+        metrics |= beside_real_ones(model, data, pictures, judge, split=split, seed=seed)
     if samples:
         metrics |= likelihood(model, data, samples, split, seed=seed, execution=execution, progress=progress)
         metrics["nll"]["pixels"] = (
             "dynamic binarisation: x ~ Bernoulli(pixel / 255), anew at every training step, once (seed 0) for what is measured"
-            if is_binarized(run)
+            if run.is_binarized
             else "as they are, in [0, 1]"
         )
         metrics["nll"]["trained_on"] = len(data.splits["train"])
     return metrics
+
+
+def beside_real_ones(
+    model: Model, data: Dataset, count: int, judge: tuple[str, FeatureNet] | None, *, split: str, seed: int
+) -> dict[str, Metric]:
+    """Metrics of `count` new pictures beside the real ones of a split, in features of a judge."""
+    split = split if len(data.splits[split]) else "validation"
+    name, eye, how = (*judge, judge[0]) if judge else ("", *judge_of(data, seed))
+    name = name or ("random" if how.startswith("random") else "labels")
+    held, train = (data.take(data.some(part, most, seed)) for part, most in ((split, count), ("train", MOST_TRAINING)))
+    heaps = sample(model, count, seed), held, train, reconstruct(model, held)
+    found = beside_real(*(features_of(eye, heap) for heap in heaps), name=name, how=how, seed=seed)
+    return {key: {**metric, "split": split} for key, metric in found.items()}
 
 
 def spread(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
@@ -101,7 +123,7 @@ def fit_second_stage(
     """
     model = run.load_model()
     rows = {"train": stand_ins(model, data, "train", seed), "validation": data.some("validation", ASKED, seed)}
-    looked_at = binarized(data).pixels if is_binarized(run) else data.pixels
+    looked_at = run.as_measured(data).pixels
     train, held = (codes_for(model, looked_at, its, seed) for its in rows.values())
     kinds = kinds_for(model)
     fitted = {its.name: its for its in fit_priors(train, held, names, kinds=kinds, steps=steps, seed=seed, progress=progress)}
@@ -134,23 +156,3 @@ def fit_second_stage(
     how = f"less probable than 99 % of {len(held):,} held-out codes, under the fitted density {name!r}"
     run.add_metrics({"prior_hole": {"value": hole, "unit": "share of the prior's draws", "how": how}})
     return about | {"own": {"nats": own, "frechet": seen(sample(model, len(real), seed)), "hole": hole}}
-
-
-def compute_attributes(run: Run, data: Dataset, seed: int = 0) -> dict[str, Any]:
-    """Attribute vectors on mu of the training split, saved with the run where there are any; what is known of each."""
-    if data.attributes is None:
-        raise UsageError(
-            f"{data.name} has no attributes. Train with a table beside the pictures: vaekit train DATA --attributes FILE"
-        )
-    rows = data.splits["train"]
-    mu = codes(run.load_model(), data.pixels, rows).mu
-    vectors = attribute_vectors(mu, data.attributes[rows], data.attribute_names, seed)
-    about = {
-        "how": "mean(mu | has it) - mean(mu | has it not), on the training split",
-        "images": len(rows),
-        "seed": seed,
-        "attributes": {vector.name: vector.about() for vector in vectors},
-    }
-    if vectors:
-        run.save_attributes({vector.name: torch.from_numpy(vector.vector) for vector in vectors}, about)
-    return about

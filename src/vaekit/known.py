@@ -86,6 +86,20 @@ def labelled(data: Dataset, name: str) -> np.ndarray:
     return np.where(labels < 0, np.nan, labels == place)
 
 
+def values_of(data: Dataset, name: str) -> np.ndarray:
+    """(N,) float: an attribute's values, or for "label" the labels' numbers; nan where it is not known.
+
+    Raises UsageError where the data do not have it.
+    """
+    have = (*(["label"] if data.labels is not None else []), *data.attribute_names)
+    if name not in have:
+        raise UsageError(f"{data.name} does not know {name!r} of its pictures. {known(name, have)}")
+    if name in data.attribute_names:
+        return column(data, name).astype(float)
+    labels = np.asarray(data.labels, float)
+    return np.where(labels < 0, np.nan, labels)
+
+
 def column(data: Dataset, name: str) -> np.ndarray:
     """(N,): an attribute's values."""
     values = data.attributes

@@ -1,4 +1,4 @@
-"""The run folder: everything one training leaves behind. The only code that knows its file names.
+"""The run folder: everything one training leaves behind. With `findings`, the only code that knows its file names.
 
     run.json              description of data, model, objective and training; versions, commit, command, execution
     first.safetensors     the weights that training began with, where they were not random; a finished run does without
@@ -10,6 +10,7 @@
     resume/state-kept.safetensors  the one before it, while runs that train together save theirs one after another
     metrics.json          values with unit, count and split
     attributes.safetensors, attributes.json   attribute vectors
+    priors/               densities fitted to the codes
     figures/, report.html, diverged/
 
 Nothing is pickled; nothing in a run folder can run code.
@@ -17,7 +18,6 @@ Nothing is pickled; nothing in a run folder can run code.
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -28,15 +28,15 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from .data import Dataset, open_data
+from .data import Dataset, binarized, open_data
 from .errors import DataError, UsageError, VaekitError
 from .execution import find_device
 from .files import read_json, sweep, sync_folder, write_atomic, write_json
+from .findings import Findings
 from .library import build
 from .model import Model
 from .objectives import Objective
-from .priors import Prior
-from .stored import Stored, digest_of, follow, load_part, save_part, save_tensors
+from .stored import Stored, digest_of, follow, save_tensors
 
 FORMAT = 1
 FIRST = "first.safetensors"
@@ -46,7 +46,7 @@ PLANNED = ("data", "model", "objective", "training")  # what a description canno
 OPENING = frozenset(("source", "size", "crop", "channels", "attributes", "group", "seed", "splits"))
 
 
-class Run:
+class Run(Findings):
     """A folder with one training in it."""
 
     def __init__(self, path: str | Path):
@@ -135,6 +135,15 @@ class Run:
                 f"{data.digest[:12]}. Restore the pictures as they were, or train again."
             )
         return data
+
+    @property
+    def is_binarized(self) -> bool:
+        """Whether it was trained on black-or-white draws of grey pictures."""
+        return self.description["training"].get("binarize", False)
+
+    def as_measured(self, data: Dataset) -> Dataset:
+        """The data as its figures are about them: where it was trained on draws of black and white one draw, always the same."""
+        return binarized(data) if self.is_binarized else data
 
     # The log
 
@@ -288,66 +297,6 @@ class Run:
         if not all(torch.isfinite(weight).all() for weight in part.state_dict().values()):
             raise DataError(f"{path} holds numbers that are not finite, which vaekit never writes. Restore it from a copy.")
         return part.eval().requires_grad_(False)
-
-    # What was measured, and the vectors
-
-    @property
-    def metrics(self) -> dict[str, Any]:
-        path = self.path / "metrics.json"
-        found = read_json(path) if path.exists() else {}
-        if not all(isinstance(metric, dict) and "value" in metric for metric in found.values()):
-            raise DataError(f"{path} is damaged: not every metric has a value. Measure again: vaekit evaluate {self.path}")
-        return found
-
-    def add_metrics(self, values: dict[str, Any]) -> None:
-        """Add to metrics.json: name -> {value, unit, count, split, ...}."""
-        write_json(self.path / "metrics.json", self.metrics | values)
-
-    def save_attributes(self, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
-        """Write the attribute vectors, name -> (D,), and what is known about each."""
-        save_tensors(self.path / "attributes.safetensors", tensors, {})
-        write_json(self.path / "attributes.json", about)
-
-    @property
-    def has_attributes(self) -> bool:
-        return (self.path / "attributes.safetensors").exists()
-
-    def load_attributes(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Raises UsageError before `save_attributes`."""
-        path = self.path / "attributes.safetensors"
-        if not self.has_attributes:
-            told = f"{self.path} has no attribute vectors"
-            raise UsageError(f"{told}. A run that was trained with --attributes gets them: vaekit attributes {self.path}")
-        return dict(Stored(path)), read_json(self.path / "attributes.json")
-
-    def save_priors(self, priors: Mapping[str, Prior], about: dict[str, Any]) -> None:
-        """Write densities fitted to the codes; `about` is what is known of these and of those that were kept, best first."""
-        (self.path / "priors").mkdir(exist_ok=True)
-        for name, prior in priors.items():
-            save_part(self.path / "priors" / f"{name}.safetensors", prior)
-        write_json(self.path / "priors" / "priors.json", {"weights": self.weights_digest, "densities": about})
-
-    @property
-    def priors(self) -> dict[str, Any]:
-        """What is known of each density fitted to the codes of these weights, best first: {name: {"nats": ...}}."""
-        path = self.path / "priors" / "priors.json"
-        about = read_json(path) if path.exists() else {}
-        return about["densities"] if about.get("weights") == self.weights_digest else {}
-
-    @property
-    def weights_digest(self) -> str:
-        with open(self.path / tagged("weights", last=False), "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
-    def load_prior(self, name: str | None = None) -> tuple[str, Prior]:
-        """A density fitted to the codes, by default the best one, and its name. Raises UsageError where there is none."""
-        about = self.priors
-        if not about or name not in (None, *about):
-            have = f"has {', '.join(about)}" if about else "has none"
-            told = f"{self.path} {have} of the densities fitted to the codes of its weights"
-            raise UsageError(f"{told}. Fit them: vaekit fit-prior {self.path}")
-        name = name or next(iter(about))
-        return name, load_part(self.path / "priors" / f"{name}.safetensors")
 
     def save_diverged(self, arrays: dict[str, Tensor], about: dict[str, Any]) -> Path:
         """Keep the batch that a non-finite step came from."""

@@ -4,7 +4,9 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
@@ -55,11 +57,20 @@ def test_data_check_names_what_was_left_out(vaekit, home):
     assert [finding["path"] for finding in found["findings"]] == ["circles/broken.png"]
 
 
+def metrics_of(run: Path) -> dict:
+    """The metrics of a run, whose file is as the published schema says."""
+    found = json.loads((run / "metrics.json").read_text())
+    schema = json.loads((Path(__file__).parents[2] / "docs" / "metrics.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(found, schema, cls=jsonschema.Draft202012Validator)
+    return found["metrics"]
+
+
 # What a run can do
 
 
 def test_a_training_leaves_metrics_vectors_figures_and_a_report(trained):
-    metrics = json.loads((trained / "metrics.json").read_text())
+    metrics = metrics_of(trained)
     assert {"distortion", "rate", "elbo", "rmse", "neighbour_accuracy"} <= metrics.keys()
     page = (trained / "report.html").read_text()
     assert "Adding an attribute" in page
@@ -146,6 +157,56 @@ def test_attributes_and_edit(vaekit, trained, picture, tmp_path):
     assert said["add"] == {"Dark": 1.0, "Big": -0.5}
     assert said["files"] == [str(out), str(tmp_path / "edited-strip.png")]
     assert shape_of(out) == (16, 16)
+
+
+def test_vectors_by_another_method(vaekit, trained, home, picture, tmp_path):
+    for method in ("balanced", "ridge", "logistic", "lda"):
+        about = vaekit("attributes", trained, "--method", method, "--json").json["attributes"]
+        assert {a["method"] for a in about.values()} == {method}
+        assert all(a["leak"].keys() == about.keys() and a["sigmas"] > 0 for a in about.values())
+    said = vaekit("attributes", trained, "--method", "best", "--names", "Dark", "--steps", "20", "--json").json["attributes"]
+    edits = said["Dark"]["edits"]
+    assert said["Dark"]["method"] == edits["best"]
+    assert said["Big"]["method"] == "mean"
+    assert edits["test"].keys() >= {"mean", "random", "permuted"}
+    kept = (trained / "attributes.safetensors").read_bytes()
+    (tmp_path / "shared.safetensors").write_bytes(kept)
+    edit = ["edit", trained, picture, "--add", "Dark=1", "--no-strip"]
+    more = {
+        "own": [],
+        "shared": ["--vectors", tmp_path / "shared.safetensors"],
+        "sigmas": ["--sigmas"],
+        "keep": ["--keep", "Big"],
+    }
+    for name, options in more.items():
+        assert vaekit(*edit, *options, "--out", tmp_path / f"{name}.png").code == 0
+    pictures = {name: (tmp_path / f"{name}.png").read_bytes() for name in more}
+    assert pictures["own"] == pictures["shared"]
+    assert len(set(pictures.values())) == 3
+    other = home / "sibling"
+    data = ["train", home / "pictures", "--attributes", home / "table.csv", "--latent", 4, "--seed", 1]
+    assert vaekit(*data, "--no-report", "--out", other, *QUICK).code == 0
+    refused = vaekit("edit", other, picture, "--add", "Dark=1", "--vectors", tmp_path / "shared.safetensors")
+    assert refused.code == 2
+    assert "a direction means nothing to another model" in refused.err
+    assert vaekit("attributes", trained).code == 0
+
+
+def test_what_is_beside_real_pictures_and_factors(vaekit, trained):
+    assert vaekit("fit-prior", trained, "--kinds", "gaussian").code == 0
+    asked = ["--pictures", "8", "--factors", "Dark", "Big", "--samples", "10"]
+    said = vaekit("evaluate", trained, *asked, "--json").json
+    assert {"mig", "infom", "fd_labels@8", "coverage_labels@8", "psnr", "ssim"} <= said.keys()
+    assert "Dark, Big" in said["mig"]["how"]
+    assert metrics_of(trained).keys() > said.keys()
+
+
+def test_doctor_and_compare(vaekit, trained):
+    said = vaekit("doctor", trained, "--json").json
+    assert said["signs"]["rate"] > 0
+    assert vaekit("doctor", trained).code == 0
+    told = vaekit("compare", trained, trained, "--json").json
+    assert not any(its["beyond_noise"] for about in told["differences"].values() for its in about.values())
 
 
 def test_an_edit_given_in_parts_adds_up(vaekit, trained, picture, tmp_path):

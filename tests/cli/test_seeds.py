@@ -39,7 +39,7 @@ def test_median_and_spread_over_the_seeds_and_a_whole_run_for_each(vaekit, home,
     assert statuses(paths) == ["finished"] * 3
     assert [json.loads((path / "run.json").read_text())["training"]["seed"] for path in paths] == [5, 6, 7]
     assert all((path / "report.html").exists() and (path / "weights.safetensors").exists() for path in paths)
-    values = [json.loads((path / "metrics.json").read_text())["elbo"]["value"] for path in paths]
+    values = [json.loads((path / "metrics.json").read_text())["metrics"]["elbo"]["value"] for path in paths]
     elbo = said.json["metrics"]["elbo"]
     assert elbo["values"] == values
     assert elbo["median"] == pytest.approx(np.median(values))
@@ -88,7 +88,7 @@ def test_several_betas_side_by_side(vaekit, home, tmp_path):
     assert heading.split() == ["metric", "beta", "0.5", "beta", "1000", "unit"]
     paths = [tmp_path / name for name in ("beta-0.5", "beta-1000")]
     assert [json.loads((path / "run.json").read_text())["objective"]["beta"] for path in paths] == [0.5, 1000]
-    rates = [json.loads((path / "metrics.json").read_text())["rate"]["value"] for path in paths]
+    rates = [json.loads((path / "metrics.json").read_text())["metrics"]["rate"]["value"] for path in paths]
     assert rates[1] < 0.1 * rates[0]
     assert any(row.startswith("rate ") for row in rows)
 

@@ -34,6 +34,9 @@ COMMANDS = (
     ),
     ("resume", "training:resume", "Go on with a stopped run, from its last snapshot."),
     ("evaluate", "look:evaluate", "Measure a run on its test split."),
+    ("doctor", "doctor:doctor", "What ails a run, why, and what mends it."),
+    ("sweep", "sweep:sweep", "Train several latent sizes and betas, draw the rate-distortion front, propose one."),
+    ("compare", "compare:compare", "Runs side by side, and which differences exceed the noise."),
     ("plot", "look:plot", "Draw every figure of a run, and its report."),
     ("sample", "look:sample", "New pictures."),
     ("judge", "look:judge", "Teach a net the labels of pictures, for recipes that ask it how far a reconstruction is off."),
@@ -71,7 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
             answer = app(given, exit_on_error=False, print_error=False, error_console=errors, result_action="return_value")
             if isinstance(answer, Answer) and RANK == 0:
                 answer.show(as_json)
-        code = 0
+        code = answer.code if isinstance(answer, Answer) else 0
     except CycloptsError as error:
         command = " ".join(["vaekit", *(error.command_chain or ())])
         code = tell(errors, "error", f"{str(error).strip()} See {command} --help.", 2)

@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 
 class Answer(NamedTuple):
-    """The result as plain data, and as text for a person."""
+    """The result as plain data, and as text for a person; the exit code that says how a check ended."""
 
     data: dict[str, Any]
     text: str
+    code: int = 0
 
     def show(self, as_json: bool) -> None:
         if sys.stdout is None:  # closed by the caller, who wants no result

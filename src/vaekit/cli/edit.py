@@ -1,43 +1,93 @@
 """attributes, edit, morph."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from cyclopts import Parameter
 
 from .. import draw
+from ..editing import choose_attributes, compute_attributes
 from ..errors import UsageError
 from ..files import file_name
-from ..finish import compute_attributes
 from ..latent import codes, combine, decode, path
+from ..latent.directions import orthogonal
+from ..metrics.quality import STEPS
 from ..run import Run
 from .answer import Answer, table
 from .look import png, read, reopened, write_one, write_sheet
-from .progress import doing
-from .reading import Seed, parse_weights
+from .progress import counting, doing
+from .reading import Count, Seed, parse_weights
 
 
-def attributes(run: Path, /, *, seed: Seed = 0) -> Answer:
-    """Compute mean(mu | has it) - mean(mu | has it not) for every attribute, on the training split; saved with the run.
+def attributes(
+    run: Path,
+    /,
+    *,
+    method: Literal["mean", "balanced", "ridge", "logistic", "lda", "best"] = "mean",
+    names: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
+    steps: Count = STEPS,
+    seed: Seed = 0,
+) -> Answer:
+    """Compute a vector for every attribute, on the training split, and what else it moves; saved with the run.
 
     Parameters
     ----------
     run
         The run folder.
+    method
+        mean: mean(mu | has it) - mean(mu | has it not). balanced: the same, of groups with the same mix of all other attributes.
+        ridge: what one attribute adds where the others stay. logistic, lda: the normals of what parts the groups. best: for each
+        attribute the one whose edits are best on the validation split; they are scored on the test split.
+    names
+        The attributes that `best` looks at; others keep their mean difference. Default: all.
+    steps
+        Of the judge of attributes that `best` asks where the true edited pictures are not known.
     seed
-        Of the bootstrap.
+        Of the bootstrap, the choice of pictures and the judge.
     """
+    if names and method != "best":
+        raise UsageError("--names says which attributes to find the best method for. Add --method best.")
     found, data = reopened(run)
-    with doing("computing attribute vectors"):
-        about = compute_attributes(found, data, seed)
+    if method == "best":
+        with counting("judge taught", "steps") as show:
+            about = choose_attributes(found, data, names or (), seed=seed, steps=steps, progress=show)
+    else:
+        with doing("computing attribute vectors"):
+            about = compute_attributes(found, data, seed, method)
     if not about["attributes"]:
         raise UsageError(f"No attribute of {data.name} splits its training images into groups of 4 or more. Give another table.")
-    rows = [("attribute", "with", "without", "norm", "held-out distance, 95 %")]
+    rows = [("attribute", "method", "with", "without", "alpha 1 in sigmas", "held-out distance, 95 %", "moves most beside it")]
     for name, a in sorted(about["attributes"].items(), key=lambda item: -item[1]["norm"]):
         low, high = a["interval"]
-        rows.append((name, f"{a['count_with']:,}", f"{a['count_without']:,}", f"{a['norm']:.3f}", f"{low:.3f} to {high:.3f}"))
-    return Answer(about, table(rows))
+        beside = max((other for other in a["leak"] if other != name), key=lambda other: abs(a["leak"][other]), default=None)
+        leak = "" if beside is None else f"{beside} {a['leak'][beside]:+.2f} sigma"
+        counts = f"{a['count_with']:,}", f"{a['count_without']:,}"
+        rows.append((name, a["method"], *counts, f"{a['sigmas']:.2f}", f"{low:.3f} to {high:.3f}", leak))
+    return Answer(about, "\n\n".join([table(rows), *edit_tables(about["attributes"])]))
+
+
+def edit_tables(attributes: dict[str, Any]) -> list[str]:
+    """How good the edits of the chosen vectors are, on the test split, beside the mean difference."""
+    measured = {name: a["edits"] for name, a in attributes.items() if "edits" in a}
+    if not measured:
+        return []
+    how = next(iter(measured.values()))["how"]
+    true = "es" in (next(iter(measured.values()))["test"]["mean"] or {})
+    rows = [("edit", "by", *(("ES, 95 %", "CRE") if true else ("dependency", "beside mean, 95 %", "target", "others flipped")))]
+    for name, edits in measured.items():
+        for method, its in edits["test"].items():
+            rows.append((name, method, *(("never gets there", *[""] * (1 if true else 3)) if its is None else cells(its))))
+    return [f"{table(rows)}\nto {how}"]
+
+
+def cells(its: dict[str, Any]) -> tuple[str, ...]:
+    if "es" in its:
+        low, high = its["es_interval"]
+        return f"{its['es']:.3f} ({low:.3f} to {high:.3f})", f"{its['cre']:.2f}"
+    low, high = its.get("beside_mean_interval", (1, 1))
+    beside = f"{its['beside_mean']:.2f} ({low:.2f} to {high:.2f})" if "beside_mean" in its else ""
+    return f"{its['dependency']:.3f}", beside, f"{its['success']:.0%}", f"{its['flipped']:.1%}"
 
 
 def edit(
@@ -46,6 +96,9 @@ def edit(
     /,
     *,
     add: Annotated[list[str], Parameter(negative=())],
+    keep: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
+    sigmas: bool = False,
+    vectors: Path | None = None,
     out: Path | None = None,
     strip: bool = True,
 ) -> Answer:
@@ -59,6 +112,12 @@ def edit(
         A picture file.
     add
         An attribute and how much of it: Smiling=2, Eyeglasses=-1. 1 is the distance from those without to those with it.
+    keep
+        Attributes that the edit does not move along: it is made orthogonal to their vectors.
+    sigmas
+        Count alpha in standard deviations of the codes along each vector.
+    vectors
+        Another file of vectors for the same weights. Default: the run's attributes.safetensors.
     out
         The png. Default: RUN/figures/edited-IMAGE-WHAT.png, and a strip of strengths beside it.
     strip
@@ -66,11 +125,15 @@ def edit(
     """
     found = Run.open(run)
     model = found.load_model()
-    vectors = {name: vector.numpy() for name, vector in found.load_attributes()[0].items()}
-    weights = parse_weights(add, vectors)
+    stored, about = found.load_attributes(vectors)
+    units = {name: about["attributes"][name]["sigmas"] if sigmas else 1.0 for name in stored}
+    directions = {name: vector.numpy() / units[name] for name, vector in stored.items()}
+    weights = parse_weights(add, directions)
     what = "-".join(f"{name}={weight:g}" for name, weight in weights.items())
     target = png(out) or found.figures / f"{file_name(f'edited-{image.stem}-{what}')}.png"
-    direction = combine(vectors, weights)
+    direction = combine(directions, weights)
+    if keep:
+        direction = orthogonal(direction, np.stack([combine(directions, {name: 1.0}) for name in keep]))
     original = read(found, [image])
     mu = codes(model, original).mu
     edited = decode(model, mu + direction)

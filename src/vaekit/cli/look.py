@@ -44,6 +44,9 @@ def evaluate(
     *,
     split: Literal["train", "validation", "test"] = "test",
     samples: OptionalCount = None,
+    factors: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
+    pictures: OptionalCount = None,
+    judge: Path | None = None,
     precision: Literal["fp32", "bf16"] = "fp32",
     compile: bool = False,
     seed: Seed = 0,
@@ -58,6 +61,12 @@ def evaluate(
         train, validation or test.
     samples
         Draws of z for each image, in the importance-sampled bound; the literature's number is 5000.
+    factors
+        Attributes, or label, or all attributes by `all`: the scores of disentanglement of these factors of variation.
+    pictures
+        How many new pictures to compare with real ones; they are compared in the features of the judge.
+    judge
+        Its file, see `vaekit judge`, or any feature net as .onnx. Default: a net that is taught the labels now, or a random one.
     precision
         Of the decoder in that bound; bf16 is compared with fp32 first.
     compile
@@ -74,8 +83,11 @@ def evaluate(
     if not len(data.splits[split]):
         have = ", ".join(f"{name} {len(rows):,}" for name, rows in data.splits.items())
         raise UsageError(f"{data.name} has no {split} pictures ({have}). Give another split: --split validation")
+    eye = (judge.stem, judge_from(judge, data.image)) if judge else None
+    asked = data.attribute_names if factors == ["all"] else tuple(factors or ())
     with counting("bounded") if samples else doing("measuring") as show:
-        metrics = measure(found, data, split, seed, samples=samples, execution=execution, progress=show)
+        how = {"execution": execution, "progress": show}
+        metrics = measure(found, data, split, seed, samples=samples, factors=asked, pictures=pictures or 0, judge=eye, **how)
     answer = Answer(metrics, "\n".join([table(metric_rows(metrics)), *nll_lines(metrics)]))
     if split == "test" and world.here.first:
         try:

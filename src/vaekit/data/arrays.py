@@ -26,7 +26,8 @@ CHUNK = 4096  # pictures converted at once
 
 @dataclass(frozen=True)
 class Arrays:
-    """Pictures (N, C, H, W) uint8 and what came with them; `official` (N,) says which side of an official split each is on."""
+    """Pictures (N, C, H, W) uint8 and what came with them; `official` (N,) says which side of an official split each is on;
+    `factors` are the attributes that say all of a picture, where some do."""
 
     pixels: np.ndarray
     labels: np.ndarray | None = None
@@ -34,6 +35,7 @@ class Arrays:
     attributes: np.ndarray | None = None
     attribute_names: tuple[str, ...] = ()
     official: np.ndarray | None = None
+    factors: tuple[str, ...] = ()
 
 
 def read_idx(path: Path) -> np.ndarray:

@@ -28,6 +28,7 @@ class Dataset:
     digest: str  # content hash of pixels, tables and splits (hex)
     description: dict[str, Any]  # plain JSON: the keyword arguments for open_data that open the same data again
     quarantine: Quarantine | None  # what was left out and why (folders), None for array and generated data
+    factors: tuple[str, ...] = ()  # the attributes that say all of a picture, where some do
 
     def __len__(self) -> int:
         return len(self.pixels)

@@ -90,7 +90,7 @@ def shapes() -> Arrays:
     from .drawn_shapes import SHAPES, draw_shapes
 
     pixels, factors, names = draw_shapes()
-    return Arrays(pixels, factors[:, 0].astype(np.int64), SHAPES, factors, names)
+    return Arrays(pixels, factors[:, 0].astype(np.int64), SHAPES, factors, names, factors=names)
 
 
 def drawn_faces(cache: Path, size: int) -> Arrays:

@@ -114,9 +114,13 @@ def named_arrays(name: str, wish: Wish, cache: Path) -> Arrays:
     if name in named.DOWNLOADS:
         return named.downloaded(name, cache)
     if name == "drawn-faces":
-        side = wish.size[0] if wish.size is not None and wish.size[0] == wish.size[1] else 64
-        return named.drawn_faces(cache, side)
+        return named.drawn_faces(cache, face_side(wish))
     return named.digits() if name == "digits" else named.shapes()
+
+
+def face_side(wish: Wish) -> int:
+    """Pixels at which faces are drawn, before they are brought into another shape."""
+    return wish.size[0] if wish.size is not None and wish.size[0] == wish.size[1] else 64
 
 
 def file_arrays(path: Path) -> Arrays:
@@ -152,7 +156,7 @@ def from_arrays(name: str, source: str, found: Arrays, wish: Wish) -> Dataset:
     digest = digest_of(pixel_hash(pixels), pixels.shape, splits, labels, attributes)
     wish = replace(wish, size=(pixels.shape[2], pixels.shape[3]), channels=pixels.shape[1], splits=tuple(fractions))
     options = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(wish).items()}
-    return Dataset(name, pixels, files, *labels, *attributes, splits, digest, {"source": source, **options}, None)
+    return Dataset(name, pixels, files, *labels, *attributes, splits, digest, {"source": source, **options}, None, found.factors)
 
 
 def reshaped(pixels: np.ndarray, wish: Wish) -> np.ndarray:

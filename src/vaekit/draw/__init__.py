@@ -8,11 +8,13 @@ from .curves import training_curves
 from .grids import edit_strip, manifold, morph_strip, reconstructions, samples, told_strip, traversals
 from .latent import autoencoder_beside_vae, latent_histograms, latent_scatter, unit_square
 from .style import save_png
+from .tradeoff import front
 
 __all__ = [
     "animate",
     "autoencoder_beside_vae",
     "edit_strip",
+    "front",
     "latent_histograms",
     "latent_scatter",
     "manifold",

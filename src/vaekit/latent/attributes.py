@@ -10,13 +10,14 @@ import numpy as np
 
 from ..errors import UsageError
 from ..part import known
+from .directions import directions, leaks
 
 RESAMPLES = 200
 
 
 @dataclass(frozen=True)
 class AttributeVector:
-    """mean(mu | has it) - mean(mu | has it not), with what is known of it."""
+    """From codes without it to codes with it, with what is known of it."""
 
     name: str
     vector: np.ndarray  # (D,), not normalised: alpha = 1 is the distance between the two groups
@@ -24,29 +25,44 @@ class AttributeVector:
     count_without: int
     norm: float
     interval: tuple[float, float]  # 95 %, of the distance between the groups along a direction that other images gave
+    method: str  # one of directions.METHODS
+    sigmas: float  # how many standard deviations of the codes along it alpha = 1 is
+    leak: dict[str, float]  # how many of its standard deviations alpha = 1 moves every attribute's score
 
     def about(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if name != "vector"}
 
 
-def attribute_vectors(mu: np.ndarray, attributes: np.ndarray, names: tuple[str, ...], seed: int = 0) -> list[AttributeVector]:
-    """One vector for every binary attribute that some images have and some have not, in one deterministic pass over mu (N, D).
+def attribute_vectors(
+    mu: np.ndarray, attributes: np.ndarray, names: tuple[str, ...], seed: int = 0, method: str = "mean"
+) -> list[AttributeVector]:
+    """One vector for every binary attribute that some images have and some have not, by one of `directions.METHODS`; mu (N, D).
 
     attributes is (N, A) of 0, 1 or nan; unknown ones are left out. Of two other values the higher one is "has it"; an attribute
     with more is split at its median; one that does not split the images into two groups of 4 or more has no vector.
     The norm grows with noise: even random groups have one. So the interval takes the direction from one half of the
     images and the distance along it from the other: it holds 0 when the direction is an accident.
     """
+    columns = [presence(column) for column in attributes.T]
+    split = {name: has for name, has in zip(names, columns, strict=True) if min((has == 1).sum(), (has == 0).sum()) >= 4}
+    if not split:  # two of each group in each half
+        return []
+    has, mu = np.stack(list(split.values()), 1), mu.astype(np.float64)
+    vectors = directions(mu, has, method)
+    moved = leaks(vectors, mu, has)
     found = []
-    for column, name in enumerate(names):
-        has = presence(attributes[:, column])
-        with_it, without = mu[has == 1].astype(np.float64), mu[has == 0].astype(np.float64)
-        if min(len(with_it), len(without)) < 4:  # two in each half
-            continue
-        vector = with_it.mean(0) - without.mean(0)
+    for name, column, vector, its in zip(split, has.T, vectors, moved, strict=True):
+        with_it, without = mu[column == 1], mu[column == 0]
         length = float(np.linalg.norm(vector))
-        interval = held_out_interval(with_it, without, seed)
-        found.append(AttributeVector(name, vector.astype(np.float32), len(with_it), len(without), length, interval))
+        along = float((mu @ vector).std()) / max(length, np.finfo(float).tiny)
+        about = {
+            "norm": length,
+            "interval": held_out_interval(with_it, without, seed),
+            "method": method,
+            "sigmas": length / max(along, np.finfo(float).tiny),
+            "leak": dict(zip(split, its.tolist(), strict=True)),
+        }
+        found.append(AttributeVector(name, vector.astype(np.float32), len(with_it), len(without), **about))
     return found
 
 

@@ -1,6 +1,6 @@
 """One evaluation of a model on one split: the bound, the errors, the latents, the labels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,18 +9,23 @@ from scipy.stats import entropy
 
 from ..codebooks import Coder
 from ..data import Dataset
+from ..errors import UsageError
 from ..execution import Execution
 from ..known import known_of
 from ..latent import code_counts, codes, decode, kl_per_latent, neighbour_accuracy
 from ..model import Model
 from ..objectives import Objective
+from ..ssim import WINDOW, similarity
 from ..step import Seen
 from ..train import Images, validate
 from .bounds import importance_bound
+from .disentanglement import HOW, LATENTS, Known, disentanglement, factors_of
 from .weights import weights_of
 
 ACTIVE = 0.01  # nats; a latent that carries less is not in use
 NEIGHBOURS = 5
+FINEST = 1e-10  # of a mean squared error: a picture without any has 100 dB
+MOST_SCORED = 10_000  # codes of a split in scores of disentanglement
 MOST_FITTED = 60_000  # codes that stand for all of a split, at most
 NUMBERS = 64_000_000  # in these codes together, at most: a hierarchical model has thousands of latents
 
@@ -57,12 +62,16 @@ def evaluate(model: Model, objective: Objective, data: Dataset, split: str = "te
     add("residual", bound["mse"] ** 0.5, "pixel value in [0, 1]", f"root mean squared error, z drawn, seed {seed}")
 
     codes_here = codes(model, data.pixels, rows)
+    errors, alike = errors_of(model, codes_here.mu, data, rows)
+    how = f"z = mu{untold}"
+    add("rmse", float(errors.mean() ** 0.5), "pixel value in [0, 1]", f"root mean squared error, {how}")
     add(
-        "rmse",
-        squared_error(model, codes_here.mu, data, rows) ** 0.5,
-        "pixel value in [0, 1]",
-        f"root mean squared error, z = mu{untold}",
+        "psnr",
+        float(-10 * np.log10(errors.clip(FINEST)).mean()),
+        "dB",
+        f"mean over images of -10 log10 of the squared error, {how}",
     )
+    add("ssim", float(alike.mean()), "", f"structural similarity (Wang et al., 2004), window {WINDOW}, mean over images, {how}")
     if isinstance(getattr(model, "posterior", None), Coder):
         counts = code_counts(model, data.pixels, rows)
         perplexity = float(np.mean([np.exp(entropy(count)) for count in counts]))
@@ -141,6 +150,27 @@ def drift(before: Model, after: Model, data: Dataset, split: str = "test", seed:
     return {"drift": {"value": value, "unit": "spreads of mu", "count": len(rows), "split": split, "how": how}}
 
 
+def disentangled(model: Model, data: Dataset, factors: Sequence[str], split: str = "test", seed: int = 0) -> dict[str, Metric]:
+    """Every score of disentanglement.HOW: how far single latents stand for single of these attributes (or "label").
+
+    Raises UsageError where the data do not have them, or where there is nothing to tell apart.
+    """
+    if model.latent > LATENTS:
+        raise UsageError(f"This model has {model.latent:,} latents; scores of single latents are for {LATENTS} at most.")
+    split = split if len(data.splits[split]) else "validation"
+    true = factors_of(data, factors)
+    known = []
+    for part in ("train", split):
+        rows = data.some(part, MOST_SCORED, seed)
+        rows = rows[(true[rows] >= 0).all(1)]
+        known.append(Known(codes(model, data.pixels, rows).mu, true[rows]))
+    about = f", mu, of {', '.join(factors)}; {len(known[0].mu):,} of train beside them, seed {seed}"
+    return {
+        name: {"value": value, "unit": "", "count": len(known[1].mu), "split": split, "how": HOW[name] + about}
+        for name, value in disentanglement(known[0], known[1], seed).items()
+    }
+
+
 def stand_ins(model: Model, data: Dataset, split: str, seed: int) -> np.ndarray:
     """Rows of a split whose codes stand for all of it, where something is fitted to them."""
     return data.some(split, min(MOST_FITTED, NUMBERS // model.latent), seed)
@@ -168,10 +198,15 @@ def label_accuracy(data: Dataset, learn: np.ndarray, learn_mu: np.ndarray, rows:
     return neighbour_accuracy(learn_mu, data.labels[learn], mu, data.labels[rows], NEIGHBOURS)
 
 
-def squared_error(model: Model, mu: np.ndarray, data: Dataset, rows: np.ndarray, batch: int = 512) -> float:
-    """Mean over images and pixel values, in batches: the pictures are never all in memory as floats."""
-    total = 0.0
+def errors_of(model: Model, mu: np.ndarray, data: Dataset, rows: np.ndarray, batch: int = 512) -> tuple[np.ndarray, np.ndarray]:
+    """Of the pictures of codes and the images: the mean squared error and the structural similarity of each, (n,) both.
+
+    In batches: the pictures are never all in memory as floats.
+    """
+    found = np.empty((2, len(rows)))
     for start in range(0, len(rows), batch):
         part = slice(start, start + batch)
-        total += np.square(decode(model, mu[part]) - data.take(rows[part]) / 255.0).mean((1, 2, 3)).sum()
-    return float(total / len(rows))
+        drawn, true = decode(model, mu[part]), data.take(rows[part]) / np.float32(255)
+        found[0, part] = np.square(drawn - true, dtype=np.float64).mean((1, 2, 3))
+        found[1, part] = similarity(torch.from_numpy(drawn), torch.from_numpy(true))[0].mean(1).numpy()
+    return found[0], found[1]

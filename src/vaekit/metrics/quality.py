@@ -41,29 +41,64 @@ def judge_of(
 
     `progress` hears of steps done, and of how many in all.
     """
+    kinds = len(data.label_names) if data.labels is not None else 1
+    rows = data.splits["train"]
+    labels = np.full(len(rows), -1) if data.labels is None else data.labels[rows]
+    rows, labels = rows[labels >= 0], torch.from_numpy(labels[labels >= 0])
+    if kinds < 2 or not len(rows):
+        return random_judge(data.image, seed), f"random weights, seed {seed}"
+
+    def loss(logits: Tensor, chosen: np.ndarray) -> Tensor:
+        return F.cross_entropy(logits, labels[chosen])
+
+    judge = taught(data, rows, kinds, loss, seed=seed, steps=steps, progress=progress)
+    return judge, f"taught {kinds} labels of {len(rows):,} training pictures in {steps:,} steps, seed {seed}"
+
+
+def attribute_judge_of(
+    data: Dataset, has: np.ndarray, seed: int = 0, steps: int = STEPS, progress: Callable[[int, int], None] | None = None
+) -> tuple[Judge, str]:
+    """A judge with a logit for each of A attributes, taught on the training split; has (N, A): 1, 0, or -1 where unknown."""
+    rows = data.splits["train"]
+    known = torch.from_numpy(has[rows])
+
+    def loss(logits: Tensor, chosen: np.ndarray) -> Tensor:
+        told = known[chosen]
+        return F.binary_cross_entropy_with_logits(logits, told.clamp(0).float(), weight=(told >= 0).float())
+
+    judge = taught(data, rows, has.shape[1], loss, seed=seed, steps=steps, progress=progress, flip=True)
+    return judge, f"taught {has.shape[1]} attributes of {len(rows):,} training pictures in {steps:,} steps, seed {seed}"
+
+
+def taught(
+    data: Dataset,
+    rows: np.ndarray,
+    kinds: int,
+    loss: Callable[[Tensor, np.ndarray], Tensor],
+    *,
+    seed: int,
+    steps: int,
+    progress: Callable[[int, int], None] | None,
+    flip: bool = False,
+) -> Judge:
+    """A judge after some steps of AdamW on the rows; `loss` is that of its logits (B, kinds) on rows with these places."""
     with torch.random.fork_rng():
         torch.manual_seed(mix(seed, 6))
-        kinds = len(data.label_names) if data.labels is not None else 1
-        judge = Judge(image=data.image, features=128, width=24, kinds=max(kinds, 1))
-        rows = data.splits["train"]
-        labels = np.full(len(rows), -1) if data.labels is None else data.labels[rows]
-        rows, labels = rows[labels >= 0], labels[labels >= 0]
-        if kinds < 2 or not len(rows):
-            return random_judge(data.image, seed), f"random weights, seed {seed}"
+        judge = Judge(image=data.image, features=128, width=24, kinds=kinds)
         optimizer = torch.optim.AdamW(judge.parameters(), lr=RATE, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps)
         rng = np.random.default_rng(seed)
         for step in range(1, steps + 1):
             chosen = rng.integers(len(rows), size=min(BATCH, len(rows)))
-            _, logits = judge(as_pictures(data.take(rows[chosen])))
-            loss = F.cross_entropy(logits, torch.from_numpy(labels[chosen]))
+            pictures = data.take(rows[chosen])
+            _, logits = judge(as_pictures(pictures[..., ::-1] if flip and rng.random() < 0.5 else pictures))
             optimizer.zero_grad()
-            loss.backward()
+            loss(logits, chosen).backward()
             optimizer.step()
             schedule.step()
             if progress:
                 progress(step, steps)
-        return judge.eval(), f"taught {kinds} labels of {len(rows):,} training pictures in {steps:,} steps, seed {seed}"
+        return judge.eval()
 
 
 def random_judge(image: tuple[int, int, int], seed: int = 0) -> Judge:
@@ -124,6 +159,7 @@ def kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(among(a) + among(b) - 2 * kernel(a, b).mean())
 
 
-def check(a: np.ndarray, b: np.ndarray) -> None:
-    if min(len(a), len(b)) < 2 or a.shape[1] != b.shape[1]:
-        raise UsageError(f"A distance was asked for between features {a.shape} and {b.shape}; give 2 or more rows of one width.")
+def check(a: np.ndarray, b: np.ndarray, least: int = 2) -> None:
+    if min(len(a), len(b)) < least or a.shape[1] != b.shape[1]:
+        given = f"between features {a.shape} and {b.shape}"
+        raise UsageError(f"A distance was asked for {given}; give {least} or more rows of one width.")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data import Dataset
+from ..doctor import FEW_STEPS, examine, still_improving
 from ..draw import save_png
 from ..errors import UsageError
 from ..files import file_name, write_atomic, write_text
@@ -13,7 +14,6 @@ from . import figures
 from .figures import Picture, Sight
 from .page import Details, Fact, FigureOnPage, Section, Table, write_page
 
-FEW_STEPS = 200
 DRIFTED = 0.05  # spreads of the codes, from which a training from earlier weights is said to have moved them
 HEADLINES = (
     ("elbo", "ELBO"),
@@ -46,7 +46,7 @@ def write_report(run: Run, data: Dataset, beside: Run | None = None, seed: int =
         f"{data.name}: {'variational autoencoder' if sight.has_prior else 'autoencoder'} with {sight.model.latent} latents",
         subtitle(run, data),
         facts(run.metrics),
-        [*sections, numbers(run)],
+        [*sections, health(run, data, seed), numbers(run)],
         command=run.description["command"],
         versions=run.description["versions"],
         description={key: run.description[key] for key in ("data", "model", "objective", "training", "execution", "machine")},
@@ -129,12 +129,6 @@ def notes(run: Run) -> list[str]:
     return found
 
 
-def still_improving(records: list[dict[str, Any]]) -> bool:
-    """Whether the last validation gained a fiftieth or more of what all of them gained together."""
-    losses = [record["loss"] for record in records if record["split"] == "validation"]
-    return len(losses) < 3 or losses[-2] - losses[-1] > 0.02 * (losses[0] - losses[-1])
-
-
 def attribute_section(run: Run, sight: Sight) -> Section:
     about = run.load_attributes()[1]["attributes"]
     rows = [
@@ -155,6 +149,16 @@ def attribute_section(run: Run, sight: Sight) -> Section:
             )
         ],
     )
+
+
+def health(run: Run, data: Dataset, seed: int) -> Section:
+    """What the doctor says."""
+    findings, signs = examine(run, data, seed)
+    names = ", ".join(finding.name for finding in findings)
+    lead = f"Found: {names}." if findings else "Nothing to find fault with."
+    table = Table(("finding", "measured", "normal", "likely cause", "what mends it"), findings) if findings else None
+    vital = Details("Vital signs", table=Table(("sign", "value"), list(signs.items())))
+    return Section("Health", lead, table=table, details=[vital])
 
 
 def numbers(run: Run) -> Section:

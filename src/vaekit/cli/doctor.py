@@ -1,0 +1,61 @@
+"""doctor."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ..doctor import CHECKS, Finding, examine
+from ..errors import CheckFailed, UsageError
+from ..part import known
+from .answer import Answer, number, table
+from .look import reopened
+from .progress import doing
+from .reading import Seed
+
+NAMES = tuple(check.__name__.replace("_", " ") for check in CHECKS)
+ANY = "any"
+
+
+def doctor(
+    run: Path,
+    /,
+    *,
+    fail_on: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
+    seed: Seed = 0,
+) -> Answer:
+    """What ails a run, finished or not: what was measured, what is normal, the likely cause, what mends it.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    fail_on
+        Findings, or any, that end the command with exit code 5, for scripts.
+    seed
+        Of the draws and the choice of pictures.
+    """
+    for name in fail_on or ():
+        if name not in (ANY, *NAMES):
+            raise UsageError(f"--fail-on {name!r} is no finding. {known(name, (ANY, *NAMES))}")
+    found, data = reopened(run)
+    with doing("examining"):
+        findings, signs = examine(found, data, seed)
+    told = [told_of(finding) for finding in findings] or [f"Nothing to find fault with: {len(CHECKS)} checks."]
+    text = "\n\n".join([*told, table([("sign", "value"), *((name, number(value)) for name, value in signs.items())])])
+    failed = [finding.name for finding in findings if fail_on and (ANY in fail_on or finding.name in fail_on)]
+    return Answer(
+        {"findings": [finding._asdict() for finding in findings], "signs": signs}, text, CheckFailed.code if failed else 0
+    )
+
+
+def told_of(finding: Finding) -> str:
+    return "\n".join(
+        [
+            finding.name.upper(),
+            f"  measured  {finding.measured}",
+            f"  normal    {finding.normal}",
+            f"  cause     {finding.cause}",
+            f"  mend      {finding.mend}",
+        ]
+    )

@@ -1,0 +1,295 @@
+"""The checks: each looks at one thing and says nothing where it is well.
+
+Whatever a model cannot have is not looked at: a plain autoencoder has no rate that could collapse.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy.stats import binom
+from torch import Tensor, nn
+
+from ..autoregressive import NeighbourBernoulli
+from ..latent import codes
+from ..likelihoods import BernoulliPixels
+from ..metrics.evaluate import ACTIVE, label_accuracy
+from ..metrics.weights import weights_of
+from .exam import Exam
+
+FEW_STEPS = 200
+COLLAPSED = 0.5  # nats: a whole code that carries less tells nothing of its image
+IGNORED = 0.01  # of the rate: what the decoder loses where it gets another image's code
+HOLE = 0.9  # area under the curve of a classifier that tells codes from the prior's draws; 0.5: nobody could
+SMOOTH = 2.0  # times the residual: a sigma far above it
+DUPLICATES = 0.05  # of the held-out pictures, that stand in the training split too
+HASHED = 200_000  # training pictures among which copies are looked for
+DARK = 64  # of 255: pictures that never get brighter were scaled twice
+GREY = 0.05  # of pixel values between black and white, from which pictures are not black and white
+ROSE = 0.05  # of what validation gained, that it lost again
+GAP = 1.3  # times the training pictures' error
+SKIPPED = 0.01  # of the steps
+CHANCE = 0.999  # how sure a label's accuracy must be above guessing
+
+
+class Finding(NamedTuple):
+    """Something that is not as it should be."""
+
+    name: str
+    measured: str
+    normal: str
+    cause: str
+    mend: str
+
+
+def diverged(exam: Exam) -> Finding | None:
+    status = exam.run.description.get("status")
+    skipped = [record["skipped"] for record in exam.run.records if record["split"] == "train" and "skipped" in record]
+    share = float(np.mean(skipped)) if skipped else 0.0
+    kept = sorted(exam.run.path.glob("diverged/step-*.json"))
+    if status != "diverged" and not kept and share <= SKIPPED:
+        return None
+    what = (
+        f"status {status}, {len(kept)} batch{'es' * (len(kept) != 1)} with a loss that is no number"
+        if status == "diverged" or kept
+        else ""
+    )
+    more = f"{share:.1%} of steps left out for their gradient" if share > SKIPPED else ""
+    return Finding(
+        "diverged",
+        ", ".join(filter(None, (what, more))),
+        "every step finite, next to none left out",
+        "the learning rate is too high for this model, or pictures are broken",
+        "--learning-rate at a third of what it was, or --skip-above",
+    )
+
+
+def collapsed(exam: Exam) -> Finding | None:
+    if not exam.has_rate or exam.rate >= COLLAPSED:
+        return None
+    return Finding(
+        "collapsed",
+        f"the codes carry {exam.rate:.2f} nats of {exam.split} images",
+        f"{COLLAPSED} nats or more; tens for photographs",
+        "beta, or the decoder's sigma, is too high, or too few steps were taken: a code that says nothing costs nothing",
+        "--beta-schedule cyclical, or a lower --beta, or --free-bits 0.1",
+    )
+
+
+def ignores_z(exam: Exam) -> Finding | None:
+    if not exam.model.has_prior or (exam.has_rate and exam.rate < COLLAPSED):
+        return None
+    lost, rate = exam.lost(), exam.rate if exam.has_rate else 1.0
+    if lost >= IGNORED * rate:
+        return None
+    return Finding(
+        "ignores z",
+        f"with another image's code a picture is explained {lost:.2g} nats worse, while the codes carry {rate:.3g} nats",
+        f"worse by at least {IGNORED:.0%} of what the codes carry",
+        "the decoder makes its pictures without looking at z, as an autoregressive one can",
+        "a weaker decoder: --net with less width, a local likelihood, or --free-bits",
+    )
+
+
+def dead_group(exam: Exam) -> Finding | None:
+    nats = exam.kl_per_group if exam.has_rate else []
+    dead = [number for number, kl in enumerate(nats) if kl < ACTIVE]
+    if len(nats) < 2 or not dead or exam.rate < COLLAPSED:
+        return None
+    return Finding(
+        "dead group",
+        f"of {len(nats)} groups of latents, top first, these carry less than {ACTIVE} nats: {', '.join(map(str, dead))}",
+        f"every group above {ACTIVE} nats",
+        "groups above or below it say the same, and its KL was cheaper to drop",
+        "--free-bits 0.5 --set objective.per=group, or fewer groups",
+    )
+
+
+def prior_hole(exam: Exam) -> Finding | None:
+    if not exam.model.has_prior or (exam.has_rate and exam.rate < COLLAPSED):
+        return None
+    auc, distance = exam.distances
+    if auc < HOLE:
+        return None
+    return Finding(
+        "prior hole",
+        f"a classifier tells codes from the prior's draws with AUC {auc:.3f}; MMD^2 {distance:.3g}",
+        f"AUC below {HOLE}: new pictures come from where the codes are",
+        "the codes carry more than the prior can hold (a small sigma or beta): most of its draws were never decoded in training",
+        f"vaekit fit-prior {exam.run.path}, then vaekit sample --prior fitted; or a higher --beta",
+    )
+
+
+def too_smooth(exam: Exam) -> Finding | None:
+    weights = weights_of(exam.model.image, exam.objective, exam.model.likelihood)
+    residual = exam.rmse[exam.split]
+    if weights is None or weights.sigma < SMOOTH * residual:
+        return None
+    return Finding(
+        "too smooth",
+        f"the loss weighs pixels as sigma {weights.sigma:.3g} would, and the residual is {residual:.3g}",
+        f"a sigma below {SMOOTH:g} times the residual",
+        "too low a weight of the pixels, hidden in a fixed sigma, beta or r_loss_factor: details are not worth their nats",
+        "--likelihood optimal-gaussian, which finds sigma, or --sigma " + f"{residual:.2g}",
+    )
+
+
+def wrong_range(exam: Exam) -> Finding | None:
+    pixels = exam.given.take(exam.rows["train"])
+    low, high = np.quantile(pixels, (0.001, 0.999))
+    if high >= DARK and low <= 255 - DARK and high > low:
+        return None
+    told = f"nearly all pixel values lie between {low:.0f} and {high:.0f} of 255"
+    cause = "every pixel is the same" if high == low else "the pictures were scaled twice, or are in another range than they say"
+    return Finding(
+        "wrong range",
+        told,
+        "from dark to bright",
+        cause,
+        "write the pictures as uint8 from 0 to 255, or float from 0 to 1",
+    )
+
+
+def wrong_likelihood(exam: Exam) -> Finding | None:
+    pixels = exam.data.take(exam.rows["train"][:500])
+    grey = float(((pixels > 12) & (pixels < 243)).mean())
+    if not isinstance(exam.model.likelihood, (BernoulliPixels, NeighbourBernoulli)) or grey < GREY:
+        return None
+    return Finding(
+        "wrong likelihood",
+        f"{grey:.0%} of pixel values are neither black nor white, and the likelihood is Bernoulli",
+        "Bernoulli for black and white alone",
+        "the cross-entropy of grey values is no density: its ELBO compares with nothing",
+        "--binarize, or --likelihood continuous-bernoulli, or optimal-gaussian",
+    )
+
+
+def leaked(exam: Exam) -> Finding | None:
+    def prints(rows: np.ndarray) -> list[bytes]:
+        return [hashlib.blake2b(picture.tobytes(), digest_size=16).digest() for picture in exam.given.take(rows)]
+
+    train: set[bytes] = set()
+    rows = exam.given.some("train", HASHED, exam.seed)
+    for part in np.array_split(rows, max(1, len(rows) // 4096)):
+        train.update(prints(part))
+    found = float(np.mean([each in train for each in prints(exam.held)]))
+    if found < DUPLICATES:
+        return None
+    return Finding(
+        "leaked",
+        f"{found:.1%} of {len(exam.held):,} {exam.split} pictures stand in the training split too",
+        f"below {DUPLICATES:.0%}",
+        "copies of a file, or pictures of one person or scene: figures on held-out pictures are too good",
+        "remove copies (vaekit data check), or keep groups together: --group COLUMN",
+    )
+
+
+def underfit(exam: Exam) -> Finding | None:
+    steps, records = exam.run.reached["step"], exam.run.records
+    few = steps < FEW_STEPS
+    if exam.run.description.get("status") != "finished" or not (few or still_improving(records)):
+        return None
+    return Finding(
+        "underfit",
+        f"{steps:,} steps" + ("" if few else "; the validation loss was still falling when the budget ended"),
+        f"{FEW_STEPS} steps or more, and a loss that has levelled off",
+        "the budget ended too early",
+        "more --minutes, --images or --epochs",
+    )
+
+
+def still_improving(records: list[dict[str, Any]]) -> bool:
+    """Whether the last validation gained a fiftieth or more of what all of them gained together."""
+    losses = [record["loss"] for record in records if record["split"] == "validation"]
+    return len(losses) < 3 or losses[-2] - losses[-1] > 0.02 * (losses[0] - losses[-1])
+
+
+def overfit(exam: Exam) -> Finding | None:
+    losses = [record["loss"] for record in exam.run.records if record["split"] == "validation"]
+    ratio = exam.rmse[exam.split] / max(exam.rmse["train"], 1e-9)
+    comparable = len(losses) > 2 and exam.objective.comparable
+    rose = (losses[-1] - min(losses)) / max(losses[0] - min(losses), 1e-9) if comparable else 0.0
+    if rose < ROSE and ratio < GAP:
+        return None
+    told = [f"the error of {exam.split} pictures is {ratio:.2f} times that of the training split"]
+    if rose >= ROSE:
+        told.append(f"the validation loss lost {rose:.0%} of its gain again (the best weights were kept)")
+    return Finding(
+        "overfit",
+        "; ".join(told),
+        f"below {GAP} times, and no more than {ROSE:.0%} lost",
+        f"{len(exam.data.splits['train']):,} training pictures are few for this model and this many steps",
+        "more pictures, --flip, --patience 5, a smaller --net, or a higher --beta",
+    )
+
+
+def strange_labels(exam: Exam) -> Finding | None:
+    data, train = exam.data, exam.rows["train"]
+    mu = [codes(exam.model, data.pixels, rows).mu for rows in (train, exam.held)]
+    accuracy = label_accuracy(data, train, mu[0], exam.held, mu[1])
+    if accuracy is None or data.labels is None or (exam.has_rate and exam.rate < COLLAPSED):
+        return None
+    known = data.labels[exam.held][data.labels[exam.held] >= 0]
+    guess = float(np.bincount(known).max() / len(known))
+    if len(np.unique(known)) < 2 or accuracy * len(known) > binom.ppf(CHANCE, len(known), guess):
+        return None
+    return Finding(
+        "strange labels",
+        f"5 nearest neighbours on mu name {accuracy:.1%} of the labels, guessing the commonest {guess:.1%}",
+        "clearly above guessing",
+        "labels that were shuffled or belong to other files, or that are not to be seen in the pictures",
+        "look at the labels: vaekit data check, and a sheet of each",
+    )
+
+
+@torch.no_grad()
+def dead_units(exam: Exam) -> Finding | None:
+    alive: dict[str, Tensor] = {}
+
+    def watch(name: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            fired = (output > 0).flatten(2).any(2).any(0) if output.dim() > 2 else (output > 0).any(0)
+            alive[name] = fired | alive.get(name, torch.zeros_like(fired))
+
+        return hook
+
+    hooks = [m.register_forward_hook(watch(name)) for name, m in exam.model.named_modules() if isinstance(m, nn.ReLU)]
+    if not hooks:
+        return None
+    for _ in exam.traces(exam.held):
+        pass
+    for hook in hooks:
+        hook.remove()
+    fired = torch.cat([its.flatten().cpu() for its in alive.values()])
+    dead = 1 - fired.float().mean().item()
+    if dead < 0.3:
+        return None
+    return Finding(
+        "dead units",
+        f"{dead:.0%} of {len(fired):,} units never fire on {len(exam.held):,} {exam.split} pictures",
+        "below 30 %",
+        "a rate that was too high early on pushed them where no gradient comes back from",
+        "--learning-rate at a third of what it was, or a net with SiLU",
+    )
+
+
+CHECKS: tuple[Callable[[Exam], Finding | None], ...] = (
+    diverged,
+    wrong_range,
+    leaked,
+    wrong_likelihood,
+    underfit,
+    overfit,
+    collapsed,
+    ignores_z,
+    dead_group,
+    prior_hole,
+    too_smooth,
+    dead_units,
+    strange_labels,
+)
+
+
+BEFORE_WEIGHTS = (diverged, wrong_range, leaked)

@@ -1,0 +1,171 @@
+"""The attribute vectors of a run: computed, compared by the edits that they make, kept with the run.
+
+Shapes: A attributes, D latents.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from .data import Dataset
+from .data.counterfactuals import counterfactuals, has_counterfactuals
+from .errors import UsageError
+from .latent import attribute_vectors, codes
+from .latent.attributes import presence
+from .latent.directions import METHODS, directions
+from .metrics.edits import Judged, against_truth, judged, ratio, seen
+from .metrics.quality import STEPS, attribute_judge_of
+from .model import Model
+from .nets.judge import Judge
+from .part import known
+from .run import Run
+
+SCORED = 500  # pictures of a split, to choose by and to score with
+CONTROLS = ("random", "permuted")  # a random direction as long as the mean difference; the mean difference of shuffled pictures
+
+
+def compute_attributes(run: Run, data: Dataset, seed: int = 0, method: str = "mean") -> dict[str, Any]:
+    """Attribute vectors on mu of the training split by one of METHODS, saved with the run where there are any.
+
+    What is known of each. Raises UsageError where the data have no attributes.
+    """
+    if data.attributes is None:
+        raise UsageError(
+            f"{data.name} has no attributes. Train with a table beside the pictures: vaekit train DATA --attributes FILE"
+        )
+    return keep(run, data, dict.fromkeys(data.attribute_names, method), seed)
+
+
+def keep(run: Run, data: Dataset, methods: dict[str, str], seed: int, edits: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Save each attribute's vector by its method; `edits` is what is known of what they do."""
+    rows = data.splits["train"]
+    mu = codes(run.load_model(), data.pixels, rows).mu
+    found = {
+        vector.name: vector
+        for method in dict.fromkeys(methods.values())
+        for vector in attribute_vectors(mu, attributes_of(data)[rows], data.attribute_names, seed, method)
+        if methods[vector.name] == method
+    }
+    vectors = [found[name] for name in data.attribute_names if name in found]
+    about = {
+        "how": "on mu of the training split; alpha 1 is the distance between the means with and without it along the vector",
+        "images": len(rows),
+        "seed": seed,
+        "attributes": {vector.name: vector.about() for vector in vectors},
+    }
+    for name, its in (edits or {}).items():
+        about["attributes"][name]["edits"] = its
+    if vectors:
+        run.save_attributes({vector.name: torch.from_numpy(vector.vector) for vector in vectors}, about)
+    return about
+
+
+def attributes_of(data: Dataset) -> np.ndarray:
+    return np.empty((len(data), 0), np.float32) if data.attributes is None else data.attributes
+
+
+@dataclass
+class Bench:
+    """Vectors by every method, and the pictures that their edits are measured on."""
+
+    model: Model
+    data: Dataset
+    names: list[str]  # of attributes that have vectors
+    has: np.ndarray  # (N, A)
+    mu: np.ndarray  # of the training split
+    seed: int
+    judge: Judge | None = None  # where no truth is known
+    how: str = "the true picture with the changed attribute (CRE, ES)"
+    scale: np.ndarray = field(default_factory=lambda: np.ones(0))  # of the judge's logits
+    vectors: dict[str, np.ndarray] = field(default_factory=dict)  # by method, (A, D)
+
+    def change(self, split: str, name: str, vectors: dict[str, np.ndarray]) -> dict[str, dict[str, Any] | None]:
+        """What edits by some vectors (D,) do to pictures of a split; None for one that never reaches what is asked."""
+        rows, place = self.data.some(split, SCORED, self.seed), self.names.index(name)
+        if self.judge is None:
+            truth, moved = counterfactuals(self.data, rows, name)
+            pictures = self.data.take(rows)
+            unit = step_of(values := attributes_of(self.data)[:, self.data.attribute_names.index(name)], presence(values))
+            return {
+                method: asdict(against_truth(self.model, vector, pictures, truth, moved / unit, seed=self.seed))
+                for method, vector in vectors.items()
+            }
+        rows = rows[self.has[rows, place] >= 0]
+        sign = 1.0 - 2.0 * self.has[rows, place]
+        mu = codes(self.model, self.data.pixels, rows).mu
+        found = {
+            method: judged(self.model, self.judge, self.scale, mu, vector, sign=sign, target=place)
+            for method, vector in vectors.items()
+        }
+        return {method: its and self.told(its, found.get("mean")) for method, its in found.items()}
+
+    def told(self, its: Judged, book: Judged | None) -> dict[str, Any]:
+        """As plain data, beside the edit by mean difference on the same pictures."""
+        about = {key: value for key, value in asdict(its).items() if isinstance(value, float)}
+        if book is not None and book is not its:
+            share, interval = ratio(its.dependencies, book.dependencies, self.seed)
+            about |= {"beside_mean": share, "beside_mean_interval": interval}
+        moved = dict(zip(self.names, its.by_attribute.tolist(), strict=True))
+        return about | {"moves": dict(sorted(moved.items(), key=lambda pair: -abs(pair[1])))}
+
+
+def step_of(values: np.ndarray, has: np.ndarray) -> float:
+    """How much of an attribute lies between those without it and those with it: 1 of 0 and 1."""
+    return float(values[has == 1].mean() - values[has == 0].mean())
+
+
+def bench(run: Run, data: Dataset, seed: int, steps: int, progress: Callable[[int, int], None] | None) -> Bench:
+    """All vectors of a run. Raises UsageError where there is no attribute to edit."""
+    columns = [presence(column) for column in attributes_of(data).T]
+    rows, held = data.splits["train"], data.splits["validation"]
+    wide = [k for k, has in enumerate(columns) if all((has[rows] == group).sum() >= 4 for group in (0, 1))]
+    if not wide or not len(held):
+        raise UsageError(
+            f"No attribute of {data.name} splits its training pictures into groups of 4 or more. Give a table: --attributes FILE"
+        )
+    model, has = run.load_model(), np.stack([columns[k] for k in wide], 1)
+    found = Bench(model, data, [data.attribute_names[k] for k in wide], has, codes(model, data.pixels, rows).mu, seed)
+    found.vectors = {method: directions(found.mu, has[rows], method) for method in METHODS}
+    if not has_counterfactuals(data):
+        found.judge, found.how = attribute_judge_of(data, has, seed, steps, progress)
+        found.scale = seen(found.judge, data.take(data.some("validation", 2000, seed)))[0].std(0)
+    return found
+
+
+def choose_attributes(
+    run: Run,
+    data: Dataset,
+    names: Sequence[str] = (),
+    *,
+    seed: int = 0,
+    steps: int = STEPS,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """For each attribute the vector of the method whose edits are best on the validation split, saved; scored on the test split.
+
+    Best is the highest ES where the true picture is known, else the lowest attribute dependency to a judge that was taught the
+    attributes of the training split. Raises UsageError on an attribute that has no vector.
+    """
+    found = bench(run, data, seed, steps, progress)
+    for name in names:
+        if name not in found.names:
+            raise UsageError(f"No vector for {name!r}. {known(name, found.names)}")
+    rng, edits = np.random.default_rng(seed), {}
+    for name in names or found.names:
+        place = found.names.index(name)
+        mine = {method: vectors[place] for method, vectors in found.vectors.items()}
+        validation = found.change("validation", name, mine)
+        worth = {method: its["es"] if "es" in its else -its["dependency"] for method, its in validation.items() if its}
+        best = max(worth, key=worth.__getitem__, default="mean")
+        shuffled = rng.permutation(found.has[data.splits["train"]][:, [place]])
+        drawn = rng.standard_normal(found.mu.shape[1])
+        controls = (drawn * np.linalg.norm(mine["mean"]) / np.linalg.norm(drawn), directions(found.mu, shuffled)[0])
+        test = found.change(
+            "test", name, {method: mine[method] for method in ("mean", best)} | dict(zip(CONTROLS, controls, strict=True))
+        )
+        edits[name] = {"best": best, "how": found.how, "validation": validation, "test": test}
+    methods = {name: edits[name]["best"] if name in edits else "mean" for name in data.attribute_names}
+    return keep(run, data, methods, seed, edits)

@@ -1,0 +1,101 @@
+"""What was found out about a run after its training: metrics, attribute vectors, densities fitted to its codes."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from .errors import DataError, UsageError
+from .files import read_json, write_json
+from .priors import Prior
+from .stored import Stored, load_part, save_part, save_tensors
+
+METRICS = 1  # the format of metrics.json
+ATTRIBUTES = "attributes.safetensors"
+
+
+class Findings:
+    """The part of a run folder that is about what its weights are worth; all of it can be made again."""
+
+    path: Path
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """name -> {value, unit, count, split, ...}, as docs/metrics.schema.json has it."""
+        path = self.path / "metrics.json"
+        about = read_json(path) if path.exists() else {"format": METRICS, "metrics": {}}
+        found = about.get("metrics")
+        if about.get("format") != METRICS or not isinstance(found, dict) or not all(map(is_metric, found.values())):
+            raise DataError(f"{path} is damaged: not every metric has a value. Measure again: vaekit evaluate {self.path}")
+        return found
+
+    def add_metrics(self, values: dict[str, Any]) -> None:
+        """Add to metrics.json."""
+        write_json(self.path / "metrics.json", {"format": METRICS, "metrics": self.metrics | values})
+
+    def save_attributes(self, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+        """Write the attribute vectors, name -> (D,), and what is known about each; attributes.json says it to people."""
+        told = {"weights": self.weights_digest, "about": json.dumps(about)}
+        save_tensors(self.path / ATTRIBUTES, tensors, told)
+        write_json(self.path / "attributes.json", about)
+
+    @property
+    def has_attributes(self) -> bool:
+        return (self.path / ATTRIBUTES).exists()
+
+    def load_attributes(self, file: Path | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The vectors, and what is known of them: the run's own, or those of a file from somewhere else.
+
+        Raises UsageError before `save_attributes`, and for vectors that were not made in the codes of these weights.
+        """
+        path = file or self.path / ATTRIBUTES
+        if not path.exists():
+            told = f"{self.path} has no attribute vectors" if file is None else f"There is no {file}"
+            raise UsageError(f"{told}. A run that was trained with --attributes gets them: vaekit attributes {self.path}")
+        stored = Stored(path)
+        if stored.metadata.get("weights") != self.weights_digest:
+            raise UsageError(
+                f"{path} holds no vectors for the codes of the weights in {self.path}: a direction means nothing to another "
+                f"model. Compute them: vaekit attributes {self.path}"
+            )
+        return dict(stored), json.loads(stored.metadata["about"])
+
+    def save_priors(self, priors: Mapping[str, Prior], about: dict[str, Any]) -> None:
+        """Write densities fitted to the codes; `about` is what is known of these and of those that were kept, best first."""
+        (self.path / "priors").mkdir(exist_ok=True)
+        for name, prior in priors.items():
+            save_part(self.path / "priors" / f"{name}.safetensors", prior)
+        write_json(self.path / "priors" / "priors.json", {"weights": self.weights_digest, "densities": about})
+
+    @property
+    def priors(self) -> dict[str, Any]:
+        """What is known of each density fitted to the codes of these weights, best first: {name: {"nats": ...}}."""
+        path = self.path / "priors" / "priors.json"
+        about = read_json(path) if path.exists() else {}
+        return about["densities"] if about.get("weights") == self.weights_digest else {}
+
+    @property
+    def weights_digest(self) -> str:
+        """sha256 of the best weights' file; "" before there is one."""
+        path = self.path / "weights.safetensors"
+        if not path.exists():
+            return ""
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def load_prior(self, name: str | None = None) -> tuple[str, Prior]:
+        """A density fitted to the codes, by default the best one, and its name. Raises UsageError where there is none."""
+        about = self.priors
+        if not about or name not in (None, *about):
+            have = f"has {', '.join(about)}" if about else "has none"
+            told = f"{self.path} {have} of the densities fitted to the codes of its weights"
+            raise UsageError(f"{told}. Fit them: vaekit fit-prior {self.path}")
+        name = name or next(iter(about))
+        return name, load_part(self.path / "priors" / f"{name}.safetensors")
+
+
+def is_metric(value: object) -> bool:
+    return isinstance(value, dict) and "value" in value

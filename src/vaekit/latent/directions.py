@@ -1,0 +1,113 @@
+"""The direction of an attribute in codes, by several methods, and what else a step along it moves.
+
+Each method answers for all attributes at once. A vector of length 1 alpha takes a code as far as the difference between the means
+of those with and without the attribute goes along it, whatever the method.
+
+Shapes: codes mu (N, D); has (N, A): 1 has it, 0 has it not, -1 unknown; vectors (A, D).
+"""
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+from sklearn.covariance import ledoit_wolf
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from ..errors import UsageError
+from ..part import known
+
+RARE = 0.02  # a picture whose group was less probable than that weighs as much as one with this probability
+
+
+def mean_difference(mu: np.ndarray, has: np.ndarray) -> np.ndarray:
+    """mean(mu | has it) - mean(mu | has it not) (White, 2016): whatever comes along with the attribute comes along here too."""
+    return np.stack([mu[column == 1].mean(0) - mu[column == 0].mean(0) for column in has.T])
+
+
+def balanced_difference(mu: np.ndarray, has: np.ndarray) -> np.ndarray:
+    """The same, each picture weighed by how improbable its group was given its other attributes: both groups have the same mix.
+
+    Inverse propensity weights (Rosenbaum & Rubin, 1983).
+    """
+    found = []
+    for k, column in enumerate(has.T):
+        rows = column >= 0
+        others = np.delete(shares(has), k, axis=1)[rows]
+        if others.shape[1] == 0:
+            return mean_difference(mu, has)
+        likely = linear(others, column[rows]).predict_proba(others)[:, 1].clip(RARE, 1 - RARE)
+        groups = [(column[rows] == 1) / likely, (column[rows] == 0) / (1 - likely)]
+        with_it, without = (np.average(mu[rows], axis=0, weights=weights) for weights in groups)
+        found.append(with_it - without)
+    return np.stack(found)
+
+
+def partial_effect(mu: np.ndarray, has: np.ndarray) -> np.ndarray:
+    """The coefficients of a ridge regression of mu on all attributes: what one adds where the others stay as they are."""
+    return Ridge(alpha=1.0).fit(shares(has), mu).coef_.T.reshape(has.shape[1], -1)
+
+
+def logistic_normal(mu: np.ndarray, has: np.ndarray) -> np.ndarray:
+    """The normal of the plane that parts the codes (InterFaceGAN; Shen et al., 2020)."""
+    spread = np.maximum(mu.std(0), np.finfo(np.float32).tiny)
+    normals = [linear(mu[column >= 0] / spread, column[column >= 0], 0.1).coef_[0] / spread for column in has.T]
+    return np.stack(normals)
+
+
+def discriminant(mu: np.ndarray, has: np.ndarray) -> np.ndarray:
+    """Fisher's linear discriminant: the mean difference, through the inverse of the covariance within the groups."""
+    found = []
+    for column, difference in zip(has.T, mean_difference(mu, has), strict=True):
+        within = np.concatenate([mu[column == group] - mu[column == group].mean(0) for group in (0, 1)])
+        found.append(np.linalg.solve(ledoit_wolf(within, assume_centered=True)[0], difference))
+    return np.stack(found)
+
+
+METHODS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "mean": mean_difference,
+    "balanced": balanced_difference,
+    "ridge": partial_effect,
+    "logistic": logistic_normal,
+    "lda": discriminant,
+}
+
+
+def directions(mu: np.ndarray, has: np.ndarray, method: str = "mean") -> np.ndarray:
+    """The vectors (A, D) by one of METHODS. Raises UsageError on any other."""
+    if method not in METHODS:
+        raise UsageError(f"No method is named {method!r}. {known(method, METHODS)}")
+    mu = mu.astype(np.float64)
+    found, difference = METHODS[method](mu, has), mean_difference(mu, has)
+    length = np.square(found).sum(1, keepdims=True)
+    return found * (found * difference).sum(1, keepdims=True) / np.maximum(length, np.finfo(float).tiny)
+
+
+def orthogonal(vector: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """What of a vector (D,) is orthogonal to others (K, D)."""
+    basis, _ = np.linalg.qr(np.asarray(others, np.float64).T)
+    return vector - basis @ (basis.T @ vector)
+
+
+def leaks(vectors: np.ndarray, mu: np.ndarray, has: np.ndarray) -> np.ndarray:
+    """How many of its standard deviations alpha = 1 of each vector moves each attribute's score, (A, A).
+
+    The score reads an attribute's own effect out of a code, beside those of all others: the generalised least squares of
+    mu = sum of effects + noise. A classifier's would rise wherever attributes come together.
+    """
+    effects, known_of = partial_effect(mu, has), shares(has)
+    noise = mu - mu.mean(0) - (known_of - known_of.mean(0)) @ effects
+    weighed = np.linalg.solve(ledoit_wolf(noise, assume_centered=True)[0], effects.T).T
+    readouts = np.linalg.pinv(weighed @ effects.T, hermitian=True) @ weighed
+    return vectors @ readouts.T / np.maximum((mu @ readouts.T).std(0), np.finfo(float).tiny)
+
+
+def shares(has: np.ndarray) -> np.ndarray:
+    """(N, A) float, an unknown one as the share of those who have it."""
+    values = np.where(has < 0, np.nan, has.astype(float))
+    return np.where(has < 0, np.nanmean(values, axis=0), values)
+
+
+def linear(features: np.ndarray, has: np.ndarray, strength: float = 1.0) -> LogisticRegression:
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # near enough to the optimum for a direction
+        return LogisticRegression(C=strength, max_iter=500).fit(features, has)

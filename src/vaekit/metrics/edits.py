@@ -1,0 +1,145 @@
+"""How good an edit z + alpha * vector is: against the true counterfactual where it is known, else to a judge of attributes.
+
+Shapes: N pictures (N, C, H, W), codes mu (N, D), a vector (D,), change (N,): by how much the attribute's value is to change; K
+attributes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..errors import UsageError
+from ..latent import codes, decode
+from ..latent.encode import as_pictures
+from ..model import Model
+from ..nets.judge import Judge
+
+RESAMPLES = 500
+GOAL = 1.5  # standard deviations of the target's logit, by which every edit that is compared moves it
+REACH = np.linspace(0.25, 5, 20)  # alphas at which the change is looked at
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Counterfactual:
+    """An edit beside the true picture x* with the changed attribute, with 95 % over pictures.
+
+    cre: E|dec(mu(x) + v) - x*|^2 / E|dec(mu(x*)) - x*|^2, 1 where the edit is as good as a reconstruction of the truth.
+    es: 1 - E|dec(mu(x) + v) - x*|^2 / E|dec(mu(x)) - x*|^2, 0 where the edit does nothing, 1 where it is the truth.
+    """
+
+    cre: float
+    cre_interval: Interval
+    es: float
+    es_interval: Interval
+    best_es: float  # of the code mu(x*) itself: what the model's reconstructions allow
+    count: int
+
+
+def against_truth(
+    model: Model, vector: np.ndarray, pictures: np.ndarray, truth: np.ndarray, change: np.ndarray, *, seed: int = 0
+) -> Counterfactual:
+    """The edit mu + change * vector of uint8 pictures beside uint8 true ones. Pictures that do not change are left out.
+
+    Raises UsageError where none changes.
+    """
+    moved = change != 0
+    if not moved.any():
+        raise UsageError(f"None of the {len(change)} pictures changes with this attribute; there is no edit to measure.")
+    pictures, truth, change = pictures[moved], truth[moved], change[moved]
+    mu = codes(model, pictures).mu
+    edited, undone, known = (
+        squared(decode(model, z), truth) for z in (mu + change[:, None] * vector, mu, codes(model, truth).mu)
+    )
+    cre, cre_interval = ratio(edited, known, seed)
+    left, (low, high) = ratio(edited, undone, seed)
+    return Counterfactual(cre, cre_interval, 1 - left, (1 - high, 1 - low), 1 - ratio(known, undone, seed)[0], len(change))
+
+
+def squared(drawn: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """|a - b|^2 of every picture, (N,)."""
+    return np.square(drawn - truth / 255.0).sum((1, 2, 3))
+
+
+def ratio(above: np.ndarray, below: np.ndarray, seed: int) -> tuple[float, Interval]:
+    """A ratio of two means over the same pictures, with 95 % by bootstrap."""
+    tiny = np.finfo(float).tiny
+    picks = np.random.default_rng(seed).integers(len(above), size=(RESAMPLES, len(above)))
+    low, high = np.quantile(above[picks].mean(1) / np.maximum(below[picks].mean(1), tiny), (0.025, 0.975))
+    return float(above.mean() / max(below.mean(), tiny)), (float(low), float(high))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An edit to a judge of attributes, at the strength that moves the target's logit by GOAL standard deviations.
+
+    dependency: how many standard deviations the other attributes' logits move beside that, on average (attribute dependency,
+    Wu et al., 2021, section 4.2), divided by GOAL; none where the edit never gets there.
+    """
+
+    alpha: float
+    dependency: float
+    dependencies: np.ndarray  # (N,), of every picture
+    success: float  # share of pictures whose target the judge sees changed
+    flipped: float  # share of other attributes that the judge sees changed
+    identity: float  # how far the picture moves in the judge's features, in their standard deviations
+    undone: float  # RMSE between the reconstruction and the edit that was encoded, edited back and decoded
+    by_attribute: np.ndarray  # (K,), signed standard deviations that each logit moves
+
+
+def judged(
+    model: Model, judge: Judge, scale: np.ndarray, mu: np.ndarray, vector: np.ndarray, *, sign: np.ndarray, target: int
+) -> Judged | None:
+    """The edit mu + sign * alpha * vector, sign (N,) of 1 or -1, with the alpha that reaches GOAL; None where none does.
+
+    scale (K,): the standard deviation of every logit over real pictures.
+    """
+    sign = sign[:, None]
+    reconstructed = decode(model, mu)
+    before, features = seen(judge, reconstructed)
+
+    def moved(alpha: float) -> np.ndarray:
+        """(N, K) standard deviations, towards the change that was asked for."""
+        return sign * (seen(judge, decode(model, mu + sign * alpha * vector))[0] - before) / scale
+
+    alpha = reached(lambda alpha: float(moved(alpha)[:, target].mean()))
+    if alpha is None:
+        return None
+    pictures = decode(model, mu + sign * alpha * vector)
+    after, its = seen(judge, pictures)
+    change = sign * (after - before) / scale
+    others = np.delete(np.abs(change), target, axis=1).mean(1) / GOAL
+    flips = (after > 0) != (before > 0)
+    back = decode(model, codes(model, pictures).mu - sign * alpha * vector)
+    return Judged(
+        alpha,
+        float(others.mean()),
+        others,
+        float(((after[:, target] > 0) == (sign[:, 0] > 0)).mean()),
+        float(np.delete(flips, target, axis=1).mean()),
+        float(np.sqrt(np.square((its - features) / features.std(0).clip(1e-6)).mean())),
+        float(np.sqrt(np.square(back - reconstructed).mean())),
+        change.mean(0),
+    )
+
+
+def reached(moved: Callable[[float], float]) -> float | None:
+    """The smallest alpha at which the target moved by GOAL, between the two of REACH around it; None where none does."""
+    before, last = 0.0, 0.0
+    for alpha in REACH:
+        now = moved(float(alpha))
+        if now >= GOAL:
+            return float(before + (alpha - before) * (GOAL - last) / (now - last))
+        before, last = float(alpha), now
+    return None
+
+
+@torch.no_grad()
+def seen(judge: Judge, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The judge's logits (N, K) and features (N, F) of uint8 or float pictures."""
+    found = [judge(as_pictures(images[start : start + 256])) for start in range(0, len(images), 256)]
+    features, logits = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
+    return logits, features

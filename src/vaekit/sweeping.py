@@ -1,0 +1,129 @@
+"""A search over latent sizes and betas for the rate-distortion front of a data set, and what to train on it.
+
+Alemi et al. (2018), Fixing a Broken ELBO, https://arxiv.org/abs/1711.00464: beta moves a model along the front, and no single
+figure says where on it a use lies.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from .data import Dataset
+from .errors import UsageError
+from .finish import measure
+from .fitting import Silent, Watcher, fit
+from .planning import start
+from .recipes import Recipe
+
+JOURNAL = "sweep.journal"
+NEAR = 0.005  # of what the bound gained over the worst model: as good as the best
+
+
+class Tried(NamedTuple):
+    """One model of the search: validation figures in nats per image."""
+
+    latent: int
+    beta: float
+    rate: float
+    distortion: float
+    active: int
+    path: str
+
+    @property
+    def bound(self) -> float:
+        """-ELBO, lower is better."""
+        return self.rate + self.distortion
+
+
+def sweep(
+    data: Dataset,
+    make: Callable[[int, float], Recipe],
+    place: Path,
+    *,
+    trials: int,
+    latents: tuple[int, int],
+    betas: tuple[float, float],
+    seed: int = 0,
+    watch: Callable[[int, int, float], Watcher] = lambda *_: Silent(),
+) -> list[Tried]:
+    """Train `trials` models, `make(latent, beta)`, each a run folder in `place`; a search that was stopped goes on there.
+
+    Which ones is left to Optuna's sampler for two aims, the rate and the distortion of the validation split. Raises UsageError
+    where Optuna is not installed or the search cannot be.
+    """
+    try:
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+    except ImportError as error:
+        raise UsageError("A sweep needs Optuna: pip install 'vaekit[sweep]'") from error
+    check(trials, latents, betas)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    place.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        study_name=f"{data.digest[:12]} {latents} {betas} {seed}",  # another search in this place is another study
+        storage=JournalStorage(JournalFileBackend(str(place / JOURNAL))),
+        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(4, trials // 3)),
+        directions=["minimize", "minimize"],
+        load_if_exists=True,
+    )
+    for cut in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):  # by a kill; its run folder goes on
+        study.enqueue_trial(cut.params, user_attrs={"folder": folder_of(cut)})
+        study.tell(cut.number, state=optuna.trial.TrialState.FAIL)
+
+    def tried(trial: "optuna.Trial") -> tuple[float, float]:
+        latent, beta = trial.suggest_int("latent", *latents, log=True), trial.suggest_float("beta", *betas, log=True)
+        run = start(place / folder_of(trial), data, make(latent, beta))
+        if run.description.get("status") != "finished":
+            fit(run, data, watch(len(done()), latent, beta))
+        found = measure(run, data, "validation")
+        run.add_metrics(found)
+        trial.set_user_attr("active", int(found.get("active_latents", {"value": latent})["value"]))
+        return found["rate"]["value"], found["distortion"]["value"]
+
+    def done() -> list["optuna.trial.FrozenTrial"]:
+        return study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+
+    study.optimize(tried, n_trials=max(0, trials - len(done())))
+    return [
+        Tried(
+            each.params["latent"],
+            each.params["beta"],
+            rate=each.values[0],
+            distortion=each.values[1],
+            active=each.user_attrs["active"],
+            path=str(place / folder_of(each)),
+        )
+        for each in done()
+    ]
+
+
+def folder_of(trial) -> str:
+    return trial.user_attrs.get("folder", f"trial-{trial.number:03d}")
+
+
+def check(trials: int, latents: tuple[int, int], betas: tuple[float, float]) -> None:
+    if not 1 <= latents[0] < latents[1]:
+        raise UsageError(
+            f"--latents {latents[0]} {latents[1]}: give the smallest and the largest number of latents: --latents 2 64"
+        )
+    if not 0 < betas[0] < betas[1]:
+        raise UsageError(f"--betas {betas[0]:g} {betas[1]:g}: give the smallest and the largest beta, above 0: --betas 0.1 10")
+    if trials < 2:
+        raise UsageError(f"--trials {trials}: a front needs 2 or more models.")
+
+
+def front(tried: Sequence[Tried]) -> list[Tried]:
+    """Those that no other one is at least as good as in both rate and distortion, by rate."""
+    best: list[Tried] = []
+    for each in sorted(tried, key=lambda its: (its.rate, its.distortion)):
+        if not best or each.distortion < best[-1].distortion:
+            best.append(each)
+    return best
+
+
+def proposed(tried: Sequence[Tried]) -> Tried:
+    """The model with the fewest latents whose bound is as good as the best one's, but for NEAR of what there was to gain."""
+    bounds = [its.bound for its in tried]
+    enough = min(bounds) + NEAR * (max(bounds) - min(bounds))
+    return min((its for its in tried if its.bound <= enough), key=lambda its: (its.latent, its.bound))

@@ -1,0 +1,127 @@
+"""Models made sick on purpose, each in one way, and healthy ones: what the doctor must say of each.
+
+All are small and trained on scikit-learn's digits, so that the whole ward takes a minute or two.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vaekit.data import Dataset, open_data
+from vaekit.errors import Diverged
+from vaekit.fitting import fit
+from vaekit.ladder import Ladder
+from vaekit.likelihoods import OptimalGaussian
+from vaekit.model import Model
+from vaekit.objectives import ELBO
+from vaekit.planning import start
+from vaekit.recipes import Recipe, cook
+from vaekit.run import Run
+from vaekit.training import Training
+
+IMAGES = 60_000
+FIXED: dict[str, Any] = {"batch_size": 128, "threads": 1, "compile": "off", "precision": "fp32", "tune": False, "device": "cpu"}
+
+
+def digits() -> Dataset:
+    return open_data("digits")
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A model, its training, and what was done to it."""
+
+    finding: str | None  # that the doctor must make; None: none at all
+    about: str
+    recipe: str = "vae"
+    options: dict[str, Any] = field(default_factory=dict)
+    data: Callable[[Dataset], Dataset] = lambda data: data
+    afterwards: Callable[[Model], None] | None = None  # surgery on the trained weights
+    make: Callable[[Dataset], Recipe] | None = None
+
+    def admit(self, place: Path) -> tuple[Run, Dataset]:
+        """Train it."""
+        data = self.data(digits())
+        options = {"images": IMAGES, "net": "mlp", "latent": 8} | FIXED | self.options
+        made = (
+            self.make(data) if self.make else cook(self.recipe, data.image, {k: v for k, v in options.items() if v is not None})
+        )
+        run = start(place, data, made)
+        try:
+            fit(run, data)
+        except Diverged:
+            return run, data
+        if self.afterwards:
+            model = run.load_model("cpu")
+            self.afterwards(model)
+            run.save_weights(model, images=run.reached["images"])
+        return run, data
+
+
+def scaled_twice(data: Dataset) -> Dataset:
+    return replace(data, pixels=data.pixels // 64)
+
+
+def copied(data: Dataset) -> Dataset:
+    """Half of the test pictures are training pictures."""
+    pixels = data.pixels.copy()
+    test = data.splits["test"][::2]
+    pixels[test] = pixels[data.splits["train"][: len(test)]]
+    return replace(data, pixels=pixels)
+
+
+def few(data: Dataset) -> Dataset:
+    """A hundred pictures to learn from."""
+    return replace(data, splits=data.splits | {"train": data.splits["train"][:100]})
+
+
+def shuffled(data: Dataset) -> Dataset:
+    assert data.labels is not None
+    return replace(data, labels=np.random.default_rng(0).permutation(data.labels))
+
+
+@torch.no_grad()
+def deafen(model: Model) -> None:
+    """The decoder's first layer no longer hears z."""
+    next(iter(model.decoder.parameters())).zero_()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def ladder(data: Dataset) -> Recipe:
+    model = Ladder(image=data.image, likelihood=OptimalGaussian(), width=16, latents=2, blocks=1, smallest=2)
+    return Recipe(model, ELBO(), Training(images=40_000, learning_rate=2e-3, **FIXED))
+
+
+@torch.no_grad()
+def kill_group(model: Model) -> None:
+    """The second group's posterior is its prior, whatever the picture."""
+    steps = [step for stage in model.steps for step in stage]  # pyright: ignore
+    for weight in steps[1].posterior[-1].parameters():
+        weight.zero_()
+
+
+SICK = {
+    "collapsed": Patient("collapsed", "beta 300", options={"beta": 300.0}),
+    "ignoring z": Patient("ignores z", "the decoder's first layer is zero", afterwards=deafen),
+    "prior hole": Patient("prior hole", "beta 0.0003: codes far from the prior", options={"beta": 0.0003}),
+    "too smooth": Patient("too smooth", "a fixed sigma of 0.6", options={"likelihood": "gaussian", "sigma": 0.6}),
+    "range mismatch": Patient("wrong range", "pixels divided twice", data=scaled_twice),
+    "leaked duplicates": Patient("leaked", "half of the test pictures are training pictures", data=copied),
+    "diverged": Patient("diverged", "a learning rate of 1e6", options={"learning_rate": 1e6}),
+    "underfit": Patient("underfit", "8 steps", options={"images": 1024}),
+    "overfit": Patient("overfit", "100 training pictures", data=few, options={"images": 200_000, "latent": 32}),
+    "dead group": Patient("dead group", "a group whose posterior is its prior", make=ladder, afterwards=kill_group),
+    "wrong likelihood": Patient("wrong likelihood", "Bernoulli on grey values", options={"likelihood": "bernoulli"}),
+    "shuffled labels": Patient("strange labels", "labels of other pictures", data=shuffled),
+}
+HEALTHY = {
+    "vae": Patient(None, "optimal sigma"),
+    "two latents": Patient(None, "optimal sigma", options={"latent": 2}),
+    "autoencoder": Patient(None, "without a prior", "autoencoder"),
+    "binarized": Patient(None, "Bernoulli on draws of black and white", options={"likelihood": "bernoulli", "binarize": True}),
+    "classic": Patient(None, "the book's loss", "book", {"latent": 8}),
+    "ladder": Patient(None, "a hierarchy", make=ladder),
+}

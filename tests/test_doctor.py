@@ -1,0 +1,69 @@
+"""The doctor finds what was done to twelve models, and nothing in six that are well."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from patients import HEALTHY, SICK
+from vaekit.doctor import CHECKS, Exam, examine
+from vaekit.doctor.exam import mmd, split_of_rate, told_apart
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+@pytest.mark.parametrize("name", SICK)
+def test_a_sick_model_is_seen(name, tmp_path):
+    findings, _ = examine(*SICK[name].admit(tmp_path / "run"))
+    assert SICK[name].finding in [finding.name for finding in findings], findings
+    for finding in findings:
+        assert all(finding), finding
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_a_healthy_model_is_left_alone(name, tmp_path):
+    findings, signs = examine(*HEALTHY[name].admit(tmp_path / "run"))
+    assert not findings
+    assert all(np.isfinite(value) for value in signs.values())
+
+
+def test_every_check_has_a_patient():
+    made = {patient.finding for patient in SICK.values()}
+    assert {check.__name__.replace("_", " ") for check in CHECKS} - made == {"dead units"}
+
+
+def test_heaps_of_the_same_kind_cannot_be_told_apart():
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 1500, 6))
+    assert told_apart(a, b, 0) == pytest.approx(0.5, abs=0.05)
+    assert told_apart(a, 0.3 * b, 0) > 0.9
+    assert mmd(a, b) == pytest.approx(0, abs=2e-3)
+    assert mmd(a, b + 1) > 0.05
+
+
+def test_the_rate_splits_into_three_parts(tmp_path):
+    """MI + TC + dimension-wise KL = KL, up to the draws of z."""
+    exam = Exam(*HEALTHY["vae"].admit(tmp_path / "run"))
+    parts = split_of_rate(exam)
+    assert sum(parts.values()) == pytest.approx(exam.rate, rel=0.05)
+    assert parts["mutual information"] <= np.log(len(exam.held)) + 1e-6
+
+
+def test_scripts_can_fail_on_findings(tmp_path):
+    SICK["collapsed"].admit(tmp_path / "run")
+
+    def doctor(*more: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "vaekit", "doctor", str(tmp_path / "run"), *more]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    plain, asked = doctor("--json"), doctor("--json", "--fail-on", "collapsed")
+    assert (plain.returncode, asked.returncode) == (0, 5)
+    assert plain.stdout == asked.stdout
+    assert "collapsed" in [each["name"] for each in json.loads(plain.stdout)["findings"]]
+    assert doctor("--fail-on", "leaked").returncode == 0
+    assert doctor("--fail-on", "any").returncode == 5
+    wrong = doctor("--fail-on", "colapsed")
+    assert wrong.returncode == 2
+    assert "Did you mean 'collapsed'" in wrong.stderr

@@ -1,0 +1,155 @@
+"""Measures of edits on models and judges that are linear, where every number can be worked out; and true counterfactuals."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import tiny
+from vaekit.data import drawn_faces, drawn_shapes, open_data
+from vaekit.data.counterfactuals import counterfactuals
+from vaekit.distributions import Gaussian
+from vaekit.errors import UsageError
+from vaekit.metrics.edits import GOAL, against_truth, judged, reached
+
+
+class Linear(nn.Module):
+    """Codes are the pixels; what is decoded is a share of them."""
+
+    image, latent = (1, 2, 3), 6
+
+    def __init__(self, share: float = 1.0):
+        super().__init__()
+        self.share = nn.Parameter(torch.tensor(share))
+
+    def encode(self, x):
+        return Gaussian(x.flatten(1), torch.full_like(x.flatten(1), -10.0))
+
+    def decode(self, z, c=None):
+        return Gaussian((self.share * z).unflatten(-1, self.image), torch.zeros(*z.shape[:2], *self.image))
+
+
+class LinearJudge(nn.Module):
+    """Each attribute's logit is a sum of pixels."""
+
+    def __init__(self, weights: np.ndarray):
+        super().__init__()
+        self.weights = torch.from_numpy(weights).float()
+
+    def forward(self, x):
+        return x.flatten(1), (x.flatten(1) - 0.5) @ self.weights.T
+
+
+DELTA = np.array([30, 0, 0, 10, 0, 0])
+PICTURES = np.random.default_rng(0).integers(80, 120, size=(50, 1, 2, 3)).astype(np.uint8)
+CHANGE = np.where(np.arange(50) % 2, 1.0, -1.0)
+TRUTH = (PICTURES + CHANGE[:, None, None, None] * DELTA.reshape(1, 2, 3)).astype(np.uint8)
+
+
+def test_the_edit_that_is_the_truth():
+    """A model that loses nothing: ES is 1. One that loses a tenth: the edit is as good as a reconstruction, CRE is 1."""
+    found = against_truth(Linear(), DELTA / 255, PICTURES, TRUTH, CHANGE)
+    assert (found.es, found.best_es) == (pytest.approx(1, abs=1e-6), pytest.approx(1, abs=1e-6))
+    found = against_truth(Linear(0.9), DELTA / 255, PICTURES, TRUTH, CHANGE)
+    assert found.cre == pytest.approx(1, abs=1e-5)
+    assert found.cre_interval == pytest.approx((1, 1), abs=1e-5)
+    assert found.es == pytest.approx(found.best_es)
+    assert found.count == 50
+
+
+def test_the_edit_that_does_nothing():
+    found = against_truth(Linear(0.9), np.zeros(6), PICTURES, TRUTH, CHANGE)
+    assert found.es == pytest.approx(0, abs=1e-7)
+    assert found.cre > 1
+
+
+def test_half_the_edit_leaves_a_quarter_of_the_error():
+    found = against_truth(Linear(), DELTA / 510, PICTURES, TRUTH, CHANGE)
+    assert found.es == pytest.approx(0.75, abs=1e-5)
+    low, high = found.es_interval
+    assert low <= found.es <= high
+
+
+def test_an_edit_in_a_wrong_direction_is_worse_than_none():
+    assert against_truth(Linear(), -DELTA / 255, PICTURES, TRUTH, CHANGE).es == pytest.approx(-3, abs=1e-5)
+
+
+def test_pictures_that_do_not_change_are_left_out():
+    change = np.where(np.arange(50) < 10, CHANGE, 0)
+    assert against_truth(Linear(), DELTA / 255, PICTURES, TRUTH, change).count == 10
+    with pytest.raises(UsageError, match="None of the 50 pictures changes"):
+        against_truth(Linear(), DELTA / 255, PICTURES, TRUTH, np.zeros(50))
+
+
+WEIGHTS = np.array([[10.0, 0, 0, 0, 0, 0], [0, 10, 0, 0, 0, 0], [0, 0, 10, 0, 0, 0]])
+SCALE = np.array([1.0, 2.0, 4.0])
+
+
+def test_dependency_at_the_strength_that_reaches_the_goal():
+    """Alpha moves logit 0 by 10 * 0.1 alpha / 1, logit 1 by 10 * 0.04 alpha / 2, logit 2 not at all."""
+    mu, vector, sign = PICTURES.reshape(50, 6) / 255.0, np.array([0.1, 0.04, 0, 0, 0, 0]), CHANGE
+    found = judged(Linear(), LinearJudge(WEIGHTS), SCALE, mu, vector, sign=sign, target=0)
+    assert found is not None
+    assert found.alpha == pytest.approx(GOAL, rel=1e-3)
+    assert found.dependency == pytest.approx((0.2 * GOAL + 0) / 2 / GOAL, rel=1e-3)
+    np.testing.assert_allclose(found.by_attribute, [GOAL, 0.2 * GOAL, 0], atol=1e-3)
+    assert found.undone == pytest.approx(0, abs=1e-4)
+    logits = sign * (mu[:, 0] - 0.5) * 10 + GOAL
+    assert found.success == pytest.approx((logits > 0).mean(), abs=0.03)
+
+
+def test_an_edit_that_never_gets_there():
+    mu = PICTURES.reshape(50, 6) / 255.0
+    assert judged(Linear(), LinearJudge(WEIGHTS), SCALE, mu, np.array([0, 0.01, 0, 0, 0, 0]), sign=CHANGE, target=0) is None
+
+
+def test_the_strength_lies_between_those_looked_at():
+    assert reached(lambda alpha: 3 * alpha) == pytest.approx(GOAL / 3)
+    assert reached(lambda alpha: 0.9 * alpha) == pytest.approx(GOAL / 0.9)
+    assert reached(lambda alpha: -alpha) is None
+
+
+# Counterfactuals
+
+
+def faces(count: int = 6, size: tuple[int, int] = (32, 32)):
+    pixels, attributes, names = drawn_faces.draw_faces(count, size=32)
+    about = {"source": "drawn-faces", "size": list(size), "crop": "center", "channels": 3, "attributes": None, "group": None}
+    data = tiny.dataset(pixels=pixels)
+    return replace(data, attributes=attributes, attribute_names=names, description=about | {"seed": 0, "splits": [0.8, 0.1, 0.1]})
+
+
+def test_a_face_with_the_other_expression():
+    data, rows = faces(), np.array([4, 1])
+    found, change = counterfactuals(data, rows, "Smiling")
+    assert data.attributes is not None
+    np.testing.assert_array_equal(change, 1 - 2 * data.attributes[rows, 0])
+    for row, picture in zip(rows, found, strict=True):
+        np.testing.assert_array_equal(picture, drawn_faces.counterfactual(int(row), "Smiling", size=32))
+
+
+def test_counterfactuals_have_the_shape_of_the_pictures():
+    found, _ = counterfactuals(faces(size=(24, 32)), [0], "Eyeglasses")
+    assert found.shape == (1, 3, 24, 32)
+
+
+def test_a_shape_on_the_other_side():
+    data = open_data("shapes", size=32)
+    assert data.attributes is not None
+    rows = np.array([3, 10, 500])
+    found, change = counterfactuals(data, rows, "x")
+    mirrored = data.attributes[rows].copy()
+    mirrored[:, 3] = 1 - mirrored[:, 3]
+    np.testing.assert_allclose(data.attributes[rows, 3] + change, mirrored[:, 3], atol=1e-6)
+    again = drawn_shapes.render_shapes(drawn_shapes.factor_classes(mirrored))
+    assert found.shape == (3, 1, 32, 32)
+    assert np.abs(found.mean((1, 2, 3)) - again.mean((1, 2, 3))).max() < 2
+
+
+def test_what_nobody_knows_is_told():
+    with pytest.raises(UsageError, match="Of tiny nobody knows"):
+        counterfactuals(tiny.dataset(), [0], "Smiling")
+    with pytest.raises(UsageError, match="no attribute 'Grin'"):
+        counterfactuals(faces(), [0], "Grin")

@@ -1,0 +1,74 @@
+"""Two models on the same images."""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import tiny
+from vaekit.metrics.evaluate import errors_of, evaluate, seen_of
+from vaekit.metrics.paired import difference, per_image
+from vaekit.objectives import ELBO, Reconstruction
+from vaekit.posteriors import Deterministic
+from vaekit.train import validate
+
+
+def test_the_means_over_images_are_those_that_validation_tells():
+    model, data = tiny.model().eval(), tiny.dataset(600)
+    rows = data.splits["train"]
+    found = per_image(model, data, rows, seed=3)
+    told = validate(model, ELBO(), seen_of(model, data, rows), len(rows), seed=3)
+    for name in ("distortion", "rate", "elbo"):
+        assert found[name].shape == rows.shape
+        assert found[name].mean() == pytest.approx(told[name], rel=1e-5)
+
+
+def test_a_plain_autoencoder_has_no_rate():
+    plain = tiny.model(posterior=Deterministic(features=16, latent=3), prior=None).eval()
+    assert per_image(plain, tiny.dataset(), np.arange(5)).keys() == {"distortion", "squared error"}
+
+
+def test_a_difference_beyond_the_noise():
+    rng = np.random.default_rng(0)
+    a, noise = rng.normal(0, 100, 400), rng.normal(0, 1, 400)
+    better = difference(a, a + 0.5 + noise)
+    assert better["difference"] == pytest.approx(0.5 + noise.mean())
+    assert better["beyond_noise"]
+    low, high = better["interval"]
+    assert high - low == pytest.approx(2 * 1.96 / 400**0.5, rel=0.15)
+    assert not difference(a, a + noise - noise.mean())["beyond_noise"]
+    assert not difference(a, a)["beyond_noise"]
+
+
+def test_psnr_and_ssim_of_pictures_that_are_known():
+    model, data = tiny.model().eval(), tiny.dataset()
+    rows, mu = np.arange(6), np.zeros((6, 3), np.float32)
+    mse, ssim = errors_of(model, mu, data, rows)
+    with torch.no_grad():
+        drawn = model.decode(torch.zeros(1, 1, 3)).mean[0, 0].numpy()
+    np.testing.assert_allclose(mse, [np.square(drawn - data.pixels[row] / 255).mean() for row in rows], rtol=1e-5)
+    assert (ssim < 1).all()
+    found = evaluate(model, ELBO(), data)
+    assert found["psnr"]["value"] == pytest.approx(-20 * math.log10(found["rmse"]["value"]), abs=3)
+    assert -1 <= found["ssim"]["value"] <= 1
+    assert "psnr" in evaluate(
+        tiny.model(posterior=Deterministic(features=16, latent=3), prior=None).eval(), Reconstruction(), data
+    )
+
+
+def test_runs_on_other_pictures_are_refused(tmp_path):
+    def vaekit(*words: str) -> subprocess.CompletedProcess:
+        return subprocess.run([sys.executable, "-m", "vaekit", *words], capture_output=True, text=True, check=False)
+
+    train = ("train", "digits", "--net", "mlp", "--images", "1280", "--threads", "1", "--compile", "off", "--no-report")
+    for name, more in (("one", ()), ("two", ("--beta", "4")), ("three", ("--size", "10"))):
+        assert vaekit(*train, "--out", str(tmp_path / name), *more).returncode == 0
+    same = vaekit("compare", str(tmp_path / "one"), str(tmp_path / "two"))
+    assert same.returncode == 0, same.stderr
+    assert "beyond the noise" in same.stdout
+    other = vaekit("compare", str(tmp_path / "one"), str(tmp_path / "three"))
+    assert other.returncode == 2
+    assert "do not compare" in other.stderr

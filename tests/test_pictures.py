@@ -1,0 +1,84 @@
+"""Drawn pictures beside real ones, on heaps of features whose figures are known."""
+
+import numpy as np
+import pytest
+
+from vaekit.errors import UsageError
+from vaekit.metrics.pictures import beside_real, remembered, resampled, sliced_distance, surroundings
+from vaekit.metrics.quality import frechet_distance
+
+rng = np.random.default_rng(0)
+
+
+def heap(count: int, mean: float = 0.0, width: int = 4) -> np.ndarray:
+    return np.random.default_rng(count).normal(mean, 1, (count, width))
+
+
+def test_surroundings_by_their_definition():
+    """Every count by loops over pairs."""
+    real, drawn, k = rng.normal(size=(40, 3)), rng.normal(0.5, 1, (30, 3)), 3
+
+    def radius(points: np.ndarray, i: int) -> float:
+        return sorted(np.linalg.norm(points[i] - other) for j, other in enumerate(points) if j != i)[k - 1]
+
+    inside = np.array([[np.linalg.norm(x - y) < radius(real, i) for y in drawn] for i, x in enumerate(real)])
+    around = np.array([[np.linalg.norm(x - y) < radius(drawn, j) for j, y in enumerate(drawn)] for x in real])
+    found = surroundings(real, drawn, k)
+    assert found.precision == pytest.approx(inside.any(0).mean())
+    assert found.recall == pytest.approx(around.any(1).mean())
+    assert found.density == pytest.approx(inside.sum() / k / len(drawn))
+    assert found.coverage == pytest.approx(inside.any(1).mean())
+
+
+def test_half_of_two_clusters():
+    """Drawn pictures of one cluster alone are true, and cover half."""
+    far = np.where(np.arange(600)[:, None] % 2, 0.0, 50.0)
+    real, drawn = heap(600) + far, heap(400)
+    found = surroundings(real, drawn)
+    assert found.precision > 0.9
+    assert found.density == pytest.approx(1, abs=0.15)
+    assert found.recall == pytest.approx(0.5, abs=0.06)
+    assert found.coverage == pytest.approx(0.5, abs=0.06)
+
+
+def test_pictures_that_are_nothing_like_it():
+    assert surroundings(heap(300), heap(300, 100)) == (0, 0, 0, 0)
+
+
+def test_the_sliced_distance_of_a_shift():
+    """Along a random unit vector a shift d has the mean square |d|^2 / F."""
+    a = heap(2000, width=6)
+    assert sliced_distance(a, a) == 0
+    assert sliced_distance(a, a + 2) == pytest.approx(4, rel=0.15)
+    assert sliced_distance(a, heap(1500, width=6)) < 0.01
+
+
+def test_copies_of_training_pictures_are_seen():
+    train, held = heap(1000), heap(500)
+    assert remembered(train[:200] + 1e-6, held, train)[0] == 1
+    share, near = remembered(heap(400), held, train)
+    assert share == pytest.approx(0.01, abs=0.015)
+    assert near == pytest.approx(1, abs=0.1)
+
+
+def test_the_interval_lies_around_the_value():
+    real, drawn = heap(500), heap(400, 0.5)
+    low, high = resampled(frechet_distance, real, drawn, 0)
+    assert low < frechet_distance(real, drawn) < high
+    assert high - low < 0.6
+
+
+def test_figures_say_whose_they_are():
+    found = beside_real(heap(300, 0.3), heap(400), heap(1000), heap(401, 0.1), name="labels", how="a judge")
+    assert set(found) == {
+        f"{key}_labels@300" for key in ("fd", "kd", "sd", "precision", "recall", "density", "coverage", "copies")
+    }
+    fd = found["fd_labels@300"]
+    assert fd["reference"]["training pictures"] < fd["reference"]["reconstructions"] < fd["value"]
+    assert fd["interval"][0] < fd["value"] < fd["interval"][1]
+    assert "features of a judge" in fd["how"]
+
+
+def test_too_few_pictures_are_told():
+    with pytest.raises(UsageError, match="6 or more"):
+        surroundings(heap(5), heap(100))
