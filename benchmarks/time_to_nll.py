@@ -4,7 +4,8 @@
 
 For each budget it trains `--recipe density`; then pythae's own VAE once, by its own trainer, keeping the weights of every
 budget. Both are measured by the same bound on the same draw of the test set. What lies in --work is not made again, so trainings
-may be run one by one, on a quiet machine: minutes beside another process are no minutes. The bounds come last, and may.
+may be run one by one, on a quiet machine: minutes beside another process are no minutes. The bounds come last, and may. Each is
+kept in benchmarks/time-to-nll/ with its commit, day and machine, and neither trained nor measured again while it is there.
 """
 
 import argparse
@@ -12,11 +13,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import load, write_results
+from machine import commit, hardware, load, write_results
 from matplotlib.figure import Figure
 from throughput import ask, python_of
 
@@ -71,6 +73,7 @@ def measure_vaekit(minutes: float, samples: int, work: Path) -> dict[str, Any]:
         "trained seconds": last["seconds"],
         "evaluated seconds": nll["seconds"],
         "how": nll["how"],
+        "training": json.loads((work / f"vaekit-{minutes:g}.json").read_text()),
     }
 
 
@@ -89,10 +92,10 @@ def measure_pythae(env: Path, minutes: float, samples: int, work: Path) -> dict[
 
 
 def once(path: Path, make: Callable[[], dict[str, Any] | None]) -> dict[str, Any]:
-    """What was found before, else what is found now, with the load before it."""
+    """What was found before, else what is found now, with where and when, and the load before it."""
     if not path.exists():
-        before = load()
-        path.write_text(json.dumps({"load before": before, **(make() or {})}, indent=1))
+        here = {"load before": load(), "hardware": hardware(), "date": date.today().isoformat(), "commit": commit()}
+        path.write_text(json.dumps(here | (make() or {}), indent=1) + "\n")
     return json.loads(path.read_text())
 
 
@@ -152,22 +155,21 @@ def main() -> None:
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     data, k, minutes = open_data(given.data), given.samples, given.minutes
-    longest = f"pythae-{'-'.join(f'{m:g}' for m in minutes)}"
-    before = {
-        f"vaekit {m:g}": once(given.work / f"vaekit-{m:g}.json", lambda m=m: train_vaekit(given.data, m, given.work))
-        for m in minutes
-    }
-    before[f"pythae, up to {max(minutes):g}"] = once(
-        given.work / f"{longest}.json", lambda: train_pythae(data, given.env, minutes, given.work)
-    )
+    kept = given.out / "time-to-nll"
+    kept.mkdir(exist_ok=True)
+    asked = {name: [m for m in minutes if not (kept / f"{name}-{m:g}-{k}.json").exists()] for name in ("vaekit", "pythae")}
+    for m in asked["vaekit"]:
+        once(given.work / f"vaekit-{m:g}.json", lambda m=m: train_vaekit(given.data, m, given.work))
+    if asked["pythae"]:
+        longest = f"pythae-{'-'.join(f'{m:g}' for m in asked['pythae'])}.json"
+        once(given.work / longest, lambda: train_pythae(data, given.env, asked["pythae"], given.work))
     if given.train_only:
         return
     found: dict[str, dict[float, dict[str, Any]]] = {"vaekit density": {}, "pythae's VAE": {}}
     for m in minutes:
-        found["vaekit density"][m] = once(given.work / f"vaekit-{m:g}-{k}.json", lambda m=m: measure_vaekit(m, k, given.work))
-        found["pythae's VAE"][m] = once(
-            given.work / f"pythae-{m:g}-{k}.json", lambda m=m: measure_pythae(given.env, m, k, given.work)
-        )
+        ours, theirs = (kept / f"{name}-{m:g}-{k}.json" for name in ("vaekit", "pythae"))
+        found["vaekit density"][m] = once(ours, lambda m=m: measure_vaekit(m, k, given.work))
+        found["pythae's VAE"][m] = once(theirs, lambda m=m: measure_pythae(given.env, m, k, given.work))
     figures: dict[str, Any] = {}
     for m in minutes:
         for name, measured in found.items():
@@ -175,12 +177,13 @@ def main() -> None:
             low, high = each["interval"]
             goal = f", to be below {TARGETS[m]}" if m in TARGETS and name.startswith("vaekit") else ""
             figures[f"{name}, {m:g} min"] = f"{each['nll']:.2f} ({low:.2f} to {high:.2f}; {each['images']:,} images seen{goal})"
-    loads = ", ".join(f"{name} min: {its['load before']}" for name, its in before.items())
+    days = {f"{its['hardware']}, {its['date']}, {its['commit']}" for measured in found.values() for its in measured.values()}
     (given.out / "pictures").mkdir(exist_ok=True)
     (given.out / "pictures" / "time-to-nll.png").write_bytes(save_png(figure(found), "Time to quality"))
     command = f"python benchmarks/time_to_nll.py MNIST --minutes {' '.join(f'{m:g}' for m in minutes)} --samples {k}"
-    text = f"{TOLD}\n\n![time to quality](pictures/time-to-nll.png)\n\n```json\n{json.dumps(found, indent=1)}\n```"
-    print(write_results(given.out, "time-to-nll", command, figures, load_before=loads, text=text))
+    shown = f"![time to quality](pictures/time-to-nll.png)\n\n```json\n{json.dumps(found, indent=1)}\n```"
+    text = f"{TOLD}\nMeasured on {'; '.join(sorted(days))}.\n\n{shown}"
+    print(write_results(given.out, "time-to-nll", command, figures, load_before=load(), text=text))
 
 
 if __name__ == "__main__":

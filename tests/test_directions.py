@@ -37,10 +37,10 @@ def test_the_mean_difference_takes_along_what_comes_along():
     assert angle(directions(mu, has, "mean")[1], TRUE[1]) > 35
 
 
-@pytest.mark.parametrize("method", ["balanced", "ridge", "logistic", "lda"])
+@pytest.mark.parametrize("method", ["balanced", "ridge", "shrunk", "logistic", "lda"])
 def test_others_find_what_the_attribute_itself_does(method):
     """Codes of unit spread: the normals are the effects themselves for logistic and lda only where attributes are independent."""
-    mu, has = confounded(together=0.8 if method in ("balanced", "ridge") else 0)
+    mu, has = confounded(together=0.8 if method in ("balanced", "ridge", "shrunk") else 0)
     for vector, true in zip(directions(mu, has, method), TRUE, strict=True):
         assert angle(vector, true) < 5
 
@@ -75,6 +75,17 @@ def test_leaks_count_in_standard_deviations_of_the_other_score():
     mu, has = confounded()
     assert leaks(directions(mu, has, "mean"), mu, has)[0, 1] > 0.5
     assert abs(leaks(directions(mu, has, "ridge"), mu, has)[0, 1]) < 0.1
+
+
+def test_an_attribute_that_does_nothing_has_next_to_no_shrunk_vector():
+    rng = np.random.default_rng(0)
+    has = rng.integers(2, size=(400, 2))
+    mu = has[:, :1] * np.r_[1.0, np.zeros(29)] + rng.standard_normal((400, 30))
+    real, idle = METHODS["shrunk"](mu, has)
+    plain, noise = METHODS["ridge"](mu, has)
+    assert np.linalg.norm(idle) < 0.6 * np.linalg.norm(noise)
+    assert np.linalg.norm(real[1:]) < 0.6 * np.linalg.norm(plain[1:])
+    assert real[0] == pytest.approx(plain[0], rel=0.1)
 
 
 def test_an_edit_can_be_kept_from_moving_along_others():

@@ -12,7 +12,7 @@ from vaekit.data import drawn_faces, drawn_shapes, open_data
 from vaekit.data.counterfactuals import counterfactuals
 from vaekit.distributions import Gaussian
 from vaekit.errors import UsageError
-from vaekit.metrics.edits import GOAL, against_truth, judged, reached
+from vaekit.metrics.edits import DEAR, GOAL, against_truth, guided, judged, reached
 
 
 class Linear(nn.Module):
@@ -109,6 +109,20 @@ def test_the_strength_lies_between_those_looked_at():
     assert reached(lambda alpha: 3 * alpha) == pytest.approx(GOAL / 3)
     assert reached(lambda alpha: 0.9 * alpha) == pytest.approx(GOAL / 0.9)
     assert reached(lambda alpha: -alpha) is None
+
+
+def test_a_guided_vector_leaves_the_other_logits_alone():
+    """Logit 0 hears pixels 0 and 1, logit 1 pixel 1 alone: the way to move the first is along pixel 0."""
+    weights = np.array([[6.0, 6, 0, 0, 0, 0], [0, 6, 0, 0, 0, 0], [0, 0, 6, 0, 0, 0]])
+    mu = np.random.default_rng(0).normal(0.5, 0.03, (500, 6))
+    found = guided(Linear(), LinearJudge(weights), mu)
+    assert len(found) == len(DEAR)
+    for vectors in found.values():
+        moves = weights @ vectors.T  # (logit, attribute)
+        assert abs(moves[1, 0]) < 0.35 * moves[0, 0]
+        assert moves[0, 0] > 0
+    cheap = weights @ found[f"guided-{min(DEAR):g}"].T
+    assert abs(cheap[1, 0]) < 0.1 * cheap[0, 0]
 
 
 # Counterfactuals

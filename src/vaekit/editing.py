@@ -15,8 +15,8 @@ from .data.counterfactuals import counterfactuals, has_counterfactuals
 from .errors import UsageError
 from .latent import attribute_vectors, codes
 from .latent.attributes import presence
-from .latent.directions import METHODS, directions
-from .metrics.edits import Judged, against_truth, judged, ratio, seen
+from .latent.directions import METHODS, along, directions
+from .metrics.edits import Judged, against_truth, guided, judged, ratio, seen
 from .metrics.quality import STEPS, attribute_judge_of
 from .model import Model
 from .nets.judge import Judge
@@ -36,20 +36,22 @@ def compute_attributes(run: Run, data: Dataset, seed: int = 0, method: str = "me
         raise UsageError(
             f"{data.name} has no attributes. Train with a table beside the pictures: vaekit train DATA --attributes FILE"
         )
-    return keep(run, data, dict.fromkeys(data.attribute_names, method), seed)
+    return keep(run, data, seed, method)
 
 
-def keep(run: Run, data: Dataset, methods: dict[str, str], seed: int, edits: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Save each attribute's vector by its method; `edits` is what is known of what they do."""
+def keep(
+    run: Run,
+    data: Dataset,
+    seed: int,
+    method: str = "mean",
+    *,
+    instead: dict[str, tuple[str, np.ndarray]] | None = None,
+    edits: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Save each attribute's vector by a method, or what is given instead; `edits` is what is known of what they do."""
     rows = data.splits["train"]
     mu = codes(run.load_model(), data.pixels, rows).mu
-    found = {
-        vector.name: vector
-        for method in dict.fromkeys(methods.values())
-        for vector in attribute_vectors(mu, attributes_of(data)[rows], data.attribute_names, seed, method)
-        if methods[vector.name] == method
-    }
-    vectors = [found[name] for name in data.attribute_names if name in found]
+    vectors = attribute_vectors(mu, attributes_of(data)[rows], data.attribute_names, seed, method, instead=instead)
     about = {
         "how": "on mu of the training split; alpha 1 is the distance between the means with and without it along the vector",
         "images": len(rows),
@@ -132,6 +134,9 @@ def bench(run: Run, data: Dataset, seed: int, steps: int, progress: Callable[[in
     if not has_counterfactuals(data):
         found.judge, found.how = attribute_judge_of(data, has, seed, steps, progress)
         found.scale = seen(found.judge, data.take(data.some("validation", 2000, seed)))[0].std(0)
+        guide, _ = attribute_judge_of(data, has, seed + 1, steps, progress)  # whoever finds a vector does not score it
+        found.vectors |= guided(model, guide, found.mu, seed)
+        found.vectors = {method: along(vectors, found.mu, has[rows]) for method, vectors in found.vectors.items()}
     return found
 
 
@@ -167,5 +172,5 @@ def choose_attributes(
             "test", name, {method: mine[method] for method in ("mean", best)} | dict(zip(CONTROLS, controls, strict=True))
         )
         edits[name] = {"best": best, "how": found.how, "validation": validation, "test": test}
-    methods = {name: edits[name]["best"] if name in edits else "mean" for name in data.attribute_names}
-    return keep(run, data, methods, seed, edits)
+    chosen = {name: (its["best"], found.vectors[its["best"]][found.names.index(name)]) for name, its in edits.items()}
+    return keep(run, data, seed, instead=chosen, edits=edits)

@@ -24,7 +24,7 @@ def attributes(
     run: Path,
     /,
     *,
-    method: Literal["mean", "balanced", "ridge", "logistic", "lda", "best"] = "mean",
+    method: Literal["mean", "balanced", "ridge", "shrunk", "logistic", "lda", "best"] = "mean",
     names: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     steps: Count = STEPS,
     seed: Seed = 0,
@@ -37,12 +37,13 @@ def attributes(
         The run folder.
     method
         mean: mean(mu | has it) - mean(mu | has it not). balanced: the same, of groups with the same mix of all other attributes.
-        ridge: what one attribute adds where the others stay. logistic, lda: the normals of what parts the groups. best: for each
-        attribute the one whose edits are best on the validation split; they are scored on the test split.
+        ridge: what one attribute adds where the others stay; shrunk: that, without the noise of few pictures. logistic, lda: the
+        normals of what parts the groups. best: for each attribute the one whose edits are best on the validation split, among
+        these and directions that a judge of all attributes guides; they are scored on the test split.
     names
         The attributes that `best` looks at; others keep their mean difference. Default: all.
     steps
-        Of the judge of attributes that `best` asks where the true edited pictures are not known.
+        Of the two judges of attributes that `best` asks where the true edited pictures are not known.
     seed
         Of the bootstrap, the choice of pictures and the judge.
     """

@@ -3,6 +3,7 @@
 https://arxiv.org/abs/1609.04468, https://arxiv.org/abs/1512.09300
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ class AttributeVector:
     count_without: int
     norm: float
     interval: tuple[float, float]  # 95 %, of the distance between the groups along a direction that other images gave
-    method: str  # one of directions.METHODS
+    method: str  # such as one of directions.METHODS
     sigmas: float  # how many standard deviations of the codes along it alpha = 1 is
     leak: dict[str, float]  # how many of its standard deviations alpha = 1 moves every attribute's score
 
@@ -34,9 +35,17 @@ class AttributeVector:
 
 
 def attribute_vectors(
-    mu: np.ndarray, attributes: np.ndarray, names: tuple[str, ...], seed: int = 0, method: str = "mean"
+    mu: np.ndarray,
+    attributes: np.ndarray,
+    names: tuple[str, ...],
+    seed: int = 0,
+    method: str = "mean",
+    *,
+    instead: Mapping[str, tuple[str, np.ndarray]] | None = None,
 ) -> list[AttributeVector]:
     """One vector for every binary attribute that some images have and some have not, by one of `directions.METHODS`; mu (N, D).
+
+    `instead`: by name, a method and its vector in the place of that.
 
     attributes is (N, A) of 0, 1 or nan; unknown ones are left out. Of two other values the higher one is "has it"; an attribute
     with more is split at its median; one that does not split the images into two groups of 4 or more has no vector.
@@ -48,9 +57,10 @@ def attribute_vectors(
     if not split:  # two of each group in each half
         return []
     has, mu = np.stack(list(split.values()), 1), mu.astype(np.float64)
-    vectors = directions(mu, has, method)
+    found = dict(zip(split, ((method, vector) for vector in directions(mu, has, method)), strict=True)) | dict(instead or {})
+    vectors = np.stack([found[name][1] for name in split])
     moved = leaks(vectors, mu, has)
-    found = []
+    described = []
     for name, column, vector, its in zip(split, has.T, vectors, moved, strict=True):
         with_it, without = mu[column == 1], mu[column == 0]
         length = float(np.linalg.norm(vector))
@@ -58,12 +68,12 @@ def attribute_vectors(
         about = {
             "norm": length,
             "interval": held_out_interval(with_it, without, seed),
-            "method": method,
+            "method": found[name][0],
             "sigmas": length / max(along, np.finfo(float).tiny),
             "leak": dict(zip(split, its.tolist(), strict=True)),
         }
-        found.append(AttributeVector(name, vector.astype(np.float32), len(with_it), len(without), **about))
-    return found
+        described.append(AttributeVector(name, vector.astype(np.float32), len(with_it), len(without), **about))
+    return described
 
 
 def presence(values: np.ndarray) -> np.ndarray:

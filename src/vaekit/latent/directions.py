@@ -48,6 +48,15 @@ def partial_effect(mu: np.ndarray, has: np.ndarray) -> np.ndarray:
     return Ridge(alpha=1.0).fit(shares(has), mu).coef_.T.reshape(has.shape[1], -1)
 
 
+def shrunk_effect(mu: np.ndarray, has: np.ndarray) -> np.ndarray:
+    """The partial effect, each latent's share shrunk to 0 where it is within two standard errors (Breiman, 1995, garrote)."""
+    told = shares(has) - shares(has).mean(0)
+    effects = partial_effect(mu, has)
+    noise = (mu - mu.mean(0) - told @ effects).var(0)
+    error = np.outer(np.diag(np.linalg.inv(told.T @ told + np.eye(told.shape[1]))), noise)  # (A, D), squared
+    return effects * np.maximum(0, 1 - 4 * error / np.maximum(np.square(effects), np.finfo(float).tiny))
+
+
 def logistic_normal(mu: np.ndarray, has: np.ndarray) -> np.ndarray:
     """The normal of the plane that parts the codes (InterFaceGAN; Shen et al., 2020)."""
     spread = np.maximum(mu.std(0), np.finfo(np.float32).tiny)
@@ -68,6 +77,7 @@ METHODS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "mean": mean_difference,
     "balanced": balanced_difference,
     "ridge": partial_effect,
+    "shrunk": shrunk_effect,
     "logistic": logistic_normal,
     "lda": discriminant,
 }
@@ -78,8 +88,12 @@ def directions(mu: np.ndarray, has: np.ndarray, method: str = "mean") -> np.ndar
     if method not in METHODS:
         raise UsageError(f"No method is named {method!r}. {known(method, METHODS)}")
     mu = mu.astype(np.float64)
-    found, difference = METHODS[method](mu, has), mean_difference(mu, has)
-    length = np.square(found).sum(1, keepdims=True)
+    return along(METHODS[method](mu, has), mu, has)
+
+
+def along(found: np.ndarray, mu: np.ndarray, has: np.ndarray) -> np.ndarray:
+    """Vectors (A, D) as long as the difference between the groups' means is along them, and in its direction."""
+    difference, length = mean_difference(mu, has), np.square(found).sum(1, keepdims=True)
     return found * (found * difference).sum(1, keepdims=True) / np.maximum(length, np.finfo(float).tiny)
 
 

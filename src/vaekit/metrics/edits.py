@@ -17,8 +17,10 @@ from ..model import Model
 from ..nets.judge import Judge
 
 RESAMPLES = 500
+PROBES, STEP = 4000, 0.5  # steps around codes, in which a judge's logits are taken as linear; their size, of the codes' spread
+DEAR = (0.01, 0.03, 0.1)
 GOAL = 1.5  # standard deviations of the target's logit, by which every edit that is compared moves it
-REACH = np.linspace(0.25, 5, 20)  # alphas at which the change is looked at
+REACH = np.geomspace(0.2, 20, 20)  # alphas at which the change is looked at
 
 Interval = tuple[float, float]
 
@@ -124,6 +126,28 @@ def judged(
         float(np.sqrt(np.square(back - reconstructed).mean())),
         change.mean(0),
     )
+
+
+def guided(model: Model, guide: Judge, mu: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
+    """For every attribute that a judge knows the direction that moves its other logits least beside its own: (K, D).
+
+    The logits are taken as linear in steps around the codes. Several, by how dear a step is in terms of how codes vary: a
+    direction that only this judge sees is none.
+    """
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(len(mu), size=PROBES)
+    spread = np.cov(mu.T) + 1e-6 * np.eye(mu.shape[1])
+    steps = STEP * rng.multivariate_normal(np.zeros(len(spread)), spread, size=PROBES)
+    before, after = (seen(guide, decode(model, z))[0] for z in (mu[rows], mu[rows] + steps))
+    slopes = np.linalg.lstsq(steps, (after - before) / before.std(0), rcond=None)[0].T  # (K, D)
+    metric, found = np.linalg.inv(spread), {}
+    for dear in DEAR:
+        vectors = []
+        for k in range(len(slopes)):
+            others = np.delete(slopes, k, axis=0)
+            vectors.append(np.linalg.solve(others.T @ others / max(len(others), 1) + dear * metric, slopes[k]))
+        found[f"guided-{dear:g}"] = np.stack(vectors)
+    return found
 
 
 def reached(moved: Callable[[float], float]) -> float | None:
