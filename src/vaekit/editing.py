@@ -23,6 +23,7 @@ from .nets.judge import Judge
 from .part import known
 from .run import Run
 
+GUIDES = 2  # judges from which a vector is learnt
 SCORED = 500  # pictures of a split, to choose by and to score with
 CONTROLS = ("random", "permuted")  # a random direction as long as the mean difference; the mean difference of shuffled pictures
 
@@ -82,7 +83,19 @@ class Bench:
     judge: Judge | None = None  # where no truth is known
     how: str = "the true picture with the changed attribute (CRE, ES)"
     scale: np.ndarray = field(default_factory=lambda: np.ones(0))  # of the judge's logits
+    guides: list[Judge] = field(default_factory=list)  # other judges
     vectors: dict[str, np.ndarray] = field(default_factory=dict)  # by method, (A, D)
+
+    def of(self, name: str) -> dict[str, np.ndarray]:
+        """The vectors of one attribute, by method; with guides one that is learnt from them, on the training split."""
+        place, rows = self.names.index(name), self.data.splits["train"]
+        mine = {method: vectors[place] for method, vectors in self.vectors.items()}
+        if self.guides:
+            known_of = self.has[rows, place] >= 0
+            mu, has = self.mu[known_of], self.has[rows][known_of]
+            options = {"sign": 1.0 - 2.0 * has[:, place], "start": mine["ridge"], "target": place, "seed": self.seed}
+            mine["guided"] = along(guided(self.model, self.guides, mu, **options)[None], mu, has[:, [place]])[0]
+        return mine
 
     def change(self, split: str, name: str, vectors: dict[str, np.ndarray]) -> dict[str, dict[str, Any] | None]:
         """What edits by some vectors (D,) do to pictures of a split; None for one that never reaches what is asked."""
@@ -134,9 +147,8 @@ def bench(run: Run, data: Dataset, seed: int, steps: int, progress: Callable[[in
     if not has_counterfactuals(data):
         found.judge, found.how = attribute_judge_of(data, has, seed, steps, progress)
         found.scale = seen(found.judge, data.take(data.some("validation", 2000, seed)))[0].std(0)
-        guide, _ = attribute_judge_of(data, has, seed + 1, steps, progress)  # whoever finds a vector does not score it
-        found.vectors |= guided(model, guide, found.mu, seed)
-        found.vectors = {method: along(vectors, found.mu, has[rows]) for method, vectors in found.vectors.items()}
+        # Whoever helps to find a vector does not score it.
+        found.guides = [attribute_judge_of(data, has, seed + 1 + each, steps, progress)[0] for each in range(GUIDES)]
     return found
 
 
@@ -158,10 +170,9 @@ def choose_attributes(
     for name in names:
         if name not in found.names:
             raise UsageError(f"No vector for {name!r}. {known(name, found.names)}")
-    rng, edits = np.random.default_rng(seed), {}
+    rng, edits, chosen = np.random.default_rng(seed), {}, {}
     for name in names or found.names:
-        place = found.names.index(name)
-        mine = {method: vectors[place] for method, vectors in found.vectors.items()}
+        place, mine = found.names.index(name), found.of(name)
         validation = found.change("validation", name, mine)
         worth = {method: its["es"] if "es" in its else -its["dependency"] for method, its in validation.items() if its}
         best = max(worth, key=worth.__getitem__, default="mean")
@@ -171,6 +182,6 @@ def choose_attributes(
         test = found.change(
             "test", name, {method: mine[method] for method in ("mean", best)} | dict(zip(CONTROLS, controls, strict=True))
         )
+        chosen[name] = best, mine[best]
         edits[name] = {"best": best, "how": found.how, "validation": validation, "test": test}
-    chosen = {name: (its["best"], found.vectors[its["best"]][found.names.index(name)]) for name, its in edits.items()}
     return keep(run, data, seed, instead=chosen, edits=edits)

@@ -39,11 +39,11 @@ def attributes(
         mean: mean(mu | has it) - mean(mu | has it not). balanced: the same, of groups with the same mix of all other attributes.
         ridge: what one attribute adds where the others stay; shrunk: that, without the noise of few pictures. logistic, lda: the
         normals of what parts the groups. best: for each attribute the one whose edits are best on the validation split, among
-        these and directions that a judge of all attributes guides; they are scored on the test split.
+        these and one that is learnt from two judges of attributes; they are scored on the test split by a third one.
     names
         The attributes that `best` looks at; others keep their mean difference. Default: all.
     steps
-        Of the two judges of attributes that `best` asks where the true edited pictures are not known.
+        Of each of the three judges of attributes that `best` asks where the true edited pictures are not known.
     seed
         Of the bootstrap, the choice of pictures and the judge.
     """
