@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 from ..errors import UsageError
 from .style import ACCENT, CONTRAST, FAINT, INK, MUTED, SMALL, Sheet, chart, families, halo
 
+WIDE, HIGH = 590, 360  # page pixels of the plane
+
 
 def front(tried: Sequence[Mapping[str, Any]], best: Sequence[int], proposed: int, name: str = "") -> Figure:
     """Distortion against rate, a dot for each model with its latents, beta; a line joins the `best`, a ring is the `proposed`.
@@ -21,9 +23,9 @@ def front(tried: Sequence[Mapping[str, Any]], best: Sequence[int], proposed: int
         680,
         420,
         "Rate and distortion",
-        f"{name}, validation, nats per image. Along the line no model is better in both; dashed: the same bound on log p(x).",
+        f"{name}, validation, nats per image. Along the line nothing is better in both; dashed: equal ELBO.",
     )
-    axes = sheet.axes(64, 8, 590, 360)
+    axes = sheet.axes(64, 8, WIDE, HIGH)
     chart(axes, "rate: what the codes carry", "distortion")
     rate, distortion = (np.array([its[key] for its in tried], float) for key in ("rate", "distortion"))
     on_front = np.isin(np.arange(len(tried)), best)
@@ -38,13 +40,19 @@ def front(tried: Sequence[Mapping[str, Any]], best: Sequence[int], proposed: int
     axes.plot([low, high], [bound - low, bound - high], color=FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     axes.set_xlim(low, high)
     axes.set_ylim(*held)
-    for place in {*best, proposed}:
-        its = tried[place]
+    taken: list[tuple[float, float]] = []
+    for place in dict.fromkeys([proposed, *best]):  # what is proposed has its words first
+        its, right = tried[place], rate[place] > low + 0.7 * (high - low)
+        at = (rate[place] - low) / (high - low) * WIDE, (distortion[place] - held[0]) / (held[1] - held[0]) * HIGH
+        if any(abs(at[0] - x) < 150 and abs(at[1] - y) < 16 for x, y in taken):
+            continue
+        taken.append(at)
         axes.annotate(
             f"{its['latent']} latents, beta {its['beta']:.2g}",
             (its["rate"], its["distortion"]),
-            (8, 6),
+            (-10, -14) if right else (8, 6),
             textcoords="offset points",
+            ha="right" if right else "left",
             fontsize=SMALL,
             fontfamily=families(),
             color=INK if place == proposed else MUTED,
