@@ -116,7 +116,7 @@ def test_a_guided_vector_leaves_the_other_logits_alone():
     weights = np.array([[6.0, 6, 0, 0, 0, 0], [0, 6, 0, 0, 0, 0], [0, 0, 6, 0, 0, 0]])
     mu = np.random.default_rng(0).normal(0.5, 0.03, (500, 6))
     sign, start = np.where(np.arange(500) % 2, 1.0, -1.0), np.array([0.05, 0.05, 0.02, 0, 0, 0])
-    found = weights @ guided(Linear(), [LinearJudge(weights)], mu, sign, start, target=0)
+    found = weights @ guided(Linear(), [(LinearJudge(weights), np.full(3, 0.2, np.float32))], mu, sign, start, target=0)
     before = weights @ start
     assert found[0] > 0
     assert abs(found[1]) / found[0] < 0.2 < before[1] / before[0]

@@ -83,7 +83,7 @@ class Bench:
     judge: Judge | None = None  # where no truth is known
     how: str = "the true picture with the changed attribute (CRE, ES)"
     scale: np.ndarray = field(default_factory=lambda: np.ones(0))  # of the judge's logits
-    guides: list[Judge] = field(default_factory=list)  # other judges
+    guides: list[tuple[Judge, np.ndarray]] = field(default_factory=list)  # other judges, and the scales of their logits
     vectors: dict[str, np.ndarray] = field(default_factory=dict)  # by method, (A, D)
 
     def of(self, name: str) -> dict[str, np.ndarray]:
@@ -93,8 +93,12 @@ class Bench:
         if self.guides:
             known_of = self.has[rows, place] >= 0
             mu, has = self.mu[known_of], self.has[rows][known_of]
-            options = {"sign": 1.0 - 2.0 * has[:, place], "start": mine["ridge"], "target": place, "seed": self.seed}
-            mine["guided"] = along(guided(self.model, self.guides, mu, **options)[None], mu, has[:, [place]])[0]
+            sign, some = 1.0 - 2.0 * has[:, place], np.random.default_rng(self.seed).permutation(len(mu))[:SCORED]
+            guide, scale = self.guides[0]
+            first = judged(self.model, guide, scale, mu[some], mine["ridge"], sign=sign[some], target=place)
+            start = mine["ridge"] * (first.alpha if first else 1.0)  # as long as it is to be in the end
+            learnt = guided(self.model, self.guides, mu, sign, start, target=place, seed=self.seed)
+            mine["guided"] = along(learnt[None], mu, has[:, [place]])[0]
         return mine
 
     def change(self, split: str, name: str, vectors: dict[str, np.ndarray]) -> dict[str, dict[str, Any] | None]:
@@ -146,9 +150,11 @@ def bench(run: Run, data: Dataset, seed: int, steps: int, progress: Callable[[in
     found.vectors = {method: directions(found.mu, has[rows], method) for method in METHODS}
     if not has_counterfactuals(data):
         found.judge, found.how = attribute_judge_of(data, has, seed, steps, progress)
-        found.scale = seen(found.judge, data.take(data.some("validation", 2000, seed)))[0].std(0)
-        # Whoever helps to find a vector does not score it.
-        found.guides = [attribute_judge_of(data, has, seed + 1 + each, steps, progress)[0] for each in range(GUIDES)]
+        real = data.take(data.some("validation", 2000, seed))
+        found.scale = seen(found.judge, real)[0].std(0)
+        for each in range(GUIDES):  # whoever helps to find a vector does not score it
+            guide, _ = attribute_judge_of(data, has, seed + 1 + each, steps, progress)
+            found.guides.append((guide, seen(guide, real)[0].std(0)))
     return found
 
 

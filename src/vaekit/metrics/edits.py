@@ -17,7 +17,7 @@ from ..model import Model
 from ..nets.judge import Judge
 
 RESAMPLES = 500
-STEPS, BATCH, QUICK = 300, 48, 0.1  # of learning a vector; the rate is a share of how large its numbers are
+STEPS, BATCH, QUICK = 400, 48, 0.1  # of learning a vector; the rate is a share of how large its numbers are
 DEAR = 0.003  # what a step of a squared standard deviation costs
 GOAL = 1.5  # standard deviations of the target's logit, by which every edit that is compared moves it
 REACH = np.geomspace(0.2, 20, 20)  # alphas at which the change is looked at
@@ -129,12 +129,20 @@ def judged(
 
 
 def guided(
-    model: Model, guides: Sequence[Judge], mu: np.ndarray, sign: np.ndarray, start: np.ndarray, *, target: int, seed: int = 0
+    model: Model,
+    guides: Sequence[tuple[Judge, np.ndarray]],
+    mu: np.ndarray,
+    sign: np.ndarray,
+    start: np.ndarray,
+    *,
+    target: int,
+    seed: int = 0,
 ) -> np.ndarray:
     """The vector (D,) whose edits have the least dependency to some judges, learnt on codes of training pictures from `start` on.
 
-    sign (N,) is 1 for a picture without the attribute, -1 for one with it. The step is taken in codes of unit covariance, and a
-    long one costs a little: a direction that only these judges see is none.
+    With each judge goes the standard deviation of its logits over real pictures, (K,). sign (N,) is 1 for a picture without the
+    attribute, -1 for one with it. The step is taken in codes of unit covariance, and a long one costs a little: a direction that
+    only these judges see is none.
     """
     codes_, towards = torch.from_numpy(mu).float(), torch.from_numpy(sign).float()[:, None]
     spread = np.cov(mu.T).reshape(mu.shape[1], -1)
@@ -149,9 +157,8 @@ def guided(
             before = model.decode(z[None]).mean[0].clamp(0, 1)
         after = model.decode((z + s * (root @ step))[None]).mean[0].clamp(0, 1)
         loss = DEAR * step.square().sum()
-        for guide in guides:
-            logits = guide(before)[1].detach()
-            moved = s * (guide(after)[1] - logits) / logits.std(0).clamp_min(1e-6)
+        for guide, scale in guides:
+            moved = s * (guide(after)[1] - guide(before)[1].detach()) / torch.from_numpy(scale)
             others = (moved.abs().sum(1) - moved[:, target].abs()).mean() / max(moved.shape[1] - 1, 1)
             loss = loss + (others / GOAL + 2 * (moved[:, target].mean() - GOAL).square()) / len(guides)
         optimizer.zero_grad()
