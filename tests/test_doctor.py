@@ -1,15 +1,21 @@
 """The doctor finds what was done to twelve models, and nothing in six that are well."""
 
 import json
+import re
 import subprocess
 import sys
+from inspect import signature
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from patients import HEALTHY, SICK
-from vaekit.doctor import CHECKS, Exam, examine
+from vaekit.cli.look import sample
+from vaekit.cli.training import train
+from vaekit.doctor import CHECKS, Exam, checks, examine
 from vaekit.doctor.exam import mmd, split_of_rate, told_apart
+from vaekit.recipes import LIKELIHOODS, adjusted, cook
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -20,6 +26,16 @@ def test_a_sick_model_is_seen(name, tmp_path):
     assert SICK[name].finding in [finding.name for finding in findings], findings
     for finding in findings:
         assert all(finding), finding
+
+
+def test_what_mends_is_there():
+    """Options and likelihoods that the checks name are those of the commands."""
+    text = Path(checks.__file__).read_text()
+    have = {f"--{name.strip('_').replace('_', '-')}" for command in (train, sample) for name in signature(command).parameters}
+    assert set(re.findall(r"--[a-z][a-z-]+", text)) <= have
+    for named in re.findall(r"--likelihood ([a-z-]+)(?: or ([a-z-]+))?", text):
+        assert set(filter(None, named)) <= LIKELIHOODS.keys()
+    adjusted(cook("ladder", (1, 28, 28), {}), ["objective.free_bits=0.5", "objective.per=group"])
 
 
 @pytest.mark.parametrize("name", HEALTHY)

@@ -74,7 +74,7 @@ def collapsed(exam: Exam) -> Finding | None:
         f"the codes carry {exam.rate:.2f} nats of {exam.split} images",
         f"{COLLAPSED} nats or more; tens for photographs",
         "beta, or the decoder's sigma, is too high, or too few steps were taken: a code that says nothing costs nothing",
-        "--beta-schedule cyclical, or a lower --beta, or --free-bits 0.1",
+        "--beta-schedule cyclical --beta-images 50000, or a lower --beta, or --free-bits 0.1",
     )
 
 
@@ -89,7 +89,7 @@ def ignores_z(exam: Exam) -> Finding | None:
         f"with another image's code a picture is explained {lost:.2g} nats worse, while the codes carry {rate:.3g} nats",
         f"worse by at least {IGNORED:.0%} of what the codes carry",
         "the decoder makes its pictures without looking at z, as an autoregressive one can",
-        "a weaker decoder: --net with less width, a local likelihood, or --free-bits",
+        "--free-bits 0.1, or a likelihood whose pixels do not see each other: --likelihood bernoulli or gaussian",
     )
 
 
@@ -103,7 +103,7 @@ def dead_group(exam: Exam) -> Finding | None:
         f"of {len(nats)} groups of latents, top first, these carry less than {ACTIVE} nats: {', '.join(map(str, dead))}",
         f"every group above {ACTIVE} nats",
         "groups above or below it say the same, and its KL was cheaper to drop",
-        "--free-bits 0.5 --set objective.per=group, or fewer groups",
+        "--set objective.free_bits=0.5 objective.per=group, or fewer groups",
     )
 
 
@@ -132,7 +132,7 @@ def too_smooth(exam: Exam) -> Finding | None:
         f"the loss weighs pixels as sigma {weights.sigma:.3g} would, and the residual is {residual:.3g}",
         f"a sigma below {SMOOTH:g} times the residual",
         "too low a weight of the pixels, hidden in a fixed sigma, beta or r_loss_factor: details are not worth their nats",
-        "--likelihood optimal-gaussian, which finds sigma, or --sigma " + f"{residual:.2g}",
+        "--likelihood gaussian, which finds sigma, or --sigma " + f"{residual:.2g}",
     )
 
 
@@ -162,7 +162,7 @@ def wrong_likelihood(exam: Exam) -> Finding | None:
         f"{grey:.0%} of pixel values are neither black nor white, and the likelihood is Bernoulli",
         "Bernoulli for black and white alone",
         "the cross-entropy of grey values is no density: its ELBO compares with nothing",
-        "--binarize, or --likelihood continuous-bernoulli, or optimal-gaussian",
+        "--binarize, or --likelihood continuous-bernoulli or gaussian",
     )
 
 
@@ -221,7 +221,7 @@ def overfit(exam: Exam) -> Finding | None:
         "; ".join(told),
         f"below {GAP} times, and no more than {ROSE:.0%} lost",
         f"{len(exam.data.splits['train']):,} training pictures are few for this model and this many steps",
-        "more pictures, --flip, --patience 5, a smaller --net, or a higher --beta",
+        "more pictures, --flip, --patience 5, fewer --latent, or a higher --beta",
     )
 
 
