@@ -33,7 +33,6 @@ def demo(out: Path, watcher: Watcher, seed: int = 0, share: float = 1.0) -> Path
         "autoencoder",
         watcher,
         latent=2,
-        likelihood="bernoulli",
         minutes=share * DIGITS_SECONDS / 60,
         seed=seed,
     )

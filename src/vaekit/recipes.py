@@ -165,10 +165,10 @@ def autoencoder(
     return Recipe(model, Reconstruction(), settings(training))
 
 
-def digits_2d(image: Shape, *, latent: int = 2, net: str = "mlp", likelihood: str = "bernoulli", **options: Any) -> Recipe:
+def digits_2d(image: Shape, *, latent: int = 2, net: str = "mlp", **options: Any) -> Recipe:
     """Two latents for digits or other small pictures: a latent space that can be seen as it is."""
     weights, training = parted(options)
-    density, objective = weigh(image, likelihood, **weights)
+    density, objective = weigh(image, **weights)
     chosen = {"learning_rate": 2e-3, "batch_size": 256} | training
     return Recipe(compose(image, net, latent, density), objective, settings(chosen, {"minutes": 5.0}))
 
