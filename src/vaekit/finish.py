@@ -14,7 +14,7 @@ from .latent import decode, reconstruct, sample
 from .latent.second_stage import ASKED, Progress, codes_for, draw_codes, fit_priors, hole_of, kinds_for, own_codes
 from .metrics import Metric, evaluate, likelihood
 from .metrics.disentanglement import LATENTS
-from .metrics.evaluate import disentangled, drift, stand_ins
+from .metrics.evaluate import annealing, disentangled, drift, stand_ins
 from .metrics.pictures import beside_real
 from .metrics.quality import features_of, judge_of, quality, random_judge
 from .model import Model
@@ -47,6 +47,7 @@ def measure(
     factors: Sequence[str] = (),
     pictures: int = 0,
     judge: tuple[str, FeatureNet] | None = None,
+    anneal: int = 0,
     execution: Execution | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Metric]:
@@ -54,7 +55,7 @@ def measure(
 
     With `pictures`, how that many new ones compare with real ones, in the features of a judge with its name; without one, of a
     net that is taught the labels, or has random weights where there are none. With `factors`, how far single latents stand for
-    these attributes; data whose factors are known do without being asked.
+    these attributes; data whose factors are known do without being asked. With `anneal`, bounds by that many steps of annealing.
 
     A run that was trained on draws of black and white is measured on one draw, the same for every run.
     """
@@ -77,6 +78,8 @@ def measure(
             else "as they are, in [0, 1]"
         )
         metrics["nll"]["trained_on"] = len(data.splits["train"])
+    if anneal:
+        metrics |= annealing(model, data, anneal, split, seed=seed, progress=progress)
     return metrics
 
 

@@ -33,7 +33,7 @@ COMMANDS = (
         "Train on a folder of pictures, tars, an idx or npz file, or a name; the same command goes on.",
     ),
     ("resume", "training:resume", "Go on with a stopped run, from its last snapshot."),
-    ("evaluate", "look:evaluate", "Measure a run on its test split."),
+    ("evaluate", "evaluate:evaluate", "Measure a run on its test split."),
     ("doctor", "doctor:doctor", "What ails a run, why, and what mends it."),
     ("sweep", "sweep:sweep", "Train several latent sizes and betas, draw the rate-distortion front, propose one."),
     ("compare", "compare:compare", "Runs side by side, and which differences exceed the noise."),

@@ -7,9 +7,8 @@ from ..errors import UsageError
 from ..metrics.paired import difference, per_image
 from ..run import Run
 from .answer import Answer, number, table
-from .look import reopened
 from .progress import doing
-from .reading import Seed
+from .reading import Seed, reopened
 
 
 def compare(run: Path, others: list[Path], /, *, seed: Seed = 0) -> Answer:

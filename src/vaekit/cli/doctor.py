@@ -9,9 +9,8 @@ from ..doctor import CHECKS, Finding, examine
 from ..errors import CheckFailed, UsageError
 from ..part import known
 from .answer import Answer, number, table
-from .look import reopened
 from .progress import doing
-from .reading import Seed
+from .reading import Seed, reopened
 
 NAMES = tuple(check.__name__.replace("_", " ") for check in CHECKS)
 ANY = "any"

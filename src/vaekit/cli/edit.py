@@ -15,9 +15,9 @@ from ..latent.directions import orthogonal
 from ..metrics.quality import STEPS
 from ..run import Run
 from .answer import Answer, table
-from .look import png, read, reopened, write_one, write_sheet
+from .look import png, read, write_one, write_sheet
 from .progress import counting, doing
-from .reading import Count, Seed, parse_weights
+from .reading import Count, Seed, parse_weights, reopened
 
 
 def attributes(

@@ -1,4 +1,4 @@
-"""evaluate, plot, sample, reconstruct, encode."""
+"""plot, sample, fit-prior, judge, reconstruct, encode."""
 
 import csv
 import io
@@ -17,9 +17,8 @@ from ..codebooks import Coder
 from ..conditional import Condition
 from ..data import Dataset, read_image
 from ..errors import UsageError
-from ..execution import Execution, available_threads, find_device
 from ..files import file_name, write_atomic
-from ..finish import fit_second_stage, measure
+from ..finish import fit_second_stage
 from ..latent import Codes, codes, decode, fit_gaussian
 from ..latent import encode as encode_images
 from ..latent import reconstruct as rebuild
@@ -32,69 +31,9 @@ from ..nets.judge import judge_from
 from ..report import write_report
 from ..run import Run
 from ..stored import save_part
-from .answer import Answer, metric_rows, nll_lines, table
-from .progress import console, counting, decoding, doing
-from .reading import Count, OptionalCount, Seed, opened, parse_size
-from .stopping import reason
-
-
-def evaluate(
-    run: Path,
-    /,
-    *,
-    split: Literal["train", "validation", "test"] = "test",
-    samples: OptionalCount = None,
-    factors: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
-    pictures: OptionalCount = None,
-    judge: Path | None = None,
-    precision: Literal["fp32", "bf16"] = "fp32",
-    compile: bool = False,
-    seed: Seed = 0,
-) -> Answer:
-    """Measure the bound, the errors and the latents; writes metrics.json. With --samples, the tighter bound on log p(x) as well.
-
-    Parameters
-    ----------
-    run
-        The run folder.
-    split
-        train, validation or test.
-    samples
-        Draws of z for each image, in the importance-sampled bound; the literature's number is 5000.
-    factors
-        Attributes, or label, or all attributes by `all`: the scores of disentanglement of these factors of variation.
-    pictures
-        How many new pictures to compare with real ones; they are compared in the features of the judge.
-    judge
-        Its file, see `vaekit judge`, or any feature net as .onnx. Default: a net that is taught the labels now, or a random one.
-    precision
-        Of the decoder in that bound; bf16 is compared with fp32 first.
-    compile
-        Compile the decoder for it: half a minute that pays from some minutes on.
-    seed
-        Of the draws of z.
-    """
-    found, data = reopened(run)
-    execution = Execution(find_device("auto"), precision, compile="on" if compile else "off", threads=available_threads())
-    execution.apply()
-    status = found.description.get("status")
-    if status != "finished":
-        console.print(f"{run} is not finished (status: {status}): these are its best weights so far.", soft_wrap=True)
-    if not len(data.splits[split]):
-        have = ", ".join(f"{name} {len(rows):,}" for name, rows in data.splits.items())
-        raise UsageError(f"{data.name} has no {split} pictures ({have}). Give another split: --split validation")
-    eye = (judge.stem, judge_from(judge, data.image)) if judge else None
-    asked = data.attribute_names if factors == ["all"] else tuple(factors or ())
-    with counting("bounded") if samples else doing("measuring") as show:
-        how = {"execution": execution, "progress": show}
-        metrics = measure(found, data, split, seed, samples=samples, factors=asked, pictures=pictures or 0, judge=eye, **how)
-    answer = Answer(metrics, "\n".join([table(metric_rows(metrics)), *nll_lines(metrics)]))
-    if split == "test" and world.here.first:
-        try:
-            found.add_metrics(metrics)
-        except OSError as error:
-            console.print(f"Measured, but not kept: {reason(error)}", soft_wrap=True)
-    return answer
+from .answer import Answer, table
+from .progress import counting, decoding, doing
+from .reading import Count, Seed, opened, parse_size, reopened
 
 
 def plot(run: Path, /, *, beside: Path | None = None, seed: Seed = 0) -> Answer:
@@ -353,13 +292,6 @@ def as_csv(files: Sequence[str], arrays: dict[str, np.ndarray]) -> str:
         [file, *values.tolist()] for file, values in zip(files, np.concatenate(list(arrays.values()), 1), strict=True)
     )
     return text.getvalue()
-
-
-def reopened(path: Path) -> tuple[Run, Dataset]:
-    """A run and the data it was trained on."""
-    run = Run.open(path)
-    with decoding() as show:
-        return run, run.open_data(show)
 
 
 def read(run: Run, images: Sequence[Path]) -> np.ndarray:

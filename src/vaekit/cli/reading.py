@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Collection
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter, validators
 
 from ..data import Dataset, open_data
 from ..errors import UsageError
+from ..run import Run
 from .progress import decoding
 
 Seed = Annotated[int, Parameter(validator=validators.Number(gte=0))]
@@ -21,6 +23,13 @@ def opened(source: str, **options: Any) -> Dataset:
     """The data set, with a progress bar while it is decoded; options that are None keep their defaults."""
     with decoding() as show:
         return open_data(source, **{name: value for name, value in options.items() if value is not None}, progress=show)
+
+
+def reopened(path: Path) -> tuple[Run, Dataset]:
+    """A run and the data it was trained on."""
+    run = Run.open(path)
+    with decoding() as show:
+        return run, run.open_data(show)
 
 
 def parse_size(text: str | None) -> int | tuple[int, int] | None:

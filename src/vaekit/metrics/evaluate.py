@@ -18,11 +18,13 @@ from ..objectives import Objective
 from ..ssim import WINDOW, similarity
 from ..step import Seen
 from ..train import Images, validate
+from .annealing import CHAINS, annealed, both_sides
 from .bounds import importance_bound
 from .disentanglement import HOW, LATENTS, Known, disentanglement, factors_of
 from .weights import weights_of
 
 ACTIVE = 0.01  # nats; a latent that carries less is not in use
+ANNEALED = 100  # images, at most: a chain takes thousands of passes through the decoder (as many in Wu et al., 2017)
 NEIGHBOURS = 5
 FINEST = 1e-10  # of a mean squared error: a picture without any has 100 dB
 MOST_SCORED = 10_000  # codes of a split in scores of disentanglement
@@ -134,6 +136,40 @@ def likelihood(
             "seconds": round(found.seconds, 1),
         }
     }
+
+
+def annealing(
+    model: Model,
+    data: Dataset,
+    steps: int,
+    split: str = "test",
+    *,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Metric]:
+    """ "nll_annealed" of some images of a split; "annealing_gap": how far off it can be, of as many of the model's own.
+
+    Raises UsageError where q(z|x) is no Gaussian.
+    """
+    split = split if len(data.splits[split]) else "validation"
+    rows = data.some(split, ANNEALED, seed)
+    device, told = next(model.parameters()).device, known_of(data, model)
+    c = torch.from_numpy(told[rows]).to(device) if hasattr(model, "condition") else None
+    found = annealed(model, seen_of(model, data, rows), len(rows), steps, seed=seed, progress=progress)
+    own = both_sides(model, len(rows), steps, c=c, seed=seed, progress=progress)
+    assert own.above is not None
+    how = f"{steps} steps from q(z|x), {CHAINS} chains of Hamiltonian Monte Carlo, {found.accepted:.0%} accepted, seed {seed}"
+    values = {
+        "nll_annealed": (-found.below, f"AIS (Wu et al., 2017), an upper bound on -log p(x); {how}{given_of(model)}"),
+        "annealing_gap": (own.above - own.below, f"BDMC (Grosse et al., 2015), pictures drawn by the model; {how}"),
+    }
+    metrics: dict[str, Metric] = {}
+    for name, (each, told_how) in values.items():
+        value, error = each.mean().item(), 1.96 * each.std(correction=0).item() / len(each) ** 0.5
+        metrics[name] = {"value": value, "unit": "nats per image", "count": len(rows), "split": split, "how": told_how}
+        metrics[name] |= {"interval": [value - error, value + error]}
+    metrics["nll_annealed"]["seconds"] = round(found.seconds, 1)
+    return metrics
 
 
 def drift(before: Model, after: Model, data: Dataset, split: str = "test", seed: int = 0) -> dict[str, Metric]:

@@ -1,0 +1,79 @@
+"""evaluate."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from .. import world
+from ..errors import UsageError
+from ..execution import Execution, available_threads, find_device
+from ..finish import measure
+from ..nets.judge import judge_from
+from .answer import Answer, metric_rows, nll_lines, table
+from .progress import console, counting, doing
+from .reading import OptionalCount, Seed, reopened
+from .stopping import reason
+
+
+def evaluate(
+    run: Path,
+    /,
+    *,
+    split: Literal["train", "validation", "test"] = "test",
+    samples: OptionalCount = None,
+    factors: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
+    pictures: OptionalCount = None,
+    judge: Path | None = None,
+    anneal: OptionalCount = None,
+    precision: Literal["fp32", "bf16"] = "fp32",
+    compile: bool = False,
+    seed: Seed = 0,
+) -> Answer:
+    """Measure the bound, the errors and the latents; writes metrics.json. With --samples, the tighter bound on log p(x) as well.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    split
+        train, validation or test.
+    samples
+        Draws of z for each image, in the importance-sampled bound; the literature's number is 5000.
+    factors
+        Attributes, or label, or all attributes by `all`: the scores of disentanglement of these factors of variation.
+    pictures
+        How many new pictures to compare with real ones; they are compared in the features of the judge.
+    judge
+        Its file, see `vaekit judge`, or any feature net as .onnx. Default: a net that is taught the labels now, or a random one.
+    anneal
+        Steps of annealed importance sampling over 100 pictures: a bound that needs no good encoder; and how far it is off on
+        pictures that the model drew itself. 500 are many.
+    precision
+        Of the decoder in the bound by --samples; bf16 is compared with fp32 first.
+    compile
+        Compile the decoder for it: half a minute that pays from some minutes on.
+    seed
+        Of the draws of z.
+    """
+    found, data = reopened(run)
+    execution = Execution(find_device("auto"), precision, compile="on" if compile else "off", threads=available_threads())
+    execution.apply()
+    status = found.description.get("status")
+    if status != "finished":
+        console.print(f"{run} is not finished (status: {status}): these are its best weights so far.", soft_wrap=True)
+    if not len(data.splits[split]):
+        have = ", ".join(f"{name} {len(rows):,}" for name, rows in data.splits.items())
+        raise UsageError(f"{data.name} has no {split} pictures ({have}). Give another split: --split validation")
+    eye = (judge.stem, judge_from(judge, data.image)) if judge else None
+    asked = data.attribute_names if factors == ["all"] else tuple(factors or ())
+    more = {"samples": samples, "factors": asked, "pictures": pictures or 0, "judge": eye, "anneal": anneal or 0}
+    with counting("bounded") if samples or anneal else doing("measuring") as show:
+        metrics = measure(found, data, split, seed, **more, execution=execution, progress=show)
+    answer = Answer(metrics, "\n".join([table(metric_rows(metrics)), *nll_lines(metrics)]))
+    if split == "test" and world.here.first:
+        try:
+            found.add_metrics(metrics)
+        except OSError as error:
+            console.print(f"Measured, but not kept: {reason(error)}", soft_wrap=True)
+    return answer
