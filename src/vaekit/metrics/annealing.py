@@ -84,7 +84,7 @@ class Path:
         return value.detach(), slope * self.scale
 
     def move(self, t: float, z: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-        """One Hamiltonian trajectory with steps of `size` (B,), after which z is as it was: the moved z, and which were accepted."""
+        """One Hamiltonian trajectory with steps of `size` (B,): the moved z, and which chains were; the others stay."""
         step, force = size[:, None], torch.randn_like(z)
         value, slope = self.slope(t, z)
         before = value - force.square().sum(-1) / 2
@@ -105,7 +105,7 @@ def times_of(steps: int) -> list[float]:
 
 
 def tuned(path: Path, times: list[float], chains: int) -> list[Tensor]:
-    """A step size (B,) for every t between 0 and 1, from chains that are thrown away: chains that count must not choose theirs."""
+    """A step size (B,) for every t between 0 and 1, from chains thrown away: those that count must not choose theirs."""
     z = path.q.rsample(torch.Size((chains,)))
     size, found = torch.full(z.shape[1:2], 0.5, device=z.device), []
     for t in times[1:-1]:
