@@ -1,9 +1,9 @@
 """log p(x) by annealing: a bound from below that needs no good q(z | x), and for pictures of the model's own one from above too.
 
 Codes are led from q(z | x) to p(z | x) through q^(1 - t) (p(x | z) p(z))^t, t from 0 to 1, by Hamiltonian Monte Carlo, and the
-ratios on the way multiply to a weight whose mean is p(x) (Neal, 2001; for decoders Wu et al., 2017). Led back from the code that a
-picture was drawn from, an exact draw of p(z | x), the mean of the inverse is 1 / p(x): the gap between the two says how far either
-can be off (Grosse et al., 2015). https://arxiv.org/abs/1611.04273 https://arxiv.org/abs/1511.02543
+ratios on the way multiply to a weight whose mean is p(x) (Neal, 2001; for decoders Wu et al., 2017). Led back from the code that
+a picture was drawn from, an exact draw of p(z | x), the mean of the inverse is 1 / p(x): the gap between the two says how far
+either can be off (Grosse et al., 2015). https://arxiv.org/abs/1611.04273 https://arxiv.org/abs/1511.02543
 
 Shapes: K chains, B images, D latents.
 """
