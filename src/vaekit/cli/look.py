@@ -15,7 +15,7 @@ from PIL import Image
 from .. import draw, world
 from ..codebooks import Coder
 from ..conditional import Condition
-from ..data import Dataset, read_image
+from ..data import read_image
 from ..errors import UsageError
 from ..files import file_name, write_atomic
 from ..finish import fit_second_stage
@@ -32,7 +32,7 @@ from ..report import write_report
 from ..run import Run
 from ..stored import save_part
 from .answer import Answer, table
-from .progress import counting, decoding, doing
+from .progress import counting, doing
 from .reading import Count, Seed, opened, parse_size, reopened
 
 
