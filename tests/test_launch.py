@@ -40,7 +40,7 @@ def cluster(tmp_path):
 
 def test_a_job_whose_time_is_up_is_queued_again_and_goes_on(tmp_path, cluster):
     script, run, requeued = tmp_path / "job.sh", tmp_path / "run", tmp_path / "requeued"
-    train = (*TRAIN[2:], *STEADY, "--images", "64000", "--out", str(run))
+    train = (*TRAIN[2:], *STEADY, "--images", "32000", "--out", str(run))
     made = launch("--processes", "2", "--cpus", "2", "--script", str(script), "--", *train)
     assert made.returncode == 0, made.stderr
     job = cluster(script)

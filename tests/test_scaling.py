@@ -102,7 +102,7 @@ def test_the_same_command_trains_under_torchrun_and_says_its_result_once(tmp_pat
 
 def test_a_killed_process_is_started_again_and_the_result_is_the_same(tmp_path):
     """The job restarts from the last snapshot; on the same number of processes the result has the same bits."""
-    command = (*TRAIN, *STEADY, "--images", "32000")
+    command = (*TRAIN, *STEADY, "--images", "16000")
     told(torchrun(2, *command, "--out", str(tmp_path / "whole")))
     job = torchrun(2, *command, "--out", str(tmp_path / "killed"), restarts=1)
     wait_for(tmp_path / "killed", images=3200)
@@ -115,8 +115,8 @@ def test_a_killed_process_is_started_again_and_the_result_is_the_same(tmp_path):
 def test_any_number_of_processes_goes_on_with_a_run(tmp_path, some):
     """Two, then one, then four, each stopped on the way; whether the several ones hold the weights whole or in pieces."""
     seldom = ("--deterministic", "--snapshot-seconds", "2")  # a stop saves anyway
-    run, command = tmp_path / "moved", (*TRAIN, *seldom, "--images", "32000")
-    for processes, stop_at, options in ((2, 3200, some), (1, 12800, ()), (4, None, some)):
+    run, command = tmp_path / "moved", (*TRAIN, *seldom, "--images", "16000")
+    for processes, stop_at, options in ((2, 3200, some), (1, 6400, ()), (4, None, some)):
         job = torchrun(processes, *command, *options, "--out", str(run))
         if stop_at is None:
             told(job)
