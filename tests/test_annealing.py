@@ -10,7 +10,7 @@ from vaekit.errors import UsageError
 from vaekit.finish import measure
 from vaekit.fitting import fit
 from vaekit.likelihoods import BernoulliPixels
-from vaekit.metrics.annealing import Path, annealed, both_sides, times_of
+from vaekit.metrics.annealing import AnnealingPath, annealed, both_sides, times_of
 from vaekit.planning import start
 from vaekit.sphere import Spherical, UniformSphere
 
@@ -60,13 +60,13 @@ def test_the_truth_lies_between_both_sides():
 def test_pictures_whose_probability_is_known_lie_between_both_sides(monkeypatch):
     model, _ = linear(away=0.7)
     drawn = []
-    made = Path.__init__
+    made = AnnealingPath.__init__
 
     def seen(self, model, x, c):
         drawn.append(x)
         made(self, model, x, c)
 
-    monkeypatch.setattr(Path, "__init__", seen)
+    monkeypatch.setattr(AnnealingPath, "__init__", seen)
     found = both_sides(model, 200, 30)
     exact = truth(model)[0].log_prob(torch.cat(drawn).flatten(1)).double()
     assert found.below.mean() < exact.mean() + 0.02

@@ -54,7 +54,7 @@ class Sides(NamedTuple):
         return (1 - t) * self.log_q + t * self.log_p
 
 
-class Path:
+class AnnealingPath:
     """From q(z | x) to p(x, z), for some images (B, C, H, W).
 
     Raises UsageError where q(z | x) is no Gaussian: elsewhere there may be no gradient to follow.
@@ -104,7 +104,7 @@ def times_of(steps: int) -> list[float]:
     return ((rise - rise[0]) / (rise[-1] - rise[0])).tolist()
 
 
-def tuned(path: Path, times: list[float], chains: int) -> list[Tensor]:
+def tuned(path: AnnealingPath, times: list[float], chains: int) -> list[Tensor]:
     """A step size (B,) for every t between 0 and 1, from chains thrown away: those that count must not choose theirs."""
     z = path.q.rsample(torch.Size((chains,)))
     size, found = torch.full(z.shape[1:2], 0.5, device=z.device), []
@@ -115,7 +115,7 @@ def tuned(path: Path, times: list[float], chains: int) -> list[Tensor]:
     return found
 
 
-def led(path: Path, z: Tensor, times: list[float], sizes: list[Tensor], *, back: bool = False) -> tuple[Tensor, float]:
+def led(path: AnnealingPath, z: Tensor, times: list[float], sizes: list[Tensor], *, back: bool = False) -> tuple[Tensor, float]:
     """The log-weights (K, B) of chains led from z to the other end of the path, in float64, and the share of accepted moves."""
     total = torch.zeros(z.shape[:2], dtype=torch.float64, device=z.device)
     moves, rises = list(zip(times[1:-1], sizes, strict=True)), [b - a for a, b in pairwise(times)]
@@ -188,7 +188,7 @@ def over_blocks(
     for block in blocks[world.here.rank :: world.here.size]:
         x, c, code = block_of(block)
         with noise(mix(seed, 6, block.start), x.device):
-            path = Path(model, x, c)
+            path = AnnealingPath(model, x, c)
             sizes = tuned(path, times, chains)
             forth, accepted = led(path, path.q.rsample(torch.Size((chains,))), times, sizes)
             above = None
