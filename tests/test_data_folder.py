@@ -263,6 +263,13 @@ def test_odd_names_and_links(tmp_path, cache):
     assert open_data(folder, cache=cache).files == data.files
 
 
+def test_a_folder_that_a_link_names_too_has_its_own_name(tmp_path, cache):
+    real = folder_of(tmp_path / "x" / "within" / "real", 2)
+    (tmp_path / "x" / "a-link").symlink_to(real, target_is_directory=True)
+    (tmp_path / "x" / "within" / "back").symlink_to(tmp_path / "x", target_is_directory=True)
+    assert open_data(tmp_path / "x", cache=cache).files == ("within/real/000.png", "within/real/001.png")
+
+
 def test_forbidden_files_and_folders_are_named(tmp_path, cache):
     folder = folder_of(tmp_path / "x", 3)
     folder_of(folder / "closed", 1)

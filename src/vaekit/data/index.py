@@ -90,17 +90,17 @@ def index_of(
     Kept beside the pixels under what it was made from; only where it is not kept yet the pictures are listed.
     """
     kept = target / f"index-{key_of(LABELLING, made_from, wish.group, wish.seed, wish.splits)}.npz"
-    arrays = kept_arrays(kept, "rest", *SPLITS)
+    arrays = kept_arrays(kept, "rest", "findings", *SPLITS)
     if arrays is None:
         fields = make_index(*listing(), entry, wish)
         arrays = {key: value for key, value in fields.items() if isinstance(value, np.ndarray)}
         rest = {key: value for key, value in fields.items() if not isinstance(value, np.ndarray)}
-        arrays["rest"] = np.frombuffer(json.dumps(rest).encode(), np.uint8)
+        arrays["findings"] = packed(rest.pop("findings"))
+        arrays["rest"] = packed(rest)
         with writing(target):
             sweep(target)
             write_atomic(kept, lambda file: np.savez(file, allow_pickle=False, **arrays))
-    else:
-        fields = {**arrays, **json.loads(arrays["rest"].tobytes())}
+    fields = {**arrays, **unpacked(arrays["rest"])}
     return {
         "files": tuple(fields["files"]),
         "labels": fields.get("labels"),
@@ -110,8 +110,17 @@ def index_of(
         "splits": {side: fields[side] for side in SPLITS},
         "fractions": tuple(fields["fractions"]),
         "digest": fields["digest"],
-        "quarantine": Quarantine(tuple(map(Finding._make, fields["findings"])), fields["ignored"]),
+        "quarantine": Quarantine(lambda: map(Finding._make, unpacked(arrays["findings"])), fields["ignored"]),
     }
+
+
+def packed(value: Any) -> np.ndarray:
+    """Plain JSON as an array of bytes."""
+    return np.frombuffer(json.dumps(value).encode(), np.uint8)
+
+
+def unpacked(array: np.ndarray) -> Any:
+    return json.loads(array.tobytes())
 
 
 def make_index(found: Scan, tables: Tables, entry: dict[str, Any], wish: Wish) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """What an ingest left out, or found odd, and why."""
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Any, NamedTuple
 
 UNREADABLE, EMPTY, NOT_IMAGE, TRUNCATED = "unreadable", "empty file", "not an image", "truncated"
@@ -29,16 +29,26 @@ class Finding(NamedTuple):
     detail: str = ""
 
 
-@dataclass(frozen=True)
 class Quarantine:
     """The report of one ingest: pictures left out (`LOST`), table rows and columns not used, files that were never pictures.
 
     An "image without row" stays in the data with unknown attributes, and so do the pictures with a "value not finite" and those
     of a "group parted" by official sides; every other picture named here is left out.
+
+    findings: all of them, or what gives them when they are wanted: of a large table they are many, and opening data is instant.
+    ignored: suffix -> files that are no pictures (tables, hidden files, ...).
     """
 
-    findings: tuple[Finding, ...] = ()
-    ignored: Mapping[str, int] = field(default_factory=dict)  # suffix -> files that are no pictures (tables, hidden files, ...)
+    def __init__(
+        self, findings: Iterable[Finding] | Callable[[], Iterable[Finding]] = (), ignored: Mapping[str, int] | None = None
+    ):
+        self.told = findings
+        self.ignored = dict(ignored or {})
+
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """All of them, in order."""
+        return tuple(self.told() if callable(self.told) else self.told)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -53,6 +63,14 @@ class Quarantine:
     def paths(self, reason: str) -> tuple[str, ...]:
         """The paths with one reason, in order."""
         return tuple(finding.path for finding in self.findings if finding.reason == reason)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Quarantine):
+            return NotImplemented
+        return (self.findings, self.ignored) == (other.findings, other.ignored)
+
+    def __repr__(self) -> str:
+        return f"Quarantine({self.counts}, ignored={self.ignored})"
 
     def __len__(self) -> int:
         return len(self.findings)

@@ -4,8 +4,10 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -48,22 +50,16 @@ def scan(root: Path, under: str = "", met: Callable[[int], object] = lambda file
     `met` is called with how many there are already, now and then. Raises DataError where there is neither one nor a tar.
     """
     found = Scan()
-    entered: set[tuple[int, int]] = set()
-    status = root.stat()
-    entered.add((status.st_dev, status.st_ino))
-    pictures = []
-    for picture in walk(root, under, entered, found):
-        pictures.append(picture)
-        if len(pictures) % MET_AT_ONCE == 0:
-            met(len(pictures))
-    pictures.sort()
-    found.names = [name for name, _ in pictures]
-    found.stamps = [its for _, its in pictures]
+    walk = Walk(root, found, met)
+    walk.through(under)
+    walk.pictures.sort(key=itemgetter(0))
+    found.names = [name for name, _, _ in walk.pictures]
+    found.stamps = [(size, changed) for _, size, changed in walk.pictures]
     found.findings.sort()
     if not (found.names or found.tars):
         kinds = ", ".join(f"{count} {printable(kind)}" for kind, count in sorted(found.ignored.items()))
         others = f" ({kinds})" if kinds else ""
-        odd = "\n" + q.Quarantine(tuple(found.findings)).summary() if found.findings else ""
+        odd = "\n" + q.Quarantine(found.findings).summary() if found.findings else ""
         raise DataError(
             f"There is no picture in {root / under}{others}. Expected jpg, png, webp, bmp, gif or tiff files there "
             f"or in subfolders. Name the folder that holds the pictures.{odd}"
@@ -71,22 +67,46 @@ def scan(root: Path, under: str = "", met: Callable[[int], object] = lambda file
     return found
 
 
-def walk(root: Path, folder: str, entered: set[tuple[int, int]], found: Scan) -> Iterator[tuple[str, tuple[int, int]]]:
-    try:
-        with os.scandir(root / folder) as listing:
-            entries = sorted(
-                listing, key=lambda entry: (entry.is_symlink(), entry.name)
-            )  # what a link names twice is met by its own name
-    except OSError as error:
-        found.findings.append(Finding(folder or str(root), q.UNREADABLE, f"folder: {error.strerror or error}"))
-        return
-    for entry in entries:
-        name = f"{folder}/{entry.name}" if folder else entry.name
-        stem, dot, ending = entry.name.rpartition(".")  # faster than a Path, for each of many files
-        suffix = (dot + ending).lower() if stem else ""
-        if entry.name.startswith(".") or entry.name == "__MACOSX":
-            found.ignored["hidden"] += 1
-            continue
+@dataclass
+class Walk:
+    """One way through all folders under `root`; what it meets goes into `pictures` and, for the rest, into `found`."""
+
+    root: Path
+    found: Scan
+    met: Callable[[int], object]
+    pictures: list[tuple[str, int, int]] = field(default_factory=list)  # name, bytes, modification time in ns; in any order
+    ahead: list[tuple[bool, str, tuple[int, int]]] = field(default_factory=list)  # folders: a link?, name, device and inode
+
+    def through(self, folder: str) -> None:
+        """Real folders come before links: what a link names too is met by its own name."""
+        status = self.root.stat()
+        entered = {(status.st_dev, status.st_ino)}
+        self.enter(folder)
+        while self.ahead:
+            _, name, its = heappop(self.ahead)
+            if its not in entered:
+                entered.add(its)
+                self.enter(name)
+
+    def enter(self, folder: str) -> None:
+        front = f"{folder}/" if folder else ""
+        try:
+            with os.scandir(self.root / folder) as listing:
+                for entry in listing:  # nearly all of them good pictures, and many
+                    if suffix_of(entry.name) in SUFFIXES and not hidden(entry.name) and (status := good_status(entry)):
+                        self.pictures.append((front + entry.name, status.st_size, status.st_mtime_ns))
+                        if len(self.pictures) % MET_AT_ONCE == 0:
+                            self.met(len(self.pictures))
+                    elif hidden(entry.name):
+                        self.found.ignored["hidden"] += 1
+                    else:
+                        self.sort_out(front + entry.name, entry)
+        except OSError as error:
+            self.found.findings.append(Finding(folder or str(self.root), q.UNREADABLE, f"folder: {error.strerror or error}"))
+
+    def sort_out(self, name: str, entry: os.DirEntry[str]) -> None:
+        """What is no good picture."""
+        found, suffix = self.found, suffix_of(entry.name)
         try:
             status = entry.stat()
         except OSError as error:
@@ -94,20 +114,36 @@ def walk(root: Path, folder: str, entered: set[tuple[int, int]], found: Scan) ->
                 found.findings.append(Finding(name, q.UNREADABLE, error.strerror or str(error)))
             else:
                 found.ignored[suffix or "without suffix"] += 1
-            continue
+            return
         if stat.S_ISDIR(status.st_mode):
-            if (status.st_dev, status.st_ino) not in entered:
-                entered.add((status.st_dev, status.st_ino))
-                yield from walk(root, name, entered, found)
-        elif suffix in SUFFIXES and (fault := fault_of(stat.S_ISREG(status.st_mode), status.st_size)):
-            found.findings.append(Finding(name, *fault))
+            heappush(self.ahead, (entry.is_symlink(), name, (status.st_dev, status.st_ino)))
         elif suffix in SUFFIXES:
-            yield name, (status.st_size, status.st_mtime_ns)
+            fault = fault_of(stat.S_ISREG(status.st_mode), status.st_size) or (q.UNREADABLE, "its status could not be read")
+            found.findings.append(Finding(name, *fault))
         elif suffix in UNSUPPORTED_SUFFIXES:
             found.findings.append(Finding(name, q.UNSUPPORTED, f"{suffix} is not read; convert it to jpg or png"))
         else:
             found.ignored[suffix or "without suffix"] += 1
             found.tars += [name] if TAR.search(name) and stat.S_ISREG(status.st_mode) else []
+
+
+def suffix_of(name: str) -> str:
+    """The ending with its dot, in small letters, "" of ".jpg": several times as fast as a Path, and files are many."""
+    stem, dot, ending = name.rpartition(".")
+    return (dot + ending).lower() if stem else ""
+
+
+def hidden(name: str) -> bool:
+    return name[0] == "." or name == "__MACOSX"
+
+
+def good_status(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """The status of a file that can be read, None for anything else."""
+    try:
+        status = entry.stat()
+    except OSError:
+        return None  # `sort_out` tells what it says
+    return None if fault_of(stat.S_ISREG(status.st_mode), status.st_size) else status
 
 
 def fault_of(regular: bool, size: int) -> tuple[str, str] | None:
