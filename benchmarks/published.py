@@ -18,7 +18,7 @@ from machine import load, write_results
 
 from vaekit.run import Run
 
-SHARED = ["--likelihood", "bernoulli", "--binarize", "--batch-size", "256", "--learning-rate", "2e-3"]
+SHARED = ["--likelihood", "bernoulli", "--binarize", "dynamic", "--batch-size", "256", "--learning-rate", "2e-3"]
 SHARED += ["--no-report", "--validate-every", "500000"]
 
 

@@ -47,7 +47,7 @@ JUDGE = "judge.safetensors"
 DRAWN = 5000  # new pictures that are compared with as many test pictures
 SAMPLES = 100  # of z, in the bound
 STAGE, CODES = ("mixture", "flow", "transformer"), 1500  # densities of the second stage, and their steps
-PROTOCOLS = {"mnist": {"likelihood": "bernoulli", "binarize": True}}  # else grey or colour pixels, and the optimal sigma
+PROTOCOLS = {"mnist": {"likelihood": "bernoulli", "binarize": "dynamic"}}  # else grey or colour pixels, and the optimal sigma
 COLUMNS = {
     "elbo": "ELBO",
     "nll": f"-log p(x), IS-{SAMPLES}",

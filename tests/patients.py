@@ -13,7 +13,7 @@ import torch
 
 from vaekit.data import Dataset, open_data
 from vaekit.errors import Diverged
-from vaekit.fitting import fit
+from vaekit.fitting import Watcher, fit
 from vaekit.ladder import Ladder
 from vaekit.likelihoods import OptimalGaussian
 from vaekit.model import Model
@@ -43,7 +43,7 @@ class Patient:
     afterwards: Callable[[Model], None] | None = None  # surgery on the trained weights
     make: Callable[[Dataset], Recipe] | None = None
 
-    def admit(self, place: Path) -> tuple[Run, Dataset]:
+    def admit(self, place: Path, watcher: Watcher | None = None) -> tuple[Run, Dataset]:
         """Train it."""
         data = self.data(digits())
         options = {"images": IMAGES, "net": "mlp", "latent": 8} | FIXED | self.options
@@ -52,7 +52,7 @@ class Patient:
         )
         run = start(place, data, made)
         try:
-            fit(run, data)
+            fit(run, data, watcher)
         except Diverged:
             return run, data
         if self.afterwards:
@@ -121,7 +121,9 @@ HEALTHY = {
     "vae": Patient(None, "optimal sigma"),
     "two latents": Patient(None, "optimal sigma", options={"latent": 2}),
     "autoencoder": Patient(None, "without a prior", "autoencoder"),
-    "binarized": Patient(None, "Bernoulli on draws of black and white", options={"likelihood": "bernoulli", "binarize": True}),
+    "binarized": Patient(
+        None, "Bernoulli on draws of black and white", options={"likelihood": "bernoulli", "binarize": "dynamic"}
+    ),
     "classic": Patient(None, "the book's loss", "book", {"latent": 8}),
     "ladder": Patient(None, "a hierarchy", make=ladder),
 }

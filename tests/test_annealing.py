@@ -103,7 +103,7 @@ def test_what_it_cannot_lead_is_refused():
 def test_a_run_keeps_both_numbers(tmp_path, quick):
     data = tiny.dataset()
     make = lambda: tiny.model(likelihood=BernoulliPixels())  # noqa: E731
-    run = start(tmp_path / "run", data, tiny.recipe(make=make, images=60, binarize=True))
+    run = start(tmp_path / "run", data, tiny.recipe(make=make, images=60, binarize="dynamic"))
     fit(run, data)
     found = measure(run, data, anneal=3)
     nll, gap = found["nll_annealed"], found["annealing_gap"]

@@ -114,7 +114,7 @@ def test_what_has_no_density_is_refused():
 def test_a_run_keeps_its_bound_with_the_protocol(tmp_path, quick):
     data = tiny.dataset()
     make = lambda: tiny.model(likelihood=BernoulliPixels())  # noqa: E731
-    run = start(tmp_path / "run", data, tiny.recipe(make=make, images=60, binarize=True))
+    run = start(tmp_path / "run", data, tiny.recipe(make=make, images=60, binarize="dynamic"))
     fit(run, data)
     run.add_metrics(measure(run, data, samples=12))
     nll = run.metrics["nll"]

@@ -12,8 +12,9 @@ import pytest
 
 from patients import HEALTHY, SICK
 from vaekit.cli.look import sample
+from vaekit.cli.progress import Bar
 from vaekit.cli.training import train
-from vaekit.doctor import CHECKS, Exam, checks, examine
+from vaekit.doctor import CHECKS, Exam, checks, examine, signs_of_trouble
 from vaekit.doctor.exam import mmd, split_of_rate, told_apart
 from vaekit.recipes import LIKELIHOODS, adjusted, cook
 
@@ -65,6 +66,41 @@ def test_the_rate_splits_into_three_parts(tmp_path):
     parts = split_of_rate(exam)
     assert sum(parts.values()) == pytest.approx(exam.rate, rel=0.05)
     assert parts["mutual information"] <= np.log(len(exam.held)) + 1e-6
+
+
+def lines(losses: list[float], rate: float = 5.0, skipped: float = 0.0) -> list[dict]:
+    """A log with these validation losses."""
+    each = [({"split": "train", "skipped": skipped}, {"split": "validation", "loss": loss, "rate": rate}) for loss in losses]
+    return [line for pair in each for line in pair]
+
+
+@pytest.mark.parametrize(
+    ("log", "names"),
+    [
+        (lines([9, 5, 4, 3]), []),
+        (lines([9, 5, 4, 4.5]), ["overfit"]),
+        (lines([9, 5, 4, 3], rate=0.1), ["collapsed"]),
+        (lines([9, 5, 4, 3], skipped=0.1), ["diverged"]),
+        (lines([9], rate=0.1), []),
+        ([], []),
+    ],
+)
+def test_a_log_tells_of_trouble_while_it_goes_on(log, names):
+    found = signs_of_trouble(log, 0.5)
+    assert [finding.name for finding in found] == names
+    assert all(all(finding) for finding in found)
+
+
+def test_codes_may_be_on_their_way_at_first_and_some_losses_do_not_compare():
+    assert not signs_of_trouble(lines([9, 8, 7], rate=0.1), 0.1)
+    assert not signs_of_trouble(lines([9, 5, 4, 4.5]), 0.5, comparable=False)
+
+
+def test_a_training_says_once_what_it_suffers_from(tmp_path, capsys):
+    SICK["collapsed"].admit(tmp_path / "run", Bar())
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("doctor: collapsed")]
+    assert len(told) == 1
+    assert "--free-bits" in told[0]
 
 
 def test_scripts_can_fail_on_findings(tmp_path):

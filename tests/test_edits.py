@@ -12,7 +12,7 @@ from vaekit.data import drawn_faces, drawn_shapes, open_data
 from vaekit.data.counterfactuals import counterfactuals
 from vaekit.distributions import Gaussian
 from vaekit.errors import UsageError
-from vaekit.metrics.edits import GOAL, against_truth, guided, judged, reached
+from vaekit.metrics.edits import GOAL, against_truth, guided, interaction, judged, reached, told
 
 
 class Linear(nn.Module):
@@ -98,6 +98,35 @@ def test_dependency_at_the_strength_that_reaches_the_goal():
     assert found.undone == pytest.approx(0, abs=1e-4)
     logits = sign * (mu[:, 0] - 0.5) * 10 + GOAL
     assert found.success == pytest.approx((logits > 0).mean(), abs=0.03)
+
+
+def test_what_is_linear_adds_up_and_what_is_not_does_not():
+    """A judge that squares pixel 0: both at once are 2 * 0.1 * 0.2 more than one after the other."""
+    mu, one, other = PICTURES.reshape(50, 6) / 255.0, np.zeros((50, 6)), np.zeros((50, 6))
+    one[:, 0], other[:, 0] = 0.1, 0.2
+
+    class Square(LinearJudge):
+        def forward(self, x):
+            return x.flatten(1), x.flatten(1)[:, :3].square()
+
+    found = [interaction(Linear(), judge(WEIGHTS), 2 * SCALE, mu, (one, other), target=0) for judge in (LinearJudge, Square)]
+    assert found[0] == pytest.approx(0, abs=1e-5)
+    assert found[1] == pytest.approx(0.04 / 2 / GOAL, rel=1e-3)
+
+
+def test_a_table_of_edits_says_what_was_measured():
+    assert told({"Hat": {"norm": 1.0}}) is None
+    judged_edit = {"dependency": 0.2, "success": 0.9, "flipped": 0.1, "interaction": 0.05}
+    edits = {"how": "a judge", "test": {"mean": judged_edit, "ridge": None}}
+    (heads, *rows), how = told({"Hat": {"edits": edits}, "Male": {}})
+    assert how == "a judge"
+    assert all(len(row) == len(heads) for row in rows)
+    assert rows[0][:3] == ("Hat", "mean", "0.200")
+    assert rows[0][-1] == "0.05"
+    assert rows[1][2] == "never gets there"
+    true = {"es": 0.5, "es_interval": (0.4, 0.6), "cre": 1.2}
+    (heads, row), _ = told({"Hat": {"edits": {"how": "", "test": {"mean": true}}}})
+    assert row == ("Hat", "mean", "0.500 (0.400 to 0.600)", "1.20")
 
 
 def test_an_edit_that_never_gets_there():

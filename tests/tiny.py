@@ -67,12 +67,13 @@ def model(
     image: tuple[int, int, int] = (1, 8, 8), latent: int = 3, likelihood: Likelihood | None = None, width: int = 16, **parts: Any
 ) -> VAE:
     """A small VAE from fully connected nets; `parts` replace its own."""
+    likelihood = likelihood or OptimalGaussian()
     return VAE(
         **{
             "encoder": MLPEncoder(image=image, features=width, depth=1),
             "posterior": DiagonalGaussian(features=width, latent=latent),
-            "decoder": MLPDecoder(image=image, latent=latent, width=width, depth=1),
-            "likelihood": likelihood or OptimalGaussian(),
+            "decoder": MLPDecoder(image=image, latent=latent, width=width, depth=1, per_pixel=likelihood.per_pixel),
+            "likelihood": likelihood,
             "prior": StandardNormal(latent=latent),
         }
         | parts

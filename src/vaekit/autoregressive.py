@@ -70,6 +70,7 @@ class NeighbourBernoulli(Likelihood):
     reach: int = 1
     depth: int = 0
 
+    support = "bits"
     order: ClassVar[Tensor]  # buffers, (V,): the pixels of a patch in the order they are drawn, and the way back
     restored: ClassVar[Tensor]
 

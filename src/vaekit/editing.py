@@ -16,7 +16,7 @@ from .errors import UsageError
 from .latent import attribute_vectors, codes
 from .latent.attributes import presence
 from .latent.directions import METHODS, along, directions
-from .metrics.edits import Judged, against_truth, guided, judged, ratio, seen
+from .metrics.edits import Judged, against_truth, guided, interaction, judged, ratio, seen
 from .metrics.quality import STEPS, attribute_judge_of
 from .model import Model
 from .nets.judge import Judge
@@ -25,6 +25,7 @@ from .run import Run
 
 GUIDES = 2  # judges from which a vector is learnt
 SCORED = 500  # pictures of a split, to choose by and to score with
+PARTNERS = 3  # other edits that each is made together with
 CONTROLS = ("random", "permuted")  # a random direction as long as the mean difference; the mean difference of shuffled pictures
 
 
@@ -121,6 +122,25 @@ class Bench:
         }
         return {method: its and self.told(its, found.get("mean")) for method, its in found.items()}
 
+    def interaction(self, steps: dict[str, np.ndarray], name: str, seed: int) -> float | None:
+        """How far the edit of an attribute is from adding up with those of others, a few of them; None where there is no other.
+
+        steps: alpha * vector (D,) of every attribute that can be edited.
+        """
+        others = [other for other in steps if other != name]
+        if self.judge is None or not others:
+            return None
+        rows, target = self.data.some("test", SCORED, self.seed), self.names.index(name)
+        mu = codes(self.model, self.data.pixels, rows).mu
+
+        def edit(which: str) -> np.ndarray:
+            return (1.0 - 2.0 * (self.has[rows, self.names.index(which)] == 1))[:, None] * steps[which]
+
+        some = np.random.default_rng(seed).permutation(others)[:PARTNERS]
+        pairs = [(edit(name), edit(other)) for other in some]
+        found = [interaction(self.model, self.judge, self.scale, mu, pair, target=target) for pair in pairs]
+        return float(np.mean(found))
+
     def told(self, its: Judged, book: Judged | None) -> dict[str, Any]:
         """As plain data, beside the edit by mean difference on the same pictures."""
         about = {key: value for key, value in asdict(its).items() if isinstance(value, float)}
@@ -190,4 +210,9 @@ def choose_attributes(
         )
         chosen[name] = best, mine[best]
         edits[name] = {"best": best, "how": found.how, "validation": validation, "test": test}
+    done = {name: edits[name]["test"][best] for name, (best, _) in chosen.items()}
+    alone = {name: its["alpha"] * chosen[name][1] for name, its in done.items() if its and "alpha" in its}
+    for name in alone:
+        if (apart := found.interaction(alone, name, seed)) is not None:
+            done[name]["interaction"] = apart
     return keep(run, data, seed, instead=chosen, edits=edits)

@@ -14,9 +14,9 @@ from .latent import decode, reconstruct, sample
 from .latent.second_stage import ASKED, Progress, codes_for, draw_codes, fit_priors, hole_of, kinds_for, own_codes
 from .metrics import Metric, evaluate, likelihood
 from .metrics.disentanglement import LATENTS
-from .metrics.evaluate import annealing, disentangled, drift, stand_ins
+from .metrics.evaluate import annealing, around, disentangled, drift, stand_ins
 from .metrics.pictures import beside_real
-from .metrics.quality import features_of, judge_of, quality, random_judge
+from .metrics.quality import features_of, judge_of, perceptual_distances, quality, random_judge
 from .model import Model
 from .nets.judge import FeatureNet
 from .run import Run
@@ -29,7 +29,7 @@ SAMPLES = 100  # of z, for a first look at log p(x) where training was about not
 
 def finish(run: Run, data: Dataset) -> Path:
     """What every training ends with: metrics, attribute vectors where attributes give any, the report."""
-    run.add_metrics(measure(run, data, samples=SAMPLES if run.is_binarized else None))
+    run.add_metrics(measure(run, data, samples=SAMPLES if run.binarization else None))
     if data.attributes is not None:
         compute_attributes(run, data)
     from .report import write_report  # matplotlib's second is not for those who wait for a training to begin
@@ -57,7 +57,8 @@ def measure(
     net that is taught the labels, or has random weights where there are none. With `factors`, how far single latents stand for
     these attributes; data whose factors are known do without being asked. With `anneal`, bounds by that many steps of annealing.
 
-    A run that was trained on draws of black and white is measured on one draw, the same for every run.
+    A run that was trained on draws of black and white is measured on one draw, the same for every run. With every figure goes its
+    protocol: what the pixels were, and how many pictures were trained on.
     """
     model, objective = run.load_model(), run.load_objective()
     data = run.as_measured(data)
@@ -72,15 +73,10 @@ def measure(
         metrics |= beside_real_ones(model, data, pictures, judge, split=split, seed=seed)
     if samples:
         metrics |= likelihood(model, data, samples, split, seed=seed, execution=execution, progress=progress)
-        metrics["nll"]["pixels"] = (
-            "dynamic binarisation: x ~ Bernoulli(pixel / 255), anew at every training step, once (seed 0) for what is measured"
-            if run.is_binarized
-            else "as they are, in [0, 1]"
-        )
-        metrics["nll"]["trained_on"] = len(data.splits["train"])
     if anneal:
         metrics |= annealing(model, data, anneal, split, seed=seed, progress=progress)
-    return metrics
+    protocol = {"pixels": run.pixels, "trained_on": len(data.splits["train"])}
+    return {name: metric | protocol if "count" in metric else metric for name, metric in metrics.items()}
 
 
 def beside_real_ones(
@@ -93,6 +89,15 @@ def beside_real_ones(
     held, train = (data.take(data.some(part, most, seed)) for part, most in ((split, count), ("train", MOST_TRAINING)))
     heaps = sample(model, count, seed), held, train, reconstruct(model, held)
     found = beside_real(*(features_of(eye, heap) for heap in heaps), name=name, how=how, seed=seed)
+    apart, others = (perceptual_distances(eye, held, heap) for heap in (heaps[3], np.roll(held, 1, 0)))
+    found[f"perceptual_{name}"] = {
+        "value": float(apart.mean()),
+        "unit": "",
+        "count": len(held),
+        "how": f"squared distance of feature maps of length 1 (Zhang et al., 2018, all weights 1), reconstructions, {how}",
+        "interval": around(float(apart.mean()), apart),
+        "reference": {"another picture": float(others.mean())},
+    }
     return {key: {**metric, "split": split} for key, metric in found.items()}
 
 

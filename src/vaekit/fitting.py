@@ -17,7 +17,7 @@ from torch import Tensor
 from . import execution as running
 from . import tuner, world
 from .batches import Batches, fits
-from .data import Dataset, binarized
+from .data import Dataset, trained_on
 from .data.quarantine import printable
 from .errors import DataError, Diverged, Stopped
 from .execution import Execution
@@ -110,7 +110,7 @@ class Fitting:
             )
         self.training: Training = run.build("training")
         self.training.batch_size = self.training.batch_size or description.get("batch_size", 0)
-        self.measured = binarized(data) if self.training.binarize else data  # what validations see
+        self.measured = run.as_measured(data)  # what validations see
         torch.manual_seed(self.training.seed)
         model: Model = run.build("model")
         objective: Objective = run.build("objective")
@@ -124,10 +124,10 @@ class Fitting:
             self.training.batch_size = beside.training.batch_size
             self.batches = beside.batches.reseeded(self.training.seed)
             return
-        rows = data.splits["train"]
-        windowed = world.agree(description.get("windowed", not fits(data.pixels, rows, device)))
+        rows, pixels = data.splits["train"], trained_on(data, self.training.binarize).pixels
+        windowed = world.agree(description.get("windowed", not fits(pixels, rows, device)))
         size, seed = self.training.batch_size or world.here.size, self.training.seed
-        self.batches = Batches(data.pixels, rows, size, seed, device, windowed=windowed, known=self.known)
+        self.batches = Batches(pixels, rows, size, seed, device, windowed=windowed, known=self.known)
         self.training.batch_size = self.training.batch_size or best_batch(self.state, self.training, self.batches)
 
     def choose(self) -> tuple[Choice, int]:

@@ -26,6 +26,8 @@ class LogisticLevels(Likelihood):
 
     components: int = 10
 
+    support = "levels"
+
     def __post_init__(self):
         if self.components < 1:
             raise UsageError(f"LogisticLevels got {self.components} components; it needs 1 or more.")
@@ -76,6 +78,8 @@ class CategoricalLevels(Likelihood):
 
     https://arxiv.org/abs/1601.06759
     """
+
+    support = "levels"
 
     @property
     def per_pixel(self):

@@ -25,6 +25,7 @@ class Likelihood(Part):
     """Maps the decoder's output (K, B, C * per_pixel, H, W) to p(x | z), batch (K, B), event (C, H, W)."""
 
     per_pixel: ClassVar[int] = 1  # numbers that it wants for each pixel value
+    support: ClassVar[str] = "density"  # of values in [0, 1]; "levels": a probability of 256 levels, "bits": of black and white
 
     def forward(self, out: Tensor) -> Distribution:
         raise NotImplementedError
@@ -37,6 +38,8 @@ class Likelihood(Part):
 
 class BernoulliPixels(Likelihood):
     """Black or white pixels, -log p = binary cross-entropy. On grey pixels this is no density: see ContinuousBernoulliPixels."""
+
+    support = "bits"
 
     def forward(self, out):
         return Independent(Bernoulli(logits=full_precision(out), validate_args=False), 3)

@@ -205,7 +205,7 @@ def density(image: Shape, *, latent: int = 40, **training: Any) -> Recipe:
     100,000 images for each minute, 200,000 at least and 400,000 at most.
     """
     chosen = {
-        "binarize": True,
+        "binarize": "dynamic",
         "batch_size": 256,
         "learning_rate": 2e-3,
         "weight_decay": 1e-2,

@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from .data import Dataset, binarized, open_data
+from .data import BINARIZED, Dataset, binarized, open_data
 from .errors import DataError, UsageError, VaekitError
 from .execution import find_device
 from .files import read_json, sweep, sync_folder, write_atomic, write_json
@@ -137,13 +137,18 @@ class Run(Findings):
         return data
 
     @property
-    def is_binarized(self) -> bool:
-        """Whether it was trained on black-or-white draws of grey pictures."""
-        return self.description["training"].get("binarize", False)
+    def binarization(self) -> str | None:
+        """The protocol by which grey pictures became black and white ones, a name of `BINARIZED`."""
+        return self.description["training"].get("binarize")
+
+    @property
+    def pixels(self) -> str:
+        """What the pixels were that it was trained and measured on."""
+        return BINARIZED[self.binarization] if self.binarization else "as they are, in [0, 1]"
 
     def as_measured(self, data: Dataset) -> Dataset:
-        """The data as its figures are about them: where it was trained on draws of black and white one draw, always the same."""
-        return binarized(data) if self.is_binarized else data
+        """The data as its figures are about them: black and white where it was trained on that, always the same draw."""
+        return binarized(data, self.binarization) if self.binarization else data
 
     # The log
 

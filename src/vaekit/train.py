@@ -213,7 +213,7 @@ def picture(pixels: Tensor, flip: bool = False, binarize: bool = False) -> Tenso
 
 def seen(pixels: Tensor, training: Training) -> Tensor:
     """A batch as this training sees it."""
-    return picture(pixels, training.flip, training.binarize)
+    return picture(pixels, training.flip, training.binarize == "dynamic")
 
 
 @torch.no_grad()

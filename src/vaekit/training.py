@@ -32,7 +32,7 @@ class Training(Part):
     skip_above: float | None = None  # gradient norm, as `clip`, above which a step is not taken (Child, 2021, section 3)
     half_life: int = 20_000  # images: of the average of the weights
     flip: bool = False  # mirror half of the pictures
-    binarize: bool = False  # black or white pixels, drawn anew at every step with the grey value as probability of white
+    binarize: str | None = None  # dynamic, static or threshold: how grey pixels become black or white
     freeze: tuple[str, ...] = ()  # parts of the model that keep the weights they began with
     validate_every: int | None = None  # images; None: an epoch, at least 10,000 images
     patience: int | None = None  # validations without a better loss before the run ends
@@ -59,9 +59,10 @@ class Training(Part):
             ("precision", self.precision, ("auto", "fp32", "bf16")),
             ("layout", self.layout, ("auto", "contiguous", "channels_last", "patches")),
             ("compile", self.compile, ("auto", "off", "on", "whole", "reduce-overhead", "max-autotune")),
+            ("binarize", self.binarize, (None, "dynamic", "static", "threshold")),
         ):
             if value not in choices:
-                raise UsageError(f"Training {name} is {value!r}; choose one of {', '.join(choices)}.")
+                raise UsageError(f"Training {name} is {value!r}; choose one of {', '.join(map(str, choices))}.")
         if self.deterministic and self.minutes is not None:
             raise UsageError("A budget in minutes follows the clock and cannot be deterministic. Give epochs or images.")
         if not self.batch_size and (self.deterministic or not self.tune):

@@ -64,8 +64,6 @@ def check_same(one: Run, other: Run) -> None:
             f"{other.path} was trained on other pictures, splits or sizes than {one.path}: their figures do not compare. "
             "Train both on the same."
         )
-    if one.is_binarized != other.is_binarized:
-        drawn, grey = (one, other) if one.is_binarized else (other, one)
-        raise UsageError(
-            f"{drawn.path} was trained on draws of black and white, {grey.path} on grey pictures: their figures do not compare."
-        )
+    if one.binarization != other.binarization:
+        told = [f"{run.path} had pixels {run.pixels}" for run in (one, other)]
+        raise UsageError(f"{told[0]}; {told[1]}: their figures do not compare. Train both alike.")

@@ -1,7 +1,7 @@
 """attributes, edit, morph."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from cyclopts import Parameter
@@ -12,6 +12,7 @@ from ..errors import UsageError
 from ..files import file_name
 from ..latent import codes, combine, decode, path
 from ..latent.directions import orthogonal
+from ..metrics.edits import told
 from ..metrics.quality import STEPS
 from ..run import Run
 from .answer import Answer, table
@@ -65,30 +66,8 @@ def attributes(
         leak = "" if beside is None else f"{beside} {a['leak'][beside]:+.2f} sigma"
         counts = f"{a['count_with']:,}", f"{a['count_without']:,}"
         rows.append((name, a["method"], *counts, f"{a['sigmas']:.2f}", f"{low:.3f} to {high:.3f}", leak))
-    return Answer(about, "\n\n".join([table(rows), *edit_tables(about["attributes"])]))
-
-
-def edit_tables(attributes: dict[str, Any]) -> list[str]:
-    """How good the edits of the chosen vectors are, on the test split, beside the mean difference."""
-    measured = {name: a["edits"] for name, a in attributes.items() if "edits" in a}
-    if not measured:
-        return []
-    how = next(iter(measured.values()))["how"]
-    true = "es" in (next(iter(measured.values()))["test"]["mean"] or {})
-    rows = [("edit", "by", *(("ES, 95 %", "CRE") if true else ("dependency", "beside mean, 95 %", "target", "others flipped")))]
-    for name, edits in measured.items():
-        for method, its in edits["test"].items():
-            rows.append((name, method, *(("never gets there", *[""] * (1 if true else 3)) if its is None else cells(its))))
-    return [f"{table(rows)}\nto {how}"]
-
-
-def cells(its: dict[str, Any]) -> tuple[str, ...]:
-    if "es" in its:
-        low, high = its["es_interval"]
-        return f"{its['es']:.3f} ({low:.3f} to {high:.3f})", f"{its['cre']:.2f}"
-    low, high = its.get("beside_mean_interval", (1, 1))
-    beside = f"{its['beside_mean']:.2f} ({low:.2f} to {high:.2f})" if "beside_mean" in its else ""
-    return f"{its['dependency']:.3f}", beside, f"{its['success']:.0%}", f"{its['flipped']:.1%}"
+    edits = told(about["attributes"])
+    return Answer(about, table(rows) + (f"\n\n{table(edits[0])}\nto {edits[1]}" if edits else ""))
 
 
 def edit(

@@ -16,6 +16,7 @@ Seed = Annotated[int, Parameter(validator=validators.Number(gte=0))]
 Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 OptionalSeed = Annotated[int | None, Parameter(validator=validators.Number(gte=0))]
 BatchSize = Literal["auto"] | Annotated[int, Parameter(validator=validators.Number(gte=1))]
+Binarize = Literal["dynamic", "static", "threshold"]
 OptionalCount = Annotated[int | None, Parameter(validator=validators.Number(gte=1))]
 
 

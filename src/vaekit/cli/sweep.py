@@ -13,7 +13,7 @@ from ..sweeping import Tried, front, proposed
 from ..sweeping import sweep as search
 from .answer import Answer, number, table
 from .progress import Bar, console
-from .reading import Count, OptionalCount, Seed, opened, parse_size
+from .reading import Binarize, Count, OptionalCount, Seed, opened, parse_size
 
 
 def sweep(
@@ -28,7 +28,7 @@ def sweep(
     images: Count = 200_000,
     net: str | None = None,
     likelihood: str | None = None,
-    binarize: bool = False,
+    binarize: Binarize | None = None,
     batch_size: OptionalCount = None,
     attributes: Path | None = None,
     size: str | None = None,
@@ -76,8 +76,8 @@ def sweep(
     seed
         Of the search and of every training.
     """
-    given = {"images": images, "net": net, "likelihood": likelihood, "batch_size": batch_size, "seed": seed}
-    options = {name: value for name, value in given.items() if value is not None} | ({"binarize": True} if binarize else {})
+    given = {"images": images, "net": net, "likelihood": likelihood, "binarize": binarize, "batch_size": batch_size, "seed": seed}
+    options = {name: value for name, value in given.items() if value is not None}
     made(recipe, options, (3, 64, 64), *latents[:1], *betas[:1])  # mistakes are told before decoding
     dataset = opened(data, attributes=attributes, size=parse_size(size), crop=crop, channels=channels, cache=cache)
     with Bar() as bar:

@@ -25,7 +25,7 @@ from ..together import fit_together
 from ..variants import VARIANTS
 from .answer import Answer, metric_rows, nll_lines, spread_rows, table
 from .progress import Bar, console, decoding, doing, residual_line
-from .reading import BatchSize, OptionalCount, OptionalSeed, opened, parse_size
+from .reading import BatchSize, Binarize, OptionalCount, OptionalSeed, opened, parse_size
 from .stopping import code_of, reason
 
 Off = Parameter(negative=())
@@ -68,7 +68,7 @@ def train(
     learning_rate: float | None = None,
     skip_above: float | None = None,
     flip: bool | None = None,
-    binarize: bool | None = None,
+    binarize: Binarize | None = None,
     validate_every: OptionalCount = None,
     patience: OptionalCount = None,
     precision: str | None = None,
@@ -165,7 +165,8 @@ def train(
     flip
         Mirror half of the pictures.
     binarize
-        Black or white pixels, drawn anew at every step with the grey value as probability of white.
+        Black or white pixels: dynamic draws anew at every step with the grey value as probability of white, static once for all;
+        threshold: white from 128 on.
     validate_every
         Images between two validations.
     patience

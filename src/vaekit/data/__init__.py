@@ -7,16 +7,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .binarize import binarized
+    from .binarize import BINARIZED, binarized, trained_on
     from .dataset import Dataset
     from .decode import Broken, Recipe
     from .quarantine import Finding, Quarantine
     from .sources import NAMES, check_data, open_data, read_image
 
-__all__ = ["NAMES", "Broken", "Dataset", "Finding", "Quarantine", "Recipe", "binarized", "check_data", "open_data", "read_image"]
+__all__ = [
+    "BINARIZED",
+    "NAMES",
+    "Broken",
+    "Dataset",
+    "Finding",
+    "Quarantine",
+    "Recipe",
+    "binarized",
+    "check_data",
+    "open_data",
+    "read_image",
+    "trained_on",
+]
 
 HOMES = {
-    "binarize": ("binarized",),
+    "binarize": ("BINARIZED", "binarized", "trained_on"),
     "dataset": ("Dataset",),
     "decode": ("Broken", "Recipe"),
     "quarantine": ("Finding", "Quarantine"),

@@ -4,8 +4,9 @@ from ..data import Dataset
 from ..run import Run
 from .checks import BEFORE_WEIGHTS, CHECKS, COLLAPSED, FEW_STEPS, Finding, still_improving
 from .exam import Exam, gaussian, split_of_rate
+from .live import signs_of_trouble
 
-__all__ = ["CHECKS", "FEW_STEPS", "Exam", "Finding", "examine", "still_improving"]
+__all__ = ["CHECKS", "FEW_STEPS", "Exam", "Finding", "examine", "signs_of_trouble", "still_improving"]
 
 
 def examine(run: Run, data: Dataset, seed: int = 0) -> tuple[list[Finding], dict[str, float]]:

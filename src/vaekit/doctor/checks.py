@@ -4,7 +4,7 @@ Whatever a model cannot have is not looked at: a plain autoencoder has no rate t
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +12,7 @@ import torch
 from scipy.stats import binom
 from torch import Tensor, nn
 
-from ..autoregressive import NeighbourBernoulli
 from ..latent import codes
-from ..likelihoods import BernoulliPixels
 from ..metrics.evaluate import ACTIVE, label_accuracy
 from ..metrics.weights import weights_of
 from .exam import Exam
@@ -46,32 +44,41 @@ class Finding(NamedTuple):
 
 def diverged(exam: Exam) -> Finding | None:
     status = exam.run.description.get("status")
-    skipped = [record["skipped"] for record in exam.run.records if record["split"] == "train" and "skipped" in record]
-    share = float(np.mean(skipped)) if skipped else 0.0
     kept = sorted(exam.run.path.glob("diverged/step-*.json"))
-    if status != "diverged" and not kept and share <= SKIPPED:
-        return None
-    what = (
-        f"status {status}, {len(kept)} batch{'es' * (len(kept) != 1)} with a loss that is no number"
-        if status == "diverged" or kept
-        else ""
-    )
-    more = f"{share:.1%} of steps left out for their gradient" if share > SKIPPED else ""
+    left_out = dropped(exam.run.records)
+    if status != "diverged" and not kept:
+        return left_out
+    what = f"status {status}, {len(kept)} batch{'es' * (len(kept) != 1)} with a loss that is no number"
+    return unsteady(", ".join([what, *([left_out.measured] if left_out else [])]))
+
+
+def unsteady(measured: str) -> Finding:
     return Finding(
         "diverged",
-        ", ".join(filter(None, (what, more))),
+        measured,
         "every step finite, next to none left out",
         "the learning rate is too high for this model, or pictures are broken",
         "--learning-rate at a third of what it was, or --skip-above",
     )
 
 
+def dropped(records: Sequence[dict[str, Any]]) -> Finding | None:
+    """Of the lines of a log: whether many steps were left out."""
+    skipped = [record["skipped"] for record in records if record["split"] == "train" and "skipped" in record]
+    share = float(np.mean(skipped)) if skipped else 0.0
+    return unsteady(f"{share:.1%} of steps left out for their gradient") if share > SKIPPED else None
+
+
 def collapsed(exam: Exam) -> Finding | None:
-    if not exam.has_rate or exam.rate >= COLLAPSED:
+    return collapse(exam.rate, exam.split) if exam.has_rate else None
+
+
+def collapse(rate: float, split: str) -> Finding | None:
+    if rate >= COLLAPSED:
         return None
     return Finding(
         "collapsed",
-        f"the codes carry {exam.rate:.2f} nats of {exam.split} images",
+        f"the codes carry {rate:.2f} nats of {split} images",
         f"{COLLAPSED} nats or more; tens for photographs",
         "beta, or the decoder's sigma, is too high, or too few steps were taken: a code that says nothing costs nothing",
         "--beta-schedule cyclical --beta-images 50000, or a lower --beta, or --free-bits 0.1",
@@ -155,14 +162,14 @@ def wrong_range(exam: Exam) -> Finding | None:
 def wrong_likelihood(exam: Exam) -> Finding | None:
     pixels = exam.data.take(exam.rows["train"][:500])
     grey = float(((pixels > 12) & (pixels < 243)).mean())
-    if not isinstance(exam.model.likelihood, (BernoulliPixels, NeighbourBernoulli)) or grey < GREY:
+    if exam.model.likelihood.support != "bits" or grey < GREY:
         return None
     return Finding(
         "wrong likelihood",
         f"{grey:.0%} of pixel values are neither black nor white, and the likelihood is Bernoulli",
         "Bernoulli for black and white alone",
         "the cross-entropy of grey values is no density: its ELBO compares with nothing",
-        "--binarize, or --likelihood continuous-bernoulli or gaussian",
+        "--binarize dynamic, or --likelihood continuous-bernoulli or gaussian",
     )
 
 
@@ -209,18 +216,29 @@ def still_improving(records: list[dict[str, Any]]) -> bool:
 def overfit(exam: Exam) -> Finding | None:
     losses = [record["loss"] for record in exam.run.records if record["split"] == "validation"]
     ratio = exam.rmse[exam.split] / max(exam.rmse["train"], 1e-9)
-    comparable = len(losses) > 2 and exam.objective.comparable
-    rose = (losses[-1] - min(losses)) / max(losses[0] - min(losses), 1e-9) if comparable else 0.0
-    if rose < ROSE and ratio < GAP:
+    lost = relapse(losses) if exam.objective.comparable else None
+    if not lost and ratio < GAP:
         return None
     told = [f"the error of {exam.split} pictures is {ratio:.2f} times that of the training split"]
-    if rose >= ROSE:
-        told.append(f"the validation loss lost {rose:.0%} of its gain again (the best weights were kept)")
+    return learnt_by_heart("; ".join([*told, lost.measured] if lost else told))
+
+
+def relapse(losses: Sequence[float]) -> Finding | None:
+    """Of the losses of all validations: whether the last ones are worse than the best."""
+    lost = (losses[-1] - min(losses)) / max(losses[0] - min(losses), 1e-9) if len(losses) > 2 else 0.0
+    return (
+        learnt_by_heart(f"the validation loss lost {lost:.0%} of its gain again (the best weights were kept)")
+        if lost >= ROSE
+        else None
+    )
+
+
+def learnt_by_heart(measured: str) -> Finding:
     return Finding(
         "overfit",
-        "; ".join(told),
+        measured,
         f"below {GAP} times, and no more than {ROSE:.0%} lost",
-        f"{len(exam.data.splits['train']):,} training pictures are few for this model and this many steps",
+        "the training pictures are few for this model and this many steps",
         "more pictures, --flip, --patience 5, fewer --latent, or a higher --beta",
     )
 

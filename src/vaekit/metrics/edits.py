@@ -6,6 +6,7 @@ attributes.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -128,6 +129,18 @@ def judged(
     )
 
 
+def interaction(
+    model: Model, judge: Judge, scale: np.ndarray, mu: np.ndarray, steps: tuple[np.ndarray, np.ndarray], *, target: int
+) -> float:
+    """How far two edits are from adding up: the mean of |move of the target's logit by both - the sum of both moves|, in GOALs.
+
+    steps: what each edit adds to the codes, (N, D) both. 0: whatever else is edited, an edit does what it did alone.
+    """
+    before = seen(judge, decode(model, mu))[0][:, target]
+    both, *each = (seen(judge, decode(model, mu + step))[0][:, target] - before for step in (sum(steps), *steps))
+    return float(np.abs(both - sum(each)).mean() / scale[target] / GOAL)
+
+
 def guided(
     model: Model,
     guides: Sequence[tuple[Judge, np.ndarray]],
@@ -165,6 +178,32 @@ def guided(
         loss.backward()
         optimizer.step()
     return (root @ step).detach().double().numpy()
+
+
+def told(attributes: dict[str, Any]) -> tuple[list[tuple[str, ...]], str] | None:
+    """Rows under their heads of how good the edits of chosen vectors are on the test split, beside the mean difference, and to
+    whom; None where none was measured. attributes: what a run keeps of them."""
+    measured = {name: a["edits"] for name, a in attributes.items() if "edits" in a}
+    if not measured:
+        return None
+    tests = [its for edits in measured.values() for its in edits["test"].values() if its]
+    true = any("es" in its for its in tests)
+    heads = ("ES, 95 %", "CRE") if true else ("dependency", "beside mean, 95 %", "target", "others flipped", "interaction")
+    rows: list[tuple[str, ...]] = [("edit", "by", *heads)]
+    for name, edits in measured.items():
+        for method, its in edits["test"].items():
+            rows.append((name, method, *(cells(its) if its else ("never gets there", *[""] * (len(heads) - 1)))))
+    return rows, next(iter(measured.values()))["how"]
+
+
+def cells(its: dict[str, Any]) -> tuple[str, ...]:
+    if "es" in its:
+        low, high = its["es_interval"]
+        return f"{its['es']:.3f} ({low:.3f} to {high:.3f})", f"{its['cre']:.2f}"
+    low, high = its.get("beside_mean_interval", (1, 1))
+    beside = f"{its['beside_mean']:.2f} ({low:.2f} to {high:.2f})" if "beside_mean" in its else ""
+    apart = f"{its['interaction']:.2f}" if "interaction" in its else ""
+    return f"{its['dependency']:.3f}", beside, f"{its['success']:.0%}", f"{its['flipped']:.1%}", apart
 
 
 def reached(moved: Callable[[float], float]) -> float | None:

@@ -1,12 +1,14 @@
 """One evaluation of a model on one split: the bound, the errors, the latents, the labels."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import entropy
+from scipy.stats import binomtest, entropy
 
+from ..batches import mix
 from ..codebooks import Coder
 from ..data import Dataset
 from ..errors import UsageError
@@ -17,7 +19,8 @@ from ..model import Model
 from ..objectives import Objective
 from ..ssim import WINDOW, similarity
 from ..step import Seen
-from ..train import Images, validate
+from ..terms import distortion, rate
+from ..train import Images, chunks, traces, validate
 from .annealing import CHAINS, annealed, both_sides
 from .bounds import importance_bound
 from .disentanglement import HOW, LATENTS, Known, disentanglement, factors_of
@@ -40,23 +43,25 @@ def evaluate(model: Model, objective: Objective, data: Dataset, split: str = "te
     if not len(data.splits[split]):
         split = "validation"
     rows = data.splits[split]
-    bound = validate(model, objective, seen_of(model, data, rows), len(rows), seed)
+    seen = seen_of(model, data, rows)
+    bound, each = validate(model, objective, seen, len(rows), seed), explained(model, seen, len(rows), seed)
     found: dict[str, Metric] = {}
 
-    def add(name: str, value: float, unit: str, how: str) -> None:
+    def add(name: str, value: float, unit: str, how: str, interval: Sequence[float] | None = None) -> None:
         found[name] = {"value": value, "unit": unit, "count": len(rows), "split": split, "how": how}
+        found[name] |= {} if interval is None else {"interval": list(interval)}
+
+    def add_bound(name: str, how: str) -> None:
+        add(name, bound[name], "nats per image", how, around(bound[name], each[name]))
 
     closed, given = model.is_standard, given_of(model)
     untold = ", the model told nothing" if given else ""
-    add("distortion", bound["distortion"], "nats per image", f"-log p(x|z), one z per image, seed {seed}{given}")
+    add_bound("distortion", f"-log p(x|z), one z per image, seed {seed}{given}")
     if "rate" in bound:
-        add(
-            "rate",
-            bound["rate"],
-            "nats per image",
-            "KL(q(z|x) || p(z)), " + ("closed form" if closed else f"one z per image, seed {seed}") + given,
-        )
-        add("elbo", bound["elbo"], "nats per image", f"-(distortion + rate){given}")
+        add_bound("rate", "KL(q(z|x) || p(z)), " + ("closed form" if closed else f"one z per image, seed {seed}") + given)
+        add_bound("elbo", f"-(distortion + rate){given}")
+        for bits, how in bits_per_dim(model, data, rows, each["elbo"], seed):
+            add("bits_per_dim", float(bits.mean()), "bits per pixel value", how + given, around(float(bits.mean()), bits))
     add("loss", bound["loss"], "nats per image", "the objective at its final weights")
     for name, how in objective.measured.items():
         if name in bound:
@@ -66,14 +71,13 @@ def evaluate(model: Model, objective: Objective, data: Dataset, split: str = "te
     codes_here = codes(model, data.pixels, rows)
     errors, alike = errors_of(model, codes_here.mu, data, rows)
     how = f"z = mu{untold}"
-    add("rmse", float(errors.mean() ** 0.5), "pixel value in [0, 1]", f"root mean squared error, {how}")
-    add(
-        "psnr",
-        float(-10 * np.log10(errors.clip(FINEST)).mean()),
-        "dB",
-        f"mean over images of -10 log10 of the squared error, {how}",
-    )
-    add("ssim", float(alike.mean()), "", f"structural similarity (Wang et al., 2004), window {WINDOW}, mean over images, {how}")
+    roots = np.sqrt(np.clip(around(float(errors.mean()), errors), 0, None)).tolist()
+    add("rmse", float(errors.mean() ** 0.5), "pixel value in [0, 1]", f"root mean squared error, {how}", roots)
+    for name, values, unit, what in (
+        ("psnr", -10 * np.log10(errors.clip(FINEST)), "dB", "mean over images of -10 log10 of the squared error"),
+        ("ssim", alike, "", f"structural similarity (Wang et al., 2004), window {WINDOW}, mean over images"),
+    ):
+        add(name, float(values.mean()), unit, f"{what}, {how}", around(float(values.mean()), values))
     if isinstance(getattr(model, "posterior", None), Coder):
         counts = code_counts(model, data.pixels, rows)
         perplexity = float(np.mean([np.exp(entropy(count)) for count in counts]))
@@ -87,12 +91,9 @@ def evaluate(model: Model, objective: Objective, data: Dataset, split: str = "te
     learn = stand_ins(model, data, "train", seed)
     accuracy = label_accuracy(data, learn, codes(model, data.pixels, learn).mu, rows, codes_here.mu)
     if accuracy is not None:
-        add(
-            "neighbour_accuracy",
-            accuracy,
-            "share",
-            f"{NEIGHBOURS} nearest neighbours on mu, fitted on {len(learn)} of train{untold}",
-        )
+        how = f"{NEIGHBOURS} nearest neighbours on mu, fitted on {len(learn)} of train{untold}"
+        asked = int((data.labels[rows] >= 0).sum())  # pyright: ignore[reportOptionalSubscript]
+        add("neighbour_accuracy", accuracy, "share", how, proportion(accuracy, asked))
     weights = weights_of(model.image, objective, model.likelihood)
     if weights:
         for name, value in weights._asdict().items():
@@ -165,11 +166,54 @@ def annealing(
     }
     metrics: dict[str, Metric] = {}
     for name, (each, told_how) in values.items():
-        value, error = each.mean().item(), 1.96 * each.std(correction=0).item() / len(each) ** 0.5
+        value = each.mean().item()
         metrics[name] = {"value": value, "unit": "nats per image", "count": len(rows), "split": split, "how": told_how}
-        metrics[name] |= {"interval": [value - error, value + error]}
+        metrics[name] |= {"interval": around(value, each.numpy())}
     metrics["nll_annealed"]["seconds"] = round(found.seconds, 1)
     return metrics
+
+
+@torch.no_grad()
+def explained(model: Model, images: Images, count: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Of every image distortion, rate and elbo in nats, where the model has them, from one z; (count,) each, float64."""
+    found: list[dict[str, np.ndarray]] = []
+    for trace in traces(lambda x, c: model(x, 1, c), images, chunks(count), seed):
+        values = {"distortion": distortion(trace)}
+        if model.has_prior:
+            values |= {"rate": rate(trace), "elbo": -distortion(trace) - rate(trace)}
+        found.append({name: value.double().cpu().numpy() for name, value in values.items()})
+    return {name: np.concatenate([values[name] for values in found]) for name in found[0]}
+
+
+def bits_per_dim(model: Model, data: Dataset, rows: np.ndarray, elbo: np.ndarray, seed: int) -> Iterator[tuple[np.ndarray, str]]:
+    """-ELBO of every image in bits a pixel value, (n,), and how: nothing where grey pixels are told as black and white.
+
+    A density is asked about (pixel + u) / 256 with u uniform in [0, 1): its mean log is a lower bound on the log of the
+    probability that it gives the 8-bit level (Theis et al., 2016, section 3.1, https://arxiv.org/abs/1511.01844).
+    """
+    values, support = math.prod(model.image), model.likelihood.support
+    if support == "levels":
+        yield -elbo / (values * math.log(2)), "-ELBO, probabilities of 256 levels"
+    elif support == "bits":
+        if all(np.isin(data.take(part), (0, 255)).all() for part in np.array_split(rows, -(-len(rows) // 1024))):
+            yield -elbo / (values * math.log(2)), "-ELBO, probabilities of black and white"
+    else:
+        images = dequantised(seen_of(model, data, rows), seed)
+        nats = values * math.log(256) - explained(model, images, len(rows), seed)["elbo"]
+        how = f"-ELBO of (pixel + u) / 256, u uniform in [0, 1): uniform dequantisation (Theis et al., 2016), seed {seed}"
+        yield nats / (values * math.log(2)), how
+
+
+def dequantised(images: Callable[[slice], Seen], seed: int) -> Images:
+    """Pixels such that a model sees (pixel + u) / 256."""
+
+    def seen(part: slice) -> Seen:
+        pixels, known = images(part)
+        generator = torch.Generator(pixels.device).manual_seed(mix(seed, 8, part.start))
+        u = torch.rand(pixels.shape, generator=generator, device=pixels.device)
+        return (pixels + u) * (255 / 256), known
+
+    return seen
 
 
 def drift(before: Model, after: Model, data: Dataset, split: str = "test", seed: int = 0) -> dict[str, Metric]:
@@ -212,7 +256,18 @@ def stand_ins(model: Model, data: Dataset, split: str, seed: int) -> np.ndarray:
     return data.some(split, min(MOST_FITTED, NUMBERS // model.latent), seed)
 
 
-def seen_of(model: Model, data: Dataset, rows: np.ndarray) -> Images:
+def around(value: float, each: np.ndarray) -> list[float]:
+    """95 % for the mean over images, of which `each` has one number."""
+    error = 1.96 * float(each.std()) / len(each) ** 0.5
+    return [value - error, value + error]
+
+
+def proportion(share: float, count: int) -> list[float]:
+    """95 % for a share of `count` images (Wilson, 1927)."""
+    return [float(end) for end in binomtest(round(share * count), count).proportion_ci(method="wilson")]
+
+
+def seen_of(model: Model, data: Dataset, rows: np.ndarray) -> Callable[[slice], Seen]:
     """Images of these rows, and what a conditional model is told of them."""
     device, known = next(model.parameters()).device, known_of(data, model)
 

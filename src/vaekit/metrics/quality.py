@@ -21,6 +21,7 @@ from ..data import Dataset
 from ..errors import UsageError
 from ..latent.encode import as_pictures
 from ..nets.judge import FeatureNet, Judge
+from ..objectives.perceptual import seen_apart
 
 BATCH, STEPS, RATE = 128, 1500, 2e-3
 
@@ -126,6 +127,16 @@ def features_of(judge: FeatureNet, images: np.ndarray) -> np.ndarray:
     like: Tensor = next(itertools.chain(judge.parameters(), judge.buffers()), torch.zeros(()))
     parts = [as_pictures(images[start : start + 256]).to(like) for start in range(0, len(images), 256)]
     return torch.cat([judge.embed(part).double().cpu() for part in parts]).numpy()
+
+
+@torch.no_grad()
+def perceptual_distances(judge: FeatureNet, images: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """How far apart two pictures of each pair look to a judge, (N,): both (N, C, H, W), see `seen_apart`."""
+    like: Tensor = next(itertools.chain(judge.parameters(), judge.buffers()), torch.zeros(()))
+    pairs = (
+        (as_pictures(heap[start : start + 256]).to(like) for heap in (images, others)) for start in range(0, len(images), 256)
+    )
+    return torch.cat([seen_apart(judge, *pair).double().cpu() for pair in pairs]).numpy()
 
 
 def quality(judge: FeatureNet, real: np.ndarray, drawn: np.ndarray) -> Quality:

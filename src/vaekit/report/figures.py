@@ -311,9 +311,12 @@ def curves(sight: Sight) -> Iterator[Picture]:
 
 def edits(sight: Sight) -> Iterator[Picture]:
     """Strips for the attributes that have a vector: image by alpha, as in the book."""
-    vectors = {name: tensor.numpy() for name, tensor in sight.run.load_attributes()[0].items()}
+    stored, about = sight.run.load_attributes()
+    vectors = {name: tensor.numpy() for name, tensor in stored.items()}
     names = sorted(vectors, key=lambda n: (favourite(n), -np.linalg.norm(vectors[n])))
     for name in names[:MOST_STRIPS]:
+        how = about["attributes"][name]["method"]
+        vector = "(mean of mu with it - mean of mu without it)" if how == "mean" else f"vector, by the method {how}"
         values = sight.data.attributes[sight.rows][:, sight.data.attribute_names.index(name)]  # pyright: ignore[reportOptionalSubscript]
         without = spread(sight.rows[presence(values) == 0], 5)
         graded = is_graded(values)
@@ -328,7 +331,7 @@ def edits(sight: Sight) -> Iterator[Picture]:
                 [Path(sight.data.files[row]).name for row in map(int, without)],
                 originals,
                 title=f"Adding {name}",
-                subtitle="z = mu + alpha * (mean of mu with it - mean of mu without it)",
+                subtitle=f"z = mu + alpha * {vector}",
             ),
             f"{len(without)} {sight.split} images {'low in' if graded else 'without'} {name}, moved along its vector.",
             f"Pictures by strength of {name}.",

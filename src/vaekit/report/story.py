@@ -9,6 +9,7 @@ from ..doctor import FEW_STEPS, examine, still_improving
 from ..draw import save_png
 from ..errors import UsageError
 from ..files import file_name, write_atomic, write_text
+from ..metrics.edits import told
 from ..run import Run
 from . import figures
 from .figures import Picture, Sight
@@ -100,10 +101,16 @@ def facts(metrics: dict[str, Any]) -> list[Fact]:
     for name, title in HEADLINES:
         if name in metrics:
             metric = metrics[name]
+            about = f"{metric['split']}, N = {metric['count']:,}; {metric['how']}"
             found.append(
-                Fact(title, metric["value"], metric["unit"], f"{metric['split']}, N = {metric['count']:,}; {metric['how']}")
+                Fact(title, metric["value"], metric["unit"], f"95 % {its}; {about}" if (its := interval(metric)) else about)
             )
     return found
+
+
+def interval(metric: dict[str, Any]) -> str:
+    """The 95 % interval of a figure, "" where it has none."""
+    return "{:,.4g} to {:,.4g}".format(*metric["interval"]) if "interval" in metric else ""
 
 
 def notes(run: Run) -> list[str]:
@@ -131,14 +138,17 @@ def notes(run: Run) -> list[str]:
 
 def attribute_section(run: Run, sight: Sight) -> Section:
     about = run.load_attributes()[1]["attributes"]
+    measured = told(about)
     rows = [
         (name, a["count_with"], a["count_without"], a["norm"], f"{a['interval'][0]:.2f} to {a['interval'][1]:.2f}")
         for name, a in sorted(about.items(), key=lambda item: -item[1]["norm"])
     ]
     return Section(
         "Adding an attribute",
-        "z + alpha * vector, with the vector from the mean code without the attribute to the mean code with it.",
+        "z + alpha * vector; at alpha 1 it goes as far as the mean codes without and with the attribute lie apart along it.",
         figures=keep(run, figures.edits(sight)),
+        table=measured
+        and Table(measured[0][0], measured[0][1:], f"How good these edits are, on the test split, to {measured[1]}."),
         details=[
             Details(
                 "All attribute vectors",
@@ -164,7 +174,15 @@ def health(run: Run, data: Dataset, seed: int) -> Section:
 def numbers(run: Run) -> Section:
     metrics = run.metrics
     rows = [
-        (name.replace("_", " "), metric["value"], metric["unit"], metric.get("split", ""), metric.get("count", ""), metric["how"])
+        (
+            name.replace("_", " "),
+            metric["value"],
+            interval(metric),
+            metric["unit"],
+            metric.get("split", ""),
+            metric.get("count", ""),
+            metric["how"],
+        )
         for name, metric in metrics.items()
     ]
     weights = {
@@ -178,4 +196,5 @@ def numbers(run: Run) -> Section:
             f"ways. The measured residual is {metrics['residual']['value']:.3f}; a sigma far above it blurs, one far below it "
             "over-weighs pixels."
         )
-    return Section("All numbers", lead, table=Table(("metric", "value", "unit", "split", "N", "how"), rows))
+    protocol = f"Pixels: {run.pixels}; trained on {run.description['training']['epoch']:,} pictures."
+    return Section("All numbers", lead, table=Table(("metric", "value", "95 %", "unit", "split", "N", "how"), rows, protocol))
