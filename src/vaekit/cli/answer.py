@@ -46,9 +46,15 @@ def nll_lines(metrics: dict[str, Any]) -> list[str]:
 
 
 def metric_rows(metrics: dict[str, Any]) -> list[tuple[str, ...]]:
-    """name, value, unit and how it was measured."""
+    """name, value, its interval of 95 %, unit and how it was measured."""
     return [
-        (name, number(m["value"]), m["unit"], f"{m.get('split', '')} N={m['count']:,}" if "count" in m else m["how"])
+        (
+            name,
+            number(m["value"]),
+            " to ".join(map(number, m.get("interval", ()))),
+            m["unit"],
+            f"{m.get('split', '')} N={m['count']:,}" if "count" in m else m["how"],
+        )
         for name, m in metrics.items()
     ]
 

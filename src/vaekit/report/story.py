@@ -110,7 +110,7 @@ def facts(metrics: dict[str, Any]) -> list[Fact]:
 
 def interval(metric: dict[str, Any]) -> str:
     """The 95 % interval of a figure, "" where it has none."""
-    return "{:,.4g} to {:,.4g}".format(*metric["interval"]) if "interval" in metric else ""
+    return "{:,.4g} to {:,.4g}".format(*metric["interval"]).replace("-", "−") if "interval" in metric else ""
 
 
 def notes(run: Run) -> list[str]:
