@@ -194,7 +194,7 @@ def main() -> None:
         "syncs, and reads the table."
     )
     command = f"python benchmarks/ingest.py CELEBA --size {options.size}"
-    (options.out / "pictures").mkdir(exist_ok=True)
+    (options.out / "pictures").mkdir(parents=True, exist_ok=True)
     (options.out / "pictures" / "ingest.png").write_bytes(save_png(drawn(figures), "ingest"))
     told += "\n\n![Ingest](pictures/ingest.png)"
     print(write_results(options.out, "ingest", command, figures, load_before=before, text=told).read_text())

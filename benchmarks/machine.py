@@ -66,6 +66,7 @@ def write_results(
         "commit": of or commit(),
         "versions": {"python": platform.python_version(), **(versions or {name: version(name) for name in PACKAGES})},
     }
+    out.mkdir(parents=True, exist_ok=True)
     stem = out / f"{what}_{report['hardware']}_{report['date']}"
     stem.with_suffix(".json").write_text(json.dumps({**report, "figures": figures}, indent=1) + "\n")
     about = "\n".join(f"- {key}: {value}" for key, value in report.items())

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from commands import SHAPES
+
 
 def scene(seed: int, height: int = 48, width: int = 64, channels: int = 3) -> np.ndarray:
     """A smooth random picture (H, W, C) uint8."""
@@ -30,6 +32,25 @@ def folder_of(path: Path, count: int, kind: str = "PNG", **shape) -> Path:
     for i in range(count):
         (path / f"{i:03d}.{kind.lower()}").write_bytes(encoded(i, kind, **shape))
     return path
+
+
+def shapes_with_attributes(home: Path) -> Path:
+    """home/pictures with 60 circles and 60 squares of 16 x 16, and home/table.csv with their attributes Dark, Big and Shade."""
+    rng = np.random.default_rng(0)
+    rows = ["file,Dark,Big,Shade"]
+    for shape in SHAPES:
+        (home / "pictures" / shape).mkdir(parents=True)
+        for i in range(60):
+            dark, big = i % 2, i // 2 % 2
+            pixels = np.full((16, 16, 3), rng.integers(150, 250, 3), np.uint8)
+            radius = 6 if big else 3
+            y, x = np.mgrid[-7.5:8, -7.5:8]
+            inside = (x**2 + y**2 < radius**2) if shape == "circles" else (np.maximum(abs(x), abs(y)) < radius)
+            pixels[inside] = rng.integers(0, 60) if dark else rng.integers(90, 140)
+            Image.fromarray(pixels).save(home / "pictures" / shape / f"{i:02d}.png")
+            rows.append(f"{shape}/{i:02d}.png,{dark},{big},{rng.random():.2f}")
+    (home / "table.csv").write_text("\n".join(rows) + "\n")
+    return home
 
 
 def png_claiming(width: int, height: int) -> bytes:

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from commands import QUICK, SHAPES, Said
+from commands import QUICK, Said
+from pictures import shapes_with_attributes
 from vaekit import cli
 
 
@@ -29,22 +28,8 @@ def vaekit(capsys):
 @pytest.fixture(scope="session")
 def home(tmp_path_factory) -> Path:
     """A folder of pictures in two subfolders, a broken one among them, and a table of attributes: Dark, Big, Shade."""
-    home = tmp_path_factory.mktemp("cli")
-    rng = np.random.default_rng(0)
-    rows = ["file,Dark,Big,Shade"]
-    for shape in SHAPES:
-        (home / "pictures" / shape).mkdir(parents=True)
-        for i in range(60):
-            dark, big = i % 2, i // 2 % 2
-            pixels = np.full((16, 16, 3), rng.integers(150, 250, 3), np.uint8)
-            radius = 6 if big else 3
-            y, x = np.mgrid[-7.5:8, -7.5:8]
-            inside = (x**2 + y**2 < radius**2) if shape == "circles" else (np.maximum(abs(x), abs(y)) < radius)
-            pixels[inside] = rng.integers(0, 60) if dark else rng.integers(90, 140)
-            Image.fromarray(pixels).save(home / "pictures" / shape / f"{i:02d}.png")
-            rows.append(f"{shape}/{i:02d}.png,{dark},{big},{rng.random():.2f}")
+    home = shapes_with_attributes(tmp_path_factory.mktemp("cli"))
     (home / "pictures" / "circles" / "broken.png").write_bytes(b"no picture")
-    (home / "table.csv").write_text("\n".join(rows) + "\n")
     return home
 
 

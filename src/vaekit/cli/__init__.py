@@ -47,6 +47,8 @@ COMMANDS = (
     ("attributes", "edit:attributes", "Compute a vector for every attribute."),
     ("edit", "edit:edit", "Change attributes of a picture: z + alpha * vector."),
     ("morph", "edit:morph", "From one picture to another."),
+    ("studio", "studio:studio", "See, walk and edit the latent spaces of runs in the browser."),
+    ("export", "export:export", "One page that opens anywhere, or ONNX files that run without torch."),
     ("recipes", "recipes:recipes", "The recipes, and what one of them resolves to."),
 )
 for place, (name, target, about) in enumerate(COMMANDS):

@@ -26,4 +26,5 @@ def demo(*, out: Path = Path("demo"), seed: Seed = 0, share: float = 1.0) -> Ans
             page = tell(out, bar, seed, share)
     except Stopped as stop:
         raise Stopped("All is saved. Run the same command again to go on.", stop.code) from stop
-    return Answer({"report": str(page)}, str(page))
+    studio = f"vaekit studio {out / 'faces'}"
+    return Answer({"report": str(page), "studio": studio}, f"{page}\n{studio}")

@@ -31,6 +31,12 @@ def save_animation(path: Path, images: Sequence[Image.Image], fps: float = 12) -
     kind = {".gif": "GIF", ".webp": "WEBP"}.get(path.suffix.lower())
     if kind is None:
         raise UsageError(f"The animation's name is {path.name!r}. Expected a name that ends in .gif or .webp. Change the ending.")
+    made = animation(images, kind, fps)
+    write_atomic(path, lambda out: out.write(made))
+
+
+def animation(images: Sequence[Image.Image], kind: str, fps: float = 12) -> bytes:
+    """The same as the bytes of a file; kind: GIF or WEBP."""
     if not images:
         raise UsageError("There are no frames. Expected one image or more. Give the images of a morph or a walk.")
     if not 0 < fps <= 100:
@@ -39,4 +45,4 @@ def save_animation(path: Path, images: Sequence[Image.Image], fps: float = 12) -
     options = {"lossless": True} if kind == "WEBP" else {"disposal": 1}
     file = BytesIO()
     first.save(file, kind, save_all=True, append_images=rest, duration=round(1000 / fps), loop=0, **options)
-    write_atomic(path, lambda out: out.write(file.getvalue()))
+    return file.getvalue()

@@ -4,14 +4,16 @@ from .attributes import AttributeVector, attribute_vectors, combine
 from .encode import Codes, code_counts, codes, decode, encode, kl_per_latent, reconstruct, sample
 from .label import label_probabilities
 from .paths import path
-from .project import CodeGaussian, Projection, fit_gaussian, neighbour_accuracy, project
+from .project import LAYOUTS, CodeGaussian, Projection, arrange, fit_gaussian, neighbour_accuracy, project
 from .traverse import plane, traverse
 
 __all__ = [
+    "LAYOUTS",
     "AttributeVector",
     "CodeGaussian",
     "Codes",
     "Projection",
+    "arrange",
     "attribute_vectors",
     "code_counts",
     "codes",

@@ -132,7 +132,7 @@ def decode(model: Model, z: np.ndarray, c: np.ndarray | None = None) -> np.ndarr
     pictures = []
     for start in range(0, len(z), BATCH):
         part = slice(start, start + BATCH)
-        drawn = model.decode(torch.from_numpy(z[None, part]).to(like), None if told is None else told[part])
+        drawn = model.decode(torch.tensor(z[None, part]).to(like), None if told is None else told[part])
         pictures.append(drawn.mean[0].float().cpu().numpy())
     return np.concatenate(pictures) if pictures else np.empty((0, *model.image), np.float32)
 

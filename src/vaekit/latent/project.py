@@ -31,6 +31,34 @@ def project(mu: np.ndarray) -> Projection:
     return Projection(pca.transform(mu).astype(np.float32), (names[0], names[1]), float(shares.sum()))
 
 
+LAYOUTS = ("pca", "tsne", "umap")
+
+
+def arrange(mu: np.ndarray, layout: str = "pca", seed: int = 0) -> Projection:
+    """Codes (N, D) on a plane that one looks at: as `project`, or so that neighbours stay neighbours, by t-SNE (van der Maaten &
+    Hinton, 2008) or UMAP (McInnes et al., 2018), whose distances mean little. Two latents stay as they are.
+
+    Raises UsageError on another layout, and where the package for UMAP is missing.
+    """
+    if layout not in LAYOUTS:
+        raise UsageError(f"No layout is named {layout!r}. Choose one of {', '.join(LAYOUTS)}.")
+    if layout == "pca" or mu.shape[1] <= 2 or len(mu) < 5:
+        return project(mu)
+    if layout == "tsne":
+        from sklearn.manifold import TSNE
+
+        made = TSNE(2, init="pca", perplexity=min(30.0, (len(mu) - 1) / 3), random_state=seed)
+    else:
+        try:
+            from umap import UMAP
+        except ImportError as error:
+            raise UsageError("UMAP is a package of its own: pip install umap-learn") from error
+        made = UMAP(random_state=seed)
+    points = np.asarray(made.fit_transform(mu), np.float32)
+    name = "t-SNE" if layout == "tsne" else "UMAP"
+    return Projection(points, (f"{name} 1", f"{name} 2"), float("nan"))
+
+
 class CodeGaussian(NamedTuple):
     """N(mean, root^T root + diag(scale^2)), fitted to codes; mean and scale (D,), root (R, D) with R <= D."""
 

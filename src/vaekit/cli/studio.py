@@ -1,0 +1,61 @@
+"""studio."""
+
+import os
+import sys
+import threading
+import webbrowser
+from pathlib import Path
+from typing import Literal
+
+from ..studio import Wish, serve
+from .progress import console
+from .reading import Count
+from .stopping import code_of
+
+USUAL = Wish()
+
+
+def studio(
+    runs: list[Path],
+    /,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    points: Count = USUAL.points,
+    layout: Literal["pca", "tsne", "umap"] = "pca",
+    batch: Count = USUAL.batch,
+    browser: bool = True,
+) -> None:
+    """Open a page on this machine to see, walk and edit the latent spaces of runs; finished, or still training.
+
+    Parameters
+    ----------
+    runs
+        Run folders, one or more.
+    host
+        The address to listen on. Another than this machine's own lets others in who have the token.
+    port
+        The port; 0: a free one.
+    points
+        Pictures on the map, at most.
+    layout
+        Where they lie: by their first two principal components, or so that neighbours stay neighbours, which takes minutes.
+    batch
+        Codes or pictures of several requests that share a forward pass, at most.
+    browser
+        Open the page in the browser.
+    """
+
+    def opened(address: str) -> None:
+        sys.stdout.write(f"{address}\n")
+        sys.stdout.flush()
+        console.print("Ctrl-C closes the studio.")
+        if browser:
+            threading.Timer(1, webbrowser.open, [address]).start()  # when the server answers
+
+    try:
+        serve(runs, host=host, port=port, wish=Wish(points, layout, batch), opened=opened)
+    except KeyboardInterrupt as stop:
+        console.print("Closed.")
+        sys.stdout.flush()
+        os._exit(code_of(stop))  # what a thread still computes is of no use to anybody

@@ -1,0 +1,7 @@
+"""A local web page to see, walk and edit latent spaces, and the same page as one file."""
+
+from .bundle import Bundle, bundle_of
+from .server import application, serve
+from .shown import Wish
+
+__all__ = ["Bundle", "Wish", "application", "bundle_of", "serve"]

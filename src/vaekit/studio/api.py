@@ -1,0 +1,296 @@
+"""/api: what the page asks for, and any other program that has the token. Everything is computed by `shown.Shown`.
+
+Codes are rows of D numbers, as JSON or as little-endian float32; pictures are (n, H, W, C) bytes, a PNG, or base64 in JSON.
+"""
+
+import asyncio
+import json
+import math
+from base64 import b64encode
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..draw.animation import animate, animation
+from ..errors import VaekitError
+from .bundle import as_png
+from .shown import MOST_BYTES, MOST_CODES, Shown
+
+RAW = "application/octet-stream"
+Row = Annotated[list[float], Field(max_length=65_536)]
+Rows = Annotated[list[Row], Field(min_length=1, max_length=MOST_CODES)]
+Number = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+
+
+Given = Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=1000)]  # "label=3", of a conditional model
+
+
+class Question(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Codes(Question):
+    """Codes z, each of D numbers."""
+
+    z: Rows
+
+
+class Edit(Question):
+    """z + alpha * vector for every attribute; with `sigmas`, alpha in standard deviations of the codes along the vector."""
+
+    z: Rows
+    add: Annotated[dict[str, Number], Field(max_length=1000)]
+    sigmas: bool = False
+
+
+class Draw(Question):
+    """New codes from "own", the model's prior, from "fitted", the best density fitted to its codes, or one of these by name."""
+
+    n: Annotated[int, Field(ge=1, le=MOST_CODES)] = 16
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    temperature: Annotated[float, Field(ge=0, le=10)] = 1.0
+    prior: Annotated[str, Field(max_length=100)] = "own"
+    given: Given = []
+
+
+class Morph(Question):
+    """From each code to the next, in so many steps each."""
+
+    z: Rows
+    steps: Annotated[int, Field(ge=2, le=200)] = 9
+    kind: Literal["lerp", "slerp"] = "lerp"
+
+
+class Near(Question):
+    """The k pictures of the map whose codes are nearest."""
+
+    z: Rows
+    k: Annotated[int, Field(ge=1, le=100)] = 6
+
+
+class Film(Question):
+    """Codes to decode into an animation."""
+
+    z: Rows
+    fps: Annotated[float, Field(ge=1, le=60)] = 12
+    kind: Literal["gif", "webp"] = "gif"
+    given: Given = []
+    size: Annotated[int, Field(ge=16, le=512)] = 256
+
+
+CODES_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": Codes.model_json_schema()},
+            RAW: {"schema": {"type": "string", "format": "binary", "description": "float32 rows, little-endian"}},
+        },
+    }
+}
+FILE_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/*", RAW)},
+    }
+}
+PICTURES = {200: {"content": {RAW: {}, "image/png": {}, "application/json": {}}, "description": "n pictures"}}
+ERRORS: dict[int | str, dict[str, Any]] = {
+    code: {"description": about, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+    for code, about in (
+        (400, "It cannot be read"),
+        (401, "The token is missing"),
+        (403, "Another page asked"),
+        (404, "There is no such thing"),
+        (409, "There are no weights yet, or others than before"),
+        (413, "It is too large"),
+        (422, "It cannot be right"),
+        (429, "Too many requests"),
+    )
+}
+
+
+class Problem(BaseModel):
+    """What was given, what was expected, what to do."""
+
+    error: str
+
+
+def routes(runs: dict[str, Shown]) -> APIRouter:  # noqa: PLR0915 (a route is a function here, and there are some)
+    """The routes for these runs."""
+    api = APIRouter(prefix="/api", responses=ERRORS)
+    Name = Annotated[str, Path(description="A run, as /api/runs names it", max_length=200)]
+    State = Annotated[
+        str | None,
+        Query(max_length=200, description="Of the manifest that the question belongs to: answered with 409 if it is old"),
+    ]
+
+    def run_of(name: str) -> Shown:
+        if name not in runs:
+            raise HTTPException(404, f"There is no run {name!r}. Known: {', '.join(runs)}.")
+        return runs[name]
+
+    @api.get("/runs")
+    def listed() -> list[dict[str, Any]]:
+        """Every run and how far it is."""
+        return [status_of(its) for its in runs.values()]
+
+    @api.get("/runs/{run}")
+    def status(run: Name) -> dict[str, Any]:
+        """How far a run is."""
+        return status_of(run_of(run))
+
+    @api.get("/runs/{run}/log")
+    def log(run: Name, after: Annotated[int, Query(ge=0, le=2**53)] = 0) -> dict[str, Any]:
+        """Lines of its log from a byte on, and the byte to ask from the next time."""
+        return run_of(run).log(after)
+
+    @api.get("/runs/{run}/now", response_class=Response, responses={200: {"content": {RAW: {}}}})
+    async def now(
+        run: Name, n: Annotated[int, Query(ge=1, le=16)] = 4, seed: Annotated[int, Query(ge=0, lt=2**31)] = 0
+    ) -> Response:
+        """Pictures of a few codes from the prior by the weights as they are now; the same codes for the same seed."""
+        return raw(await run_of(run).now(n, seed))
+
+    @api.get("/runs/{run}/manifest")
+    async def manifest(run: Name) -> Response:
+        """What is known of its codes and vectors, as of now; made when it is first asked for, which may take a while."""
+        made = await run_of(run).opened()
+        return Response(as_json(made.bundle.manifest | {"state": made.stamp}), media_type="application/json")
+
+    @api.get("/runs/{run}/arrays/{name}", response_class=Response, responses={200: {"content": {RAW: {}}}})
+    async def array(run: Name, name: Annotated[str, Path(max_length=100)], state: State = None) -> Response:
+        """An array of the manifest as little-endian bytes, or thumbs, a WebP."""
+        blobs = (await run_of(run).ready(state)).bundle.blobs
+        if name not in blobs:
+            raise HTTPException(404, f"There is no array {name!r}. Known: {', '.join(blobs)}.")
+        return Response(blobs[name], media_type="image/webp" if name == "thumbs" else RAW)
+
+    @api.get("/runs/{run}/pictures/{place}", response_class=Response, responses={200: {"content": {"image/png": {}}}})
+    async def picture(
+        run: Name,
+        place: Annotated[int, Path(ge=0, le=2**31)],
+        kind: Literal["original", "reconstruction"] = "original",
+        state: State = None,
+    ) -> Response:
+        """The picture at a place of the map, or what the model makes of it."""
+        its = run_of(run)
+        if place >= len((await its.ready(state)).bundle.rows):
+            raise HTTPException(404, f"There is no picture {place}.")
+        return Response(as_png(await its.picture(place, kind, state)), media_type="image/png")
+
+    @api.post("/runs/{run}/encode", openapi_extra=FILE_BODY)
+    async def encode(run: Name, request: Request, state: State = None) -> dict[str, Any]:
+        """mu and log_var of a picture file; null where log_var is minus infinity."""
+        mu, log_var = await run_of(run).encode(await request.body(), state)
+        return {"mu": finite(mu), "log_var": finite(log_var)}
+
+    @api.post("/runs/{run}/decode", openapi_extra=CODES_BODY, response_class=Response, responses=PICTURES)
+    async def decode(
+        run: Name,
+        request: Request,
+        form: Literal["raw", "png", "json"] = "raw",
+        given: Annotated[Given, Query()] = [],  # noqa: B006 (FastAPI reads it, nobody writes it)
+        state: State = None,
+    ) -> Response:
+        """The mean pictures of codes: (n, H, W, C) bytes with the shape in x-shape, one PNG below the other, or JSON."""
+        its = run_of(run)
+        pictures = await its.decode(await codes_in(request, its), given, state)
+        if form == "raw":
+            return raw(pictures)
+        if form == "png":
+            tall = pictures.reshape(-1, *pictures.shape[2:]).transpose(2, 0, 1)
+            return Response(await asyncio.to_thread(as_png, tall), media_type="image/png")
+        answer = {"shape": pictures.shape, "pixels": b64encode(pictures.tobytes()).decode()}
+        return Response(as_json(answer), media_type="application/json")
+
+    @api.post("/runs/{run}/sample")
+    async def sample(run: Name, asked: Draw) -> dict[str, Any]:
+        """New codes."""
+        return {"z": await asyncio.to_thread(finite, await run_of(run).sample(**asked.model_dump()))}
+
+    @api.post("/runs/{run}/edit")
+    async def edit(run: Name, asked: Edit) -> dict[str, Any]:
+        """Codes moved along attribute vectors."""
+        return {"z": await asyncio.to_thread(finite, await run_of(run).edit(array_of(asked.z), asked.add, asked.sigmas))}
+
+    @api.post("/runs/{run}/morph")
+    async def morph(run: Name, asked: Morph) -> dict[str, Any]:
+        """Codes on the way."""
+        return {"z": await asyncio.to_thread(finite, await run_of(run).morph(array_of(asked.z), asked.steps, asked.kind))}
+
+    @api.post("/runs/{run}/neighbours")
+    async def neighbours(run: Name, asked: Near) -> dict[str, Any]:
+        """The nearest pictures of the map."""
+        return {"neighbours": await run_of(run).neighbours(array_of(asked.z), asked.k)}
+
+    @api.post("/runs/{run}/film", response_class=Response, responses={200: {"content": {"image/gif": {}, "image/webp": {}}}})
+    async def film(run: Name, asked: Film) -> Response:
+        """An animation of the pictures of codes."""
+        if 3 * len(asked.z) * asked.size**2 > MOST_BYTES:
+            raise HTTPException(422, f"{len(asked.z)} frames of {asked.size} pixels are too many. Ask for fewer or smaller ones.")
+        pictures = await run_of(run).decode(array_of(asked.z), asked.given)
+        return Response(await asyncio.to_thread(filmed, pictures, asked), media_type=f"image/{asked.kind}")
+
+    return api
+
+
+def status_of(its: Shown) -> dict[str, Any]:
+    """How far a run is, or why nobody can say: one that cannot be read leaves the others alone."""
+    try:
+        return its.status
+    except (VaekitError, OSError) as error:
+        return {"name": its.name, "status": "unreadable", "error": str(error), "findings": [], "metrics": {}, "state": None}
+
+
+def raw(pictures: np.ndarray) -> Response:
+    return Response(pictures.tobytes(), media_type=RAW, headers={"x-shape": ",".join(map(str, pictures.shape))})
+
+
+def filmed(pictures: np.ndarray, asked: Film) -> bytes:
+    return animation(animate(pictures.transpose(0, 3, 1, 2), size=asked.size), asked.kind.upper(), asked.fps)
+
+
+def as_json(value: Any) -> str:
+    return json.dumps(value, allow_nan=False)
+
+
+async def codes_in(request: Request, its: Shown) -> np.ndarray:
+    """The codes of a body, (n, D)."""
+    body = await request.body()
+    if request.headers.get("content-type", "").partition(";")[0].strip() == RAW:
+        latent = (await its.ready()).model.latent
+        if not body or len(body) % (4 * latent):
+            raise HTTPException(422, f"{len(body)} bytes were given. Expected rows of {latent} float32, {4 * latent} bytes each.")
+        return np.frombuffer(body, "<f4").reshape(-1, latent)
+    try:
+        return array_of(Codes.model_validate_json(body).z)
+    except ValidationError as error:
+        raise HTTPException(422, told(error.errors(include_url=False, include_input=False, include_context=False))) from None
+
+
+def array_of(rows: list[list[float]]) -> np.ndarray:
+    """Rows of one length, float32. Raises HTTPException for others."""
+    if len({len(row) for row in rows}) != 1:
+        raise HTTPException(422, "Codes of several lengths were given. Expected as many numbers in each.")
+    with np.errstate(over="ignore"):
+        return np.asarray(rows, np.float64).astype(np.float32)
+
+
+def told(problems: Any) -> str:
+    """The first problem of a validation, without what was given: that may be anything."""
+    first = problems[0]
+    where = ".".join(str(part) for part in first["loc"] if part != "body")
+    more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{where or 'the body'}: {first['msg']}{more}"
+
+
+def finite(array: np.ndarray) -> Any:
+    """As plain JSON, which knows no infinity: None for it."""
+    plain = np.asarray(array, np.float64).tolist()
+
+    def walk(value: Any) -> Any:
+        return [walk(each) for each in value] if isinstance(value, list) else value if math.isfinite(value) else None
+
+    return walk(plain)

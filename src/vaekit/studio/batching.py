@@ -1,0 +1,75 @@
+"""Requests of one moment share a forward pass."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import NamedTuple
+
+import numpy as np
+
+from ..errors import VaekitError
+
+
+class Busy(VaekitError):
+    """More is waiting than can be done soon."""
+
+
+class Waiting(NamedTuple):
+    """Rows that somebody wants an answer for."""
+
+    rows: np.ndarray
+    answer: "asyncio.Future[np.ndarray]"
+
+
+class Batcher:
+    """Answers rows by `work`, (n, ...) to (n, ...), which is called with those of several requests together.
+
+    While one pass is under way new requests gather; the next takes as many of them as `most` rows. `queue`: rows that may wait.
+    """
+
+    def __init__(self, work: Callable[[np.ndarray], np.ndarray], executor: Executor, *, most: int = 256, queue: int = 16_384):
+        self.work, self.executor, self.most, self.queue = work, executor, most, queue
+        self.waiting: deque[Waiting] = deque()
+        self.task: asyncio.Task[None] | None = None
+        self.passes = 0  # forward passes so far
+
+    async def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """Raises Busy where too many rows wait already, and what `work` raises."""
+        if sum(len(each.rows) for each in self.waiting) + len(rows) > self.queue:
+            raise Busy("Too much is waiting to be computed. Try again in a moment.")
+        answer: asyncio.Future[np.ndarray] = asyncio.get_running_loop().create_future()
+        self.waiting.append(Waiting(rows, answer))
+        if self.task is None or self.task.done():
+            self.task = asyncio.create_task(self.drain())
+        return await answer
+
+    async def drain(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            taken = self.take()
+            if not taken:
+                continue
+            self.passes += 1
+            try:
+                found = await loop.run_in_executor(self.executor, self.work, np.concatenate([each.rows for each in taken]))
+            except Exception as error:  # noqa: BLE001 (each of them hears of it)
+                for each in taken:
+                    if not each.answer.done():
+                        each.answer.set_exception(error)
+                continue
+            ends = np.cumsum([len(each.rows) for each in taken])[:-1]
+            for each, part in zip(taken, np.split(found, ends), strict=True):
+                if not each.answer.done():
+                    each.answer.set_result(part)
+
+    def take(self) -> list[Waiting]:
+        """The oldest requests that fit into one pass, and at least one; those that nobody waits for any more are left out."""
+        taken: list[Waiting] = []
+        rows = 0
+        while self.waiting and (not taken or rows + len(self.waiting[0].rows) <= self.most):
+            each = self.waiting.popleft()
+            if not each.answer.done():
+                taken.append(each)
+                rows += len(each.rows)
+        return taken

@@ -1,0 +1,138 @@
+"""Who may ask the studio for something, and how much: every web page in a browser here can reach what listens on this machine.
+
+It can send requests to 127.0.0.1, and by DNS rebinding under a name of its own. So the Host must be ours, an Origin too where
+there is one, and nothing is answered without the token that was in the opened address, or the cookie that came instead.
+"""
+
+import hmac
+import json
+import secrets
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.exceptions import HTTPException
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+BODY = 32 << 20  # bytes of a request
+RATE, BURST = 3000.0, 6000.0  # requests a second of one client, and at once
+ALWAYS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
+)
+
+
+class Guard:
+    """Lets through what comes from our own page; every answer gets the headers that keep others out.
+
+    hosts: what the Host header may say, such as 127.0.0.1:8765. policy: of what the page may load.
+    """
+
+    def __init__(self, app: App, *, token: str, hosts: frozenset[str], policy: str, body: int = BODY):
+        self.app, self.token, self.hosts, self.body = app, token, hosts, body
+        self.origins = frozenset(f"http://{host}" for host in hosts)
+        self.headers = [*ALWAYS, (b"content-security-policy", policy.encode())]
+        self.secret = secrets.token_urlsafe(24)  # cookies go to every port of this machine; the token does not
+        self.cookie = "vaekit-" + "".join(c for c in min(hosts) if c.isalnum())
+        self.left: dict[str, tuple[float, float]] = {}  # of every client: requests it may still make, and as of when
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})  # there are none
+            else:
+                await self.app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        refusal = self.refusal(scope, headers)
+        if refusal:
+            await self.refuse(send, *refusal)
+        elif self.opens(scope):
+            await self.welcome(send)
+        else:
+            await self.pass_on(scope, receive, send)
+
+    def refusal(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str] | None:
+        """The status and the reason why a request is not answered."""
+        if headers.get("host", "") not in self.hosts:
+            return 403, "This address is not the studio's. Open the one that it printed."
+        site = headers.get("sec-fetch-site", "none")
+        if headers.get("origin", "") not in ("", *self.origins) or (
+            site not in ("none", "same-origin") and not self.opens(scope)
+        ):
+            return 403, "Another page has no business here."
+        if not (self.opens(scope) or self.knows_token(headers)):
+            return 401, "The token is missing. Open the address that the studio printed."
+        if not self.may_go_on(scope):
+            return 429, "Too many requests. Try again in a moment."
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > self.body:
+            return 413, f"The request has {length} bytes, the limit is {self.body:,}."
+        return None
+
+    def opens(self, scope: Scope) -> bool:
+        """Whether this is the address that was printed."""
+        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
+        return scope["path"] == "/" and scope["method"] == "GET" and same(given, self.token)
+
+    def knows_token(self, headers: dict[str, str]) -> bool:
+        pairs = (each.strip().partition("=")[::2] for each in headers.get("cookie", "").split(";"))
+        cookies = [value for name, value in pairs if name == self.cookie]  # other servers of this machine have theirs beside it
+        bearer = headers.get("authorization", "").removeprefix("Bearer ")
+        return any(same(value, self.secret) for value in cookies) or same(bearer, self.token)
+
+    def may_go_on(self, scope: Scope) -> bool:
+        client, now = (scope.get("client") or ("",))[0], time.monotonic()
+        left, before = self.left.get(client, (BURST, now))
+        left = min(BURST, left + RATE * (now - before))
+        self.left[client] = (left - 1 if left >= 1 else left, now)
+        return left >= 1
+
+    async def refuse(self, send: Send, status: int, why: str) -> None:
+        body = json.dumps({"error": why}).encode()
+        kind = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": [*kind, *self.headers]})
+        await send({"type": "http.response.body", "body": body})
+
+    async def welcome(self, send: Send) -> None:
+        """A cookie takes the place of the token, which leaves the address.
+
+        No redirect: where a link on another page was followed, a browser would count it as that page's, without the cookie.
+        """
+        cookie = f"{self.cookie}={self.secret}; HttpOnly; SameSite=Strict; Path=/"
+        where = [(b"refresh", b"0; url=/"), (b"set-cookie", cookie.encode()), (b"cache-control", b"no-store")]
+        kind = [(b"content-type", b"text/html"), (b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": 200, "headers": [*kind, *where, *self.headers]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        read = 0
+
+        async def heard() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self.body:
+                raise HTTPException(413, f"The request goes on past {self.body:,} bytes, the limit.")
+            return message
+
+        async def said(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *self.headers]
+            await send(message)
+
+        await self.app(scope, heard, said)
+
+
+def same(given: str, expected: str) -> bool:
+    """Without saying by how long it takes how much of it was right."""
+    return hmac.compare_digest(given.encode(), expected.encode())

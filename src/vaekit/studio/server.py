@@ -1,0 +1,183 @@
+"""The studio's server: the page, its files, and /api, behind a guard."""
+
+import hashlib
+import re
+import secrets
+import socket
+from base64 import b64encode
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import psutil
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from .. import __version__
+from ..errors import UsageError, VaekitError
+from .api import Problem, routes, told
+from .batching import Busy
+from .guard import Guard
+from .shown import Changed, NotYet, Wish, shown_of
+
+EVERYWHERE = ("0.0.0.0", "::")
+CONNECTIONS = 512  # at once; a browser keeps a few
+STATUS: dict[type[VaekitError], int] = {Busy: 429, NotYet: 409, Changed: 409}
+KINDS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".wasm": "application/wasm", ".html": "text/html"}
+STATIC = files("vaekit.studio") / "static"
+
+
+def application(
+    paths: list[Path],
+    *,
+    executor: Executor,
+    token: str,
+    hosts: frozenset[str],
+    wish: Wish = Wish(),  # noqa: B008 (it cannot be changed)
+) -> Guard:
+    """The studio of these runs as an ASGI application. Raises UsageError on what is no run.
+
+    executor: where models compute; one thread is right, torch uses all cores by itself. hosts: what a Host header may say.
+    """
+    app = FastAPI(
+        title="vaekit studio",
+        version=__version__,
+        description="Codes, pictures and everything between them, of the runs that this studio was opened with.",
+        docs_url=None,  # they load from elsewhere
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+    )
+    app.include_router(routes(shown_of(paths, executor, wish)))
+
+    @app.exception_handler(VaekitError)
+    async def known(_: Request, error: VaekitError) -> JSONResponse:
+        status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 422)
+        return JSONResponse({"error": str(error)}, status)
+
+    @app.exception_handler(OSError)
+    async def gone(_: Request, error: OSError) -> JSONResponse:
+        return JSONResponse({"error": f"A file of the run cannot be read: {error}. Restore it, or open another run."}, 422)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        return JSONResponse({"error": told(error.errors())}, 422)
+
+    @app.exception_handler(HTTPException)
+    async def refused(_: Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse({"error": str(error.detail)}, error.status_code, headers=error.headers)
+
+    index = (STATIC / "index.html").read_text()
+    pages = {f"/static/{place.name}": place for place in STATIC.iterdir() if place.is_file()}
+
+    @app.get("/", include_in_schema=False)
+    def page() -> Response:
+        return Response(index, media_type="text/html")
+
+    @app.get("/favicon.ico", include_in_schema=False)
+    def icon() -> Response:
+        return Response(status_code=204)  # browsers ask before the page has said that there is none
+
+    @app.get("/static/{name}", include_in_schema=False)
+    def static(name: str) -> Response:
+        place = pages.get(f"/static/{name}")
+        if place is None:
+            raise HTTPException(404, f"There is no {name!r}.")
+        kind = KINDS.get(Path(name).suffix, "application/octet-stream")
+        return Response(place.read_bytes(), media_type=kind, headers={"cache-control": "no-cache"})
+
+    describe(app)
+    return Guard(app, token=token, hosts=hosts, policy=policy(index))
+
+
+def describe(app: FastAPI) -> None:
+    """Let the schema say what every error looks like; FastAPI's own idea of a 422 is another."""
+    plain: Callable[[], dict[str, Any]] = app.openapi
+
+    def schema() -> dict[str, Any]:
+        found = plain()
+        schemas = found["components"]["schemas"]
+        schemas["Problem"] = Problem.model_json_schema()
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        return found
+
+    app.openapi = schema
+
+
+def policy(page: str) -> str:
+    """What the page may load: its own files, and the inline scripts that it has."""
+    inline = [
+        hashlib.sha256(script.encode()).digest() for script in re.findall(r"<script(?![^>]*src=)[^>]*>(.*?)</script>", page, re.S)
+    ]
+    hashes = " ".join(f"'sha256-{b64encode(digest).decode()}'" for digest in inline)
+    return (
+        f"default-src 'none'; script-src 'self' {hashes} 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' blob: data:; "
+        "connect-src 'self'; media-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+def serve(
+    paths: list[Path],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    wish: Wish = Wish(),  # noqa: B008 (it cannot be changed)
+    opened: Callable[[str], object] = print,
+) -> None:
+    """Serve the studio of these runs until it is interrupted; port 0: a free one. `opened` hears the address with its token.
+
+    Raises UsageError on what is no run and on an address that cannot be had.
+    """
+    if not 0 <= port <= 65_535:
+        raise UsageError(f"--port {port} is no port. Expected 0 to 65535; 0: a free one.")
+    token = secrets.token_urlsafe(24)
+    executor = ThreadPoolExecutor(1, "model")
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise UsageError(f"{host}:{port} cannot be listened to: {error.strerror}. Give another --port, or none.") from error
+        port = listener.getsockname()[1]
+        hosts = frozenset(f"{name}:{port}" for name in names_of(host)) | (names_of(host) if port == 80 else frozenset())
+        app = application(paths, executor=executor, token=token, hosts=hosts, wish=wish)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            limit_concurrency=CONNECTIONS,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=2,
+            h11_max_incomplete_event_size=64 << 10,
+            server_header=False,
+            proxy_headers=False,  # there is no proxy; who says so wants to be somebody else
+            ws="none",
+        )
+        listener.listen(CONNECTIONS)
+        opened(f"http://{'127.0.0.1' if host in EVERYWHERE else written(host)}:{port}/?token={token}")
+        uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        listener.close()
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+def written(host: str) -> str:
+    """As it stands in an address."""
+    return f"[{host}]" if ":" in host else host
+
+
+def names_of(host: str) -> frozenset[str]:
+    """What a Host header may call a server that listens there."""
+    names = {"127.0.0.1", "localhost", "[::1]", written(host)}
+    if host in EVERYWHERE:
+        names.add(socket.gethostname().lower())
+        for addresses in psutil.net_if_addrs().values():
+            names |= {
+                written(its.address.partition("%")[0]) for its in addresses if its.family in (socket.AF_INET, socket.AF_INET6)
+            }
+    return frozenset(names)

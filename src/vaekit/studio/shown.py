@@ -1,0 +1,352 @@
+"""A run as the studio shows it: its bundle, made when somebody asks, and its model behind batched calls.
+
+Shapes: n codes, D latents, Y columns of what a conditional model is told.
+"""
+
+import asyncio
+import json
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+
+from ..conditional import Condition
+from ..data import Dataset
+from ..data.decode import Broken, Recipe
+from ..data.decode import decode as decode_file
+from ..doctor import signs_of_trouble
+from ..errors import DataError, UsageError, VaekitError
+from ..latent import codes, decode, path
+from ..latent.second_stage import draw_codes
+from ..model import Model
+from ..run import Run
+from ..training import Training
+from .batching import Batcher
+from .bundle import MOST_POINTS, SEEDED, Bundle, as_bytes, bundle_of, facts
+
+T = TypeVar("T")
+FILES = ThreadPoolExecutor(2, "files")  # decode what is uploaded: a large picture takes memory
+MAPS = ThreadPoolExecutor(1, "maps")  # makes bundles, which takes long; what is there already is answered meanwhile
+MOST_CODES = 1024  # in one request
+MOST_NUMBERS = 2_000_000  # of codes in one answer
+MOST_BYTES = 64 << 20  # of pictures in one answer
+MOST_LOG = 1 << 20  # bytes of the log in one answer
+LARGEST = 1e6  # that a conditional model may be told
+
+
+class Wish(NamedTuple):
+    """How runs are shown."""
+
+    points: int = MOST_POINTS  # on the map, at most
+    layout: str = "pca"  # of the map
+    batch: int = 256  # codes or pictures of several requests that share a forward pass, at most
+
+
+class NotYet(VaekitError):
+    """A training has not come as far as this."""
+
+
+class Changed(VaekitError):
+    """The weights are others than those that a page was made for."""
+
+
+class Made(NamedTuple):
+    """A model with its bundle, and the state of the files that they were made from."""
+
+    stamp: str
+    model: Model
+    bundle: Bundle
+    data: Dataset
+
+
+class Shown:
+    """One run. What its model computes goes through `executor`, which has one thread: torch uses all cores by itself."""
+
+    def __init__(self, run: Run, executor: Executor, wish: Wish):
+        self.run, self.executor, self.wish = run, executor, wish
+        self.name = run.path.resolve().name
+        self.made: Made | None = None
+        self.making: asyncio.Task[Made] | None = None
+        self.latest: tuple[str, Model] | None = None  # the weights as they are now, of a run that trains
+        self.training: Training = run.build("training")
+        self.comparable: bool = run.build("objective").comparable
+        self.encoder = Batcher(self.encoded, executor, most=wish.batch)
+        self.decoder = Batcher(self.decoded, executor, most=wish.batch)
+
+    # What is known of it
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """What changes while it trains."""
+        about, records, reached = self.run.description, self.run.records, self.run.reached
+        spent = self.training.fraction(reached["images"], records[-1]["seconds"] if records else 0)
+        return {
+            "name": self.name,
+            "status": about.get("status"),
+            "images": reached["images"],
+            "state": self.stamp,
+            "findings": [its._asdict() for its in signs_of_trouble(records, spent, self.comparable)],
+            "metrics": {name: facts(metric) for name, metric in self.run.metrics.items()},
+            "data": about["data"]["name"],
+            "image": about["data"]["image"],
+        }
+
+    @property
+    def stamp(self) -> str | None:
+        """What tells one state of the weights, vectors and densities from another without reading them; None without weights."""
+
+        def of(name: str) -> str:
+            file = self.run.path / name
+            return f"{file.stat().st_size:x}.{file.stat().st_mtime_ns:x}" if file.exists() else "0"
+
+        kept = [of(name) for name in ("weights.safetensors", "attributes.safetensors", "priors/priors.json")]
+        return None if kept[0] == "0" else "-".join(kept)
+
+    def log(self, after: int) -> dict[str, Any]:
+        """The whole lines of the log from a byte on, and the byte behind them; from the first where that byte begins no line."""
+        file = self.run.path / "log.jsonl"
+        if not file.exists():
+            return {"records": [], "at": 0}
+        with open(file, "rb") as log:
+            size = log.seek(0, 2)
+            if 0 < after <= size:
+                log.seek(after - 1)
+            begun = after if 0 < after <= size and log.read(1) == b"\n" else 0
+            log.seek(begun)
+            text = log.read(MOST_LOG)
+        whole = text[: text.rfind(b"\n") + 1]
+        try:
+            return {"records": [json.loads(line) for line in whole.splitlines()], "at": begun + len(whole)}
+        except ValueError as error:
+            raise DataError(f"{file} is damaged: {error}. Take out the line that is no JSON object.") from error
+
+    # Its bundle: one that is there is kept until somebody opens the run again
+
+    async def ready(self, version: str | None = None) -> Made:
+        """Model and bundle. Raises NotYet before there are weights, Changed where a page was made for another version."""
+        made = self.made or await self.opened()
+        if version not in (None, made.stamp):
+            raise Changed(f"{self.name} has other weights now than when this page was opened. Open it again.")
+        return made
+
+    async def opened(self) -> Made:
+        """As `ready`, made anew where weights, vectors or densities are others than before."""
+        stamp = self.stamp
+        if stamp is None:
+            raise NotYet(f"{self.name} has no weights yet. Wait for its first validation.")
+        if self.made is not None and self.made.stamp == stamp:
+            return self.made
+        if self.making is None or self.making.done():
+            self.making = asyncio.create_task(self.make(stamp))
+        return await asyncio.shield(self.making)
+
+    async def make(self, stamp: str) -> Made:
+        data = self.made.data if self.made else None
+        self.made = await asyncio.get_running_loop().run_in_executor(MAPS, made_of, self.run, stamp, self.wish, data)
+        return self.made
+
+    # The model, asked by batches
+
+    @property
+    def model(self) -> Model:
+        assert self.made is not None
+        return self.made.model
+
+    def encoded(self, pictures: np.ndarray) -> np.ndarray:
+        """mu and log_var beside each other, (n, 2, D)."""
+        return np.stack(codes(self.model, pictures), 1)
+
+    def decoded(self, rows: np.ndarray) -> np.ndarray:
+        """uint8 (n, H, W, C) of codes, beside which stands what a conditional model is told, (n, D + Y)."""
+        z, c = np.split(rows, [self.model.latent], axis=1)
+        return as_bytes(decode(self.model, z, c if c.shape[1] else None))
+
+    async def soon(self, work: Callable[..., T], *given: Any) -> T:
+        """The result of `work`, which runs when the model's thread has time."""
+        return await asyncio.get_running_loop().run_in_executor(self.executor, work, *given)
+
+    async def encode(self, file: bytes, version: str | None = None) -> np.ndarray:
+        """mu and log_var of a picture file, (2, D). Raises DataError where it is none."""
+        channels, height, width = (await self.ready(version)).bundle.manifest["image"]
+        recipe = Recipe(height, width, channels, self.run.description["data"]["open"].get("crop") or "center")
+        try:
+            decoded = await asyncio.get_running_loop().run_in_executor(FILES, decode_file, file, recipe)
+        except Broken as broken:
+            detail = f" ({broken.detail})" if broken.detail else ""
+            raise DataError(
+                f"That is no good picture: {broken.reason}{detail}. Give a jpg, png, webp, bmp, gif or tiff."
+            ) from None
+        return (await self.encoder(recipe.array(decoded)))[0]
+
+    async def decode(self, z: np.ndarray, given: Sequence[str] = (), version: str | None = None) -> np.ndarray:
+        """uint8 (n, H, W, C) of codes (n, D), of a conditional model given these. Raises UsageError where they are none of it."""
+        made = await self.ready(version)
+        z, told = self.checked(z), told_of(made.model, given)
+        if len(z) * math.prod(made.model.image) > MOST_BYTES:
+            raise UsageError(f"{len(z)} pictures are more than {MOST_BYTES >> 20} MiB. Ask for fewer at once.")
+        return await self.decoder(np.concatenate([z, np.broadcast_to(told, (len(z), len(told)))], 1))
+
+    def checked(self, z: np.ndarray) -> np.ndarray:
+        latent = self.model.latent
+        if z.ndim != 2 or z.shape[1] != latent or not 1 <= len(z) <= MOST_CODES:
+            raise UsageError(f"Codes of shape {z.shape} were given. Expected 1 to {MOST_CODES} of {latent} numbers each.")
+        if not np.isfinite(z).all():
+            raise UsageError("A code has a number that is not finite. Expected finite ones.")
+        return z.astype(np.float32)
+
+    def allowed(self, n: int) -> int:
+        """n, where so many codes may be in one answer. Raises UsageError."""
+        most = max(1, MOST_NUMBERS // self.model.latent)
+        if n > most:
+            raise UsageError(f"{n:,} codes were asked for. Expected {most:,} at most. Ask for fewer at once.")
+        return n
+
+    async def sample(self, n: int, seed: int, temperature: float, prior: str, given: Sequence[str] = ()) -> np.ndarray:
+        """Codes from the model's prior, or from a density that was fitted to its codes, (n, D)."""
+        made = await self.ready()
+        self.allowed(n)
+        if prior == "own":
+            if not made.model.has_prior:
+                raise UsageError("A plain autoencoder has no prior. Draw from a fitted density: vaekit fit-prior.")
+            return await self.soon(prior_codes, made.model, n, seed, temperature, told_of(made.model, given))
+        if given:
+            raise UsageError("A fitted density knows of no labels. Draw from the model's own prior.")
+        if prior != "fitted" and prior not in made.bundle.manifest["priors"]:
+            known = ", ".join(["own", "fitted", *made.bundle.manifest["priors"]])
+            raise UsageError(f"There is no prior {prior!r}. Expected one of {known}.")
+        which = None if prior == "fitted" else prior
+        return await self.soon(lambda: fitted_codes(self.run, which, made.model, n=n, seed=seed, temperature=temperature))
+
+    async def edit(self, z: np.ndarray, add: dict[str, float], sigmas: bool) -> np.ndarray:
+        """z + alpha * vector, (n, D)."""
+        vectors = (await self.ready()).bundle.manifest["vectors"]
+        z = self.checked(z)
+        self.allowed(len(z))
+        for name, alpha in add.items():
+            if name not in vectors:
+                raise UsageError(f"There is no vector {name!r}. Known: {', '.join(vectors) or 'none'}.")
+            unit = vectors[name]["sigmas"] if sigmas and vectors[name]["sigmas"] else 1.0
+            z = z + np.float32(alpha / unit) * np.asarray(vectors[name]["vector"], np.float32)
+        return z
+
+    async def morph(self, stops: np.ndarray, steps: int, kind: str) -> np.ndarray:
+        """Codes along the way from each stop to the next, `steps` for each, (n, D)."""
+        await self.ready()
+        stops = self.checked(stops)
+        if len(stops) < 2:
+            raise UsageError("A morph needs two codes or more.")
+        self.allowed((len(stops) - 1) * steps)
+        legs = [path(a, b, steps, kind) for a, b in pairwise(stops)]
+        return np.concatenate([legs[0], *(leg[1:] for leg in legs[1:])])
+
+    async def neighbours(self, z: np.ndarray, k: int) -> list[list[dict[str, Any]]]:
+        """The nearest pictures of the map to each code: place on the map, distance, split."""
+        bundle = (await self.ready()).bundle
+        z = self.checked(z)
+        if bundle.mu is None:
+            raise UsageError("This model has too many latents for the map to keep all codes.")
+        near = await asyncio.to_thread(nearest, bundle.mu, z, k)
+        split = np.frombuffer(bundle.blobs["split"], np.uint8)
+        names = bundle.manifest["splits"]
+        return [
+            [{"place": int(i), "distance": float(d), "split": names[split[i]]} for i, d in zip(*each, strict=True)]
+            for each in zip(*near, strict=True)
+        ]
+
+    async def picture(self, place: int, kind: str, version: str | None = None) -> np.ndarray:
+        """The picture at a place of the map, or what the model makes of it, uint8 (C, H, W)."""
+        made = await self.ready(version)
+        picture = made.data.take(made.bundle.rows[[place]])
+        if kind == "original":
+            return picture[0]
+        mu = (await self.encoder(picture))[:, 0]
+        return (await self.decode(mu))[0].transpose(2, 0, 1)
+
+    async def now(self, n: int, seed: int) -> np.ndarray:
+        """Pictures of the same few codes from N(0, I) by the weights as they are now, uint8 (n, H, W, C)."""
+        stamp = self.stamp
+        if stamp is None:
+            raise NotYet(f"{self.name} has no weights yet. Wait for its first validation.")
+        return await self.soon(self.drawn_now, stamp, n, seed)
+
+    def drawn_now(self, stamp: str, n: int, seed: int) -> np.ndarray:
+        if self.latest is None or self.latest[0] != stamp:
+            with SEEDED:
+                self.latest = stamp, self.run.load_model()
+        model = self.latest[1]
+        if not model.has_prior:
+            raise UsageError("A plain autoencoder has no prior to draw from.")
+        return as_bytes(decode(model, prior_codes(model, n, seed, 1.0, told_of(model, ()))))
+
+
+def made_of(run: Run, stamp: str, wish: Wish, data: Dataset | None) -> Made:
+    data = data or run.as_measured(run.open_data())
+    with SEEDED:
+        model = run.load_model()
+    return Made(stamp, model, bundle_of(run, model, data, most=wish.points, layout=wish.layout), data)
+
+
+def told_of(model: Model, given: Sequence[str]) -> np.ndarray:
+    """What a conditional model is told by "label=3" and the like, nan for the rest, (Y,); (0,) for any other model."""
+    condition: Condition | None = getattr(model, "condition", None)
+    if condition is None:
+        if given:
+            raise UsageError(f"{given[0]!r} was given, but this model was told nothing of its pictures. Leave it out.")
+        return np.empty(0, np.float32)
+    pairs = dict(text.partition("=")[::2] for text in given)
+    for name, value in pairs.items():
+        if name != "label" and not abs(number_in(value)) <= LARGEST:
+            raise UsageError(f"{name}={value} was given. Expected a number up to {LARGEST:g}.")
+    return condition.of(pairs).cpu().numpy()
+
+
+def number_in(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def prior_codes(model: Model, n: int, seed: int, temperature: float, told: np.ndarray) -> np.ndarray:
+    """z ~ p(z), or p(z | c) of a conditional model, (n, D), as `latent.sample` decodes them."""
+    c = torch.from_numpy(told).to(next(model.parameters())).expand(n, -1) if len(told) else None
+    with SEEDED, torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return model.draw(n, temperature, c).float().cpu().numpy()
+
+
+def fitted_codes(run: Run, name: str | None, model: Model, *, n: int, seed: int, temperature: float) -> np.ndarray:
+    """Draws of a density that was fitted to the codes, (n, D)."""
+    with SEEDED:
+        _, density = run.load_prior(name)
+        return draw_codes(density, model, n, seed, temperature)
+
+
+def nearest(mu: np.ndarray, z: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest of mu (N, D) to each of z (n, D), near ones first: places and distances, (n, k)."""
+    k = min(k, len(mu))
+    with np.errstate(over="ignore", invalid="ignore"):  # codes far outside of everything
+        squared = (z * z).sum(1)[:, None] - 2 * z @ mu.T + (mu * mu).sum(1)
+    squared = np.nan_to_num(squared, nan=np.finfo(np.float32).max, posinf=np.finfo(np.float32).max)
+    some = np.argpartition(squared, k - 1, axis=1)[:, :k]
+    each = np.take_along_axis(squared, some, 1)
+    order = np.argsort(each, axis=1)
+    return np.take_along_axis(some, order, 1), np.sqrt(np.take_along_axis(each, order, 1).clip(0))
+
+
+def shown_of(paths: list[Path], executor: Executor, wish: Wish) -> dict[str, Shown]:
+    """Runs by a name of their own: that of the folder, numbered where two have the same."""
+    found: dict[str, Shown] = {}
+    for place in paths:
+        its = Shown(Run.open(place), executor, wish)
+        name, number = its.name, 1
+        while its.name in found:
+            number += 1
+            its.name = f"{name}-{number}"
+        found[its.name] = its
+    return found

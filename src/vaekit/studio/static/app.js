@@ -1,0 +1,193 @@
+// The page: which run, which view, and the address that says so.
+
+import { el, say, select } from "studio/dom.js";
+import { editView } from "studio/edit.js";
+import { mapView } from "studio/map.js";
+import { runsView } from "studio/runs.js";
+import { sampleView } from "studio/sample.js";
+
+const VIEWS = {
+  map: ["Map", mapView],
+  edit: ["Edit", editView],
+  sample: ["Sample", sampleView],
+  runs: ["Run", runsView],
+};
+const KEYS = { 1: "map", 2: "edit", 3: "sample", 4: "runs" };
+
+/** source: {live, listed(), open(name)} and, where it is live, log(name, after) and now(name); where runs come from. */
+export async function start(source) {
+  const views = Object.keys(VIEWS).filter((view) => view !== "runs" || source.live);
+  const page = {
+    source,
+    names: (await source.listed()).map((its) => its.name),
+    state: stateOf(location.hash),
+    groups: {},
+    pins: [],
+    made: {}, // vectors made here, by run
+    from: null,
+
+    get vectors() {
+      return { ...this.run.manifest.vectors, ...(this.made[this.name] ?? {}) };
+    },
+
+    /** Add to the address without changing what is shown. */
+    keep(more) {
+      Object.assign(this.state, more);
+      for (const [key, value] of Object.entries(this.state)) if (value === "" || value === undefined) delete this.state[key];
+      history.replaceState(null, "", hashOf(this.view, this.state));
+    },
+
+    /** Another view, or another run: of a run's state nothing says anything about another one. */
+    go(view, { from = null, run = this.name } = {}) {
+      this.from = from;
+      history.pushState(null, "", hashOf(view, run === this.name ? { ...this.state, run } : { run }));
+      return show();
+    },
+
+    addVector(name, a, b) {
+      const vector = Float32Array.from(a, (value, d) => b[d] - value);
+      const { sd } = this.run.manifest.code;
+      const length = Math.hypot(...vector) || 1;
+      // alpha counts standard deviations of the codes along it, as if latents were independent
+      const along = Math.sqrt(vector.reduce((sum, value, d) => sum + ((value / length) * sd[d]) ** 2, 0)) || 1;
+      (this.made[this.name] ??= {})[name] = { vector: Array.from(vector), sigmas: length / along, leak: {} };
+      say(`${name} is a slider of the editor now`);
+      this.go("edit");
+    },
+  };
+  globalThis.studio = page; // for the console
+
+  const main = document.getElementById("main");
+  let shown = null;
+  let turn = 0;
+
+  async function show() {
+    const mine = ++turn;
+    shown?.close?.();
+    shown = page.shown = null;
+    page.state = stateOf(location.hash);
+    page.view = views.includes(page.state.view) ? page.state.view : "map";
+    const name = page.names.includes(page.state.run) ? page.state.run : page.names[0];
+    if (name !== page.name) Object.assign(page, { name, run: null, edit: null, pins: [], groups: {} });
+    update();
+    main.replaceChildren(el("p.wait", {}, "Looking at the pictures …"));
+    try {
+      if (page.view !== "runs") {
+        const run = await source.open(name);
+        if (mine !== turn) return;
+        if (page.run && page.run !== run) page.edit = null; // its codes are those of other weights
+        page.run = run;
+      }
+      const view = await VIEWS[page.view][1](page);
+      if (mine !== turn) {
+        view.close?.();
+        return;
+      }
+      shown = page.shown = view;
+      main.replaceChildren(...(page.run?.manifest.notes ?? []).map((note) => el("p.note", {}, note)), welcome() ?? "", view);
+    } catch (error) {
+      if (mine !== turn) return;
+      console.error(error);
+      const again = el("button", { onclick: show }, "Try again");
+      main.replaceChildren(el("p.wait", { role: "alert" }, error.message, " ", again));
+    }
+    if (document.activeElement === document.body) main.focus({ preventScroll: true });
+  }
+
+  // What stands above every view, made once so that the keyboard's place in it is kept
+
+  const links = Object.fromEntries(
+    views.map((view) => {
+      const open = (event) => {
+        if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+        event.preventDefault();
+        page.go(view);
+      };
+      return [view, el("a", { onclick: open }, VIEWS[view][0])];
+    }),
+  );
+  const picked =
+    page.names.length > 1
+      ? select(page.names.map((name) => [name, name]), page.names[0], (run) => page.go(page.view, { run }))
+      : el("span", {}, page.names[0]);
+  if (page.names.length > 1) picked.setAttribute("aria-label", "Run");
+  const theme = el("button", { "aria-label": "Dark or light", onclick: turnLight }, "◐");
+  document.getElementById("top").replaceChildren(el("strong.mark", {}, "vaekit"), picked, el("nav", { "aria-label": "Views" }, Object.values(links)), theme);
+
+  function update() {
+    for (const [view, link] of Object.entries(links)) {
+      link.href = hashOf(view, { ...page.state, run: page.name });
+      if (view === page.view) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+    }
+    if (page.names.length > 1) picked.value = page.name;
+    document.title = `${VIEWS[page.view][0]}, ${page.name} · vaekit studio`;
+  }
+
+  function turnLight() {
+    const dark = getComputedStyle(document.documentElement).colorScheme.trim() === "dark";
+    document.documentElement.dataset.theme = dark ? "light" : "dark";
+    remember("theme", document.documentElement.dataset.theme);
+    page.shown?.repaint?.();
+  }
+
+  function welcome() {
+    if (recall("welcomed") || page.view !== "map") return null;
+    const made = el(
+      "div.welcome",
+      {},
+      el(
+        "p",
+        {},
+        "Every point is a picture, placed by the code that the model gave it: pictures that it finds alike lie together. ",
+        "Point anywhere, between the points too, and the decoder draws what would be there. ",
+        "Click to open that code in the editor, where sliders add a smile or take one away.",
+      ),
+      el("button", { onclick: () => (remember("welcomed", "1"), made.remove()) }, "Understood"),
+    );
+    return made;
+  }
+
+  document.documentElement.dataset.theme = recall("theme") ?? "";
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault(); // the address says which view it is
+    main.focus();
+  });
+  addEventListener("hashchange", show);
+  addEventListener("unhandledrejection", (event) => say(event.reason?.message ?? String(event.reason)));
+  for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault()); // a picture beside its place
+  addEventListener("keydown", (event) => {
+    const typing = /^(input|select|textarea)$/i.test(event.target.tagName);
+    const view = KEYS[event.key];
+    if (!typing && !event.ctrlKey && !event.metaKey && !event.altKey && views.includes(view)) page.go(view);
+  });
+  await show();
+  return page;
+}
+
+function stateOf(hash) {
+  const [view, query] = hash.replace(/^#\/?/, "").split("?");
+  return { view: view || "map", ...Object.fromEntries(new URLSearchParams(query ?? "")) };
+}
+
+function hashOf(view, state) {
+  const { view: _, ...rest } = state;
+  return `#/${view}?${new URLSearchParams(rest)}`;
+}
+
+// What a visitor decided; where the browser keeps nothing, they decide again.
+function remember(key, value) {
+  try {
+    localStorage.setItem(`vaekit-${key}`, value);
+  } catch {
+    say("This browser keeps no settings.");
+  }
+}
+
+function recall(key) {
+  try {
+    return localStorage.getItem(`vaekit-${key}`);
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,385 @@
+// The map: every picture a point, and anything between them decoded where one points.
+
+import { choices, coloured } from "studio/colour.js";
+import { el, field, latest, paint, say, select } from "studio/dom.js";
+import { groupPanel } from "studio/group.js";
+import { hands } from "studio/hands.js";
+import { Points } from "studio/points.js";
+import { Grid, inside, Inverse, PackedCodes, rows } from "studio/space.js";
+
+const NEAR = 10; // pixels around a point that are the point
+const THUMBS = 400; // points in view, from which they are shown as pictures
+const TILE = 44; // pixels of a tile of the terrain
+const AT_ONCE = 64; // codes of the terrain in one question
+const KINDS = 24; // in the legend
+const WAIT = 200; // ms without a move, after which terrain and address follow
+
+export async function mapView(page) {
+  const { run, state } = page;
+  const { manifest } = run;
+  const points = await run.array("points");
+  const steps = await run.array("mu");
+  const [labels, score, splits] = [await run.array("label"), await run.array("score"), await run.array("split")];
+  const codes = steps && new PackedCodes(steps, manifest.code);
+  const grid = await run.once("grid", () => new Grid(points));
+  const inverse = codes || manifest.direct ? await run.once("inverse", () => new Inverse(grid, codes, manifest.direct)) : null;
+  const { box } = grid;
+
+  const layers = ["terrain", "points", "over"].map((name) => el(`canvas.${name}`, { "aria-hidden": "true" }));
+  const [terrain, dots, over] = layers;
+  const plane = el(
+    "div.plane",
+    {
+      tabIndex: 0,
+      role: "application",
+      "aria-label":
+        "Map of codes. Arrow keys move a cross, plus and minus zoom, Enter opens what is under the cross in the editor, L draws a lasso around it, 0 shows all.",
+    },
+    layers,
+  );
+  const side = el("aside.side", { tabIndex: 0, "aria-label": "What is under the pointer" });
+  let drawn = new Points(dots);
+  drawn.set("position", points);
+
+  const view = { x: (box[0] + box[2]) / 2, y: (box[1] + box[3]) / 2, scale: 1 };
+  const painted = { ...view }; // the view that the terrain was painted for; until it is painted anew it moves with the map
+  const at = { pixel: null, place: null }; // the cross, and the point that it is on
+  let colours = null;
+  let fitted = false;
+  let lasso = null;
+  let chosen = [];
+  let closed = false;
+  let waiting = null;
+
+  // Where things are
+
+  const size = () => [plane.clientWidth, plane.clientHeight];
+  const toData = ([px, py]) => {
+    const [w, h] = size();
+    return [view.x + (px - w / 2) / view.scale, view.y - (py - h / 2) / view.scale];
+  };
+  const toPixel = (x, y) => {
+    const [w, h] = size();
+    return [(x - view.x) * view.scale + w / 2, h / 2 - (y - view.y) * view.scale];
+  };
+  const whole = () => {
+    const [w, h] = size();
+    const wide = Math.max(box[2] - box[0], 1e-6);
+    const high = Math.max(box[3] - box[1], 1e-6);
+    return 0.92 * Math.min(w / wide, h / high);
+  };
+  function showAll() {
+    Object.assign(view, { x: (box[0] + box[2]) / 2, y: (box[1] + box[3]) / 2, scale: whole() });
+    moved();
+  }
+  function zoom(factor, [px, py] = size().map((each) => each / 2)) {
+    const [x, y] = toData([px, py]);
+    view.scale = Math.min(Math.max(view.scale * factor, whole() / 4), whole() * 4000);
+    const [nx, ny] = toData([px, py]);
+    view.x += x - nx;
+    view.y += y - ny;
+    moved();
+  }
+  function pan(dx, dy) {
+    view.x -= dx / view.scale;
+    view.y += dy / view.scale;
+    moved();
+  }
+  /** What the cross is on, at once; whatever is decoded comes later. */
+  function pointAt(pixel) {
+    at.pixel = pixel;
+    const [near] = pixel ? grid.nearest(...toData(pixel), 1) : [];
+    at.place = near && near.distance * view.scale < NEAR ? near.place : null;
+    redraw();
+  }
+
+  // Drawing: one frame however many things changed
+
+  let due = false;
+  function redraw() {
+    if (due) return;
+    due = true;
+    requestAnimationFrame(() => {
+      due = false;
+      if (!fitted || !colours || closed) return;
+      const began = performance.now();
+      const close = view.scale / whole();
+      const dot = Math.min(11, Math.max(1, 230 / Math.sqrt(points.length / 2)) * Math.sqrt(close) + 1);
+      const alpha = Math.min(0.85, Math.max(0.06, (3 * Math.sqrt(close)) / Math.sqrt(points.length / 2000 + 1)));
+      drawn.draw(view, dot, alpha);
+      drawOver();
+      const [dx, dy] = [(painted.x - view.x) * view.scale, (view.y - painted.y) * view.scale];
+      terrain.style.transform = `translate(${dx}px, ${dy}px) scale(${view.scale / painted.scale})`;
+      page.first ??= performance.now(); // for whoever measures
+      page.frames?.push(performance.now() - began);
+    });
+  }
+  function moved() {
+    redraw();
+    clearTimeout(waiting); // browsers stop pages that change their address all the time
+    waiting = setTimeout(() => {
+      if (closed) return;
+      page.keep({ x: view.x.toPrecision(6), y: view.y.toPrecision(6), zoom: (view.scale / whole()).toPrecision(4) });
+      land();
+    }, WAIT);
+  }
+  let atlas = null;
+  run.thumbs().then((image) => {
+    atlas = image;
+    redraw();
+  });
+  function drawOver() {
+    const [w, h] = size();
+    const pen = over.getContext("2d");
+    const density = over.width / Math.max(w, 1);
+    pen.setTransform(density, 0, 0, density, 0, 0);
+    pen.clearRect(0, 0, w, h);
+    const seen = atlas && view.scale > whole() * 1.5 && grid.within([...toData([0, h]), ...toData([w, 0])], THUMBS);
+    if (seen?.length) {
+      const s = Math.min(56, Math.max(16, 0.6 * Math.sqrt((w * h) / seen.length)));
+      pen.imageSmoothingEnabled = s < manifest.thumbs.side;
+      for (const place of seen) {
+        const cut = run.thumbAt(place);
+        const [x, y] = toPixel(points[2 * place], points[2 * place + 1]);
+        if (cut) pen.drawImage(atlas, cut[0], cut[1], cut[2], cut[2], x - s / 2, y - s / 2, s, s);
+      }
+    }
+    pen.lineWidth = 2;
+    pen.strokeStyle = pen.fillStyle = getComputedStyle(plane).getPropertyValue("--accent");
+    for (const place of chosen.length <= 5000 ? chosen : []) {
+      const [x, y] = toPixel(points[2 * place], points[2 * place + 1]);
+      pen.strokeRect(x - 3, y - 3, 6, 6);
+    }
+    if (lasso?.length > 1) {
+      pen.beginPath();
+      lasso.forEach(([x, y], i) => pen[i ? "lineTo" : "moveTo"](...toPixel(x, y)));
+      pen.closePath();
+      pen.stroke();
+      pen.globalAlpha = 0.12;
+      pen.fill();
+      pen.globalAlpha = 1;
+    }
+    if (at.pixel) {
+      const [x, y] = at.place === null ? at.pixel : toPixel(points[2 * at.place], points[2 * at.place + 1]);
+      pen.beginPath();
+      pen.arc(x, y, 7, 0, 7);
+      for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
+        pen.moveTo(x + 7 * dx, y + 7 * dy);
+        pen.lineTo(x + 14 * dx, y + 14 * dy);
+      }
+      pen.stroke();
+    }
+  }
+
+  // The terrain: what the decoder makes of the plane itself, and how far to believe it
+
+  let tiles = { of: "", all: [] };
+  const land = latest(async () => {
+    const here = { ...view };
+    const [w, h] = size();
+    const [across, down] = [Math.ceil(w / TILE), Math.ceil(h / TILE)];
+    const middles = Array.from({ length: across * down }, (_, i) => [((i % across) + 0.5) * TILE, (Math.floor(i / across) + 0.5) * TILE]);
+    const places = middles.map(([px, py]) => [here.x + (px - w / 2) / here.scale, here.y - (py - h / 2) / here.scale]);
+    if (state.terrain) {
+      const of = `${here.x} ${here.y} ${here.scale} ${across} ${down}`;
+      if (tiles.of !== of) tiles = { of, all: await decodeAll(places.map(([x, y]) => inverse.at(x, y))) };
+    }
+    if (closed) return;
+    const pen = terrain.getContext("2d");
+    const density = terrain.width / Math.max(w, 1);
+    pen.setTransform(density, 0, 0, density, 0, 0);
+    pen.clearRect(0, 0, w, h);
+    Object.assign(painted, here);
+    redraw();
+    const tile = el("canvas");
+    const ground = getComputedStyle(plane).getPropertyValue("--ground");
+    middles.forEach(([px, py], i) => {
+      if (state.terrain && tiles.all[i]) {
+        paint(tile, tiles.all[i], run.width, run.height);
+        pen.drawImage(tile, px - TILE / 2, py - TILE / 2, TILE, TILE);
+      }
+      if (state.fog) {
+        pen.globalAlpha = 0.85 * (1 - inverse.trust(...places[i]));
+        pen.fillStyle = state.terrain ? ground : "#888";
+        pen.fillRect(px - TILE / 2, py - TILE / 2, TILE, TILE);
+        pen.globalAlpha = 1;
+      }
+    });
+  });
+  async function decodeAll(all) {
+    const found = [];
+    for (let start = 0; start < all.length && !closed; start += AT_ONCE) {
+      found.push(...run.pictures(await run.decode(rows(all.slice(start, start + AT_ONCE)))));
+    }
+    return found;
+  }
+
+  // What is under the cross
+
+  const shown = {
+    original: el("canvas.shown", { role: "img", "aria-label": "The picture" }),
+    rebuilt: el("canvas.shown", { role: "img", "aria-label": "Its reconstruction" }),
+    told: el("p.told", {}, "Move over the map: between the points the decoder shows what would be there."),
+    trust: el("meter", { min: 0, max: 1, low: 0.35, high: 0.7, optimum: 1, "aria-label": "How far the map can be trusted here" }),
+  };
+  const captions = [el("figcaption", {}, "Picture"), el("figcaption", {}, "Reconstruction")];
+  const edit = el("button", { onclick: open, disabled: true }, "Edit this");
+  const show = latest(async (aloud) => {
+    if (!at.pixel || closed) return;
+    const [x, y] = toData(at.pixel);
+    const { place } = at;
+    const isPoint = place !== null;
+    edit.disabled = !isPoint && !inverse;
+    shown.original.parentElement.style.visibility = isPoint ? "visible" : "hidden";
+    if (isPoint && !codes) draw(shown.rebuilt, await run.picture(place, "reconstruction"));
+    else if (isPoint || inverse) paint(shown.rebuilt, await run.decode(isPoint ? codes.at(place) : inverse.at(x, y)), run.width, run.height);
+    if (isPoint) draw(shown.original, await run.picture(place, "original"));
+    captions[1].textContent = isPoint ? "Reconstruction" : "Decoded from here";
+    shown.rebuilt.setAttribute("aria-label", isPoint ? "Its reconstruction" : "What the decoder makes of this place");
+    shown.trust.value = isPoint ? 1 : (inverse?.trust(x, y) ?? 0);
+    const label = isPoint && labels?.[place] >= 0 ? `${manifest.labels[labels[place]]}, ` : "";
+    shown.told.textContent = isPoint
+      ? `${label}${manifest.splits[splits[place]]}; ${manifest.score}: ${score[place].toFixed(1)}`
+      : inverse
+        ? `Nothing was there: decoded from (${x.toFixed(2)}, ${y.toFixed(2)})`
+        : "This run has too many latents to decode a place between the points.";
+    if (aloud) say(shown.told.textContent);
+  });
+  function draw(canvas, image) {
+    canvas.width = run.width;
+    canvas.height = run.height;
+    canvas.getContext("2d").drawImage(image, 0, 0, run.width, run.height);
+  }
+  function look(pixel, aloud = false) {
+    pointAt(pixel);
+    show(aloud);
+  }
+  function open() {
+    if (!at.pixel) return;
+    if (at.place !== null) page.go("edit", { from: { place: at.place, z: codes?.at(at.place) } });
+    else if (inverse) page.go("edit", { from: { z: inverse.at(...toData(at.pixel)), what: "a place of the map" } });
+  }
+
+  const group = groupPanel(page, codes, decodeAll);
+  async function surround(pixels) {
+    lasso = pixels.map(toData);
+    chosen = inside(points, lasso);
+    say(`${chosen.length} pictures in the lasso`);
+    redraw();
+    await group.show(chosen);
+  }
+
+  hands(plane, {
+    size,
+    zoom,
+    pan,
+    showAll,
+    open,
+    surround,
+    look,
+    cross: () => at.pixel,
+    leave: () => pointAt(null),
+    lassoing: () => !!state.lasso,
+    draft(pixels) {
+      lasso = pixels.map(toData);
+      redraw();
+    },
+  });
+
+  // Controls
+
+  const legend = el("div.legend");
+  let turn = 0;
+  async function recolour(by) {
+    const mine = ++turn;
+    const found = await coloured(run, by);
+    if (mine !== turn || closed) return;
+    colours = found.colours;
+    drawn.set("colour", colours);
+    legend.replaceChildren();
+    if (found.legend?.kinds) {
+      const all = found.legend.kinds;
+      legend.append(...all.slice(0, KINDS).map(([[r, g, b], text]) => el("span.kind", {}, el("i", { style: `background: rgb(${r},${g},${b})` }), text)));
+      if (all.length > KINDS) legend.append(`and ${all.length - KINDS} more`);
+    } else if (found.legend) {
+      const ends = [0, 64, 128, 192, 255].map((i) => `rgb(${found.legend.scale[i]})`);
+      const bar = el("i", { style: `background: linear-gradient(90deg, ${ends})` });
+      legend.append(el("span.scale", {}, found.legend.low.toPrecision(4), bar, found.legend.high.toPrecision(4)));
+    }
+    redraw();
+  }
+  const options = choices(manifest);
+  const by = options.some(([key]) => key === state.colour) ? state.colour : manifest.labels.length ? "label" : "score";
+  const colour = select(options, by, (key) => {
+    page.keep({ colour: key });
+    recolour(key);
+  });
+  const toggle = (name, text, after) => {
+    const made = el("button.toggle", { "aria-pressed": String(!!state[name]) }, text);
+    made.onclick = () => {
+      page.keep({ [name]: state[name] ? "" : "1" });
+      made.setAttribute("aria-pressed", String(!!state[name]));
+      after();
+    };
+    return made;
+  };
+  const controls = el(
+    "div.controls",
+    {},
+    field("Colour", colour),
+    inverse ? [toggle("terrain", "Terrain", land), toggle("fog", "Reliability", land)] : null,
+    toggle("lasso", "Lasso", () => say(state.lasso ? "Drag around points" : "Drag moves the map")),
+    el("button", { onclick: () => zoom(1.5), "aria-label": "Zoom in" }, "+"),
+    el("button", { onclick: () => zoom(1 / 1.5), "aria-label": "Zoom out" }, "−"),
+    el("button", { onclick: showAll }, "Show all"),
+    legend,
+  );
+  side.append(
+    el("h2", {}, "Here"),
+    el("div.pair", {}, el("figure", {}, shown.original, captions[0]), el("figure", {}, shown.rebuilt, captions[1])),
+    shown.told,
+    el("div.trust", {}, "Reliability ", shown.trust),
+    edit,
+    el("p.hint", {}, `${manifest.axes.filter(Boolean).join(" by ")}. Click a place, or press Enter, to edit it. Shift and drag for a lasso.`),
+    group.section,
+  );
+  shown.original.parentElement.style.visibility = "hidden";
+
+  function resized() {
+    const [w, h] = size();
+    if (!w || !h) return;
+    const density = devicePixelRatio || 1;
+    for (const layer of layers) {
+      layer.width = Math.round(w * density);
+      layer.height = Math.round(h * density);
+    }
+    if (!fitted) {
+      fitted = true;
+      const [x, y, z] = [state.x, state.y, state.zoom].map(Number);
+      view.scale = whole() * (Number.isFinite(z) && z > 0 ? Math.min(z, 4000) : 1);
+      if (state.x && Number.isFinite(x) && Number.isFinite(y)) Object.assign(view, { x, y });
+    }
+    redraw();
+    if (state.terrain || state.fog) land();
+  }
+  const observer = new ResizeObserver(resized);
+  observer.observe(plane);
+  dots.addEventListener("webglcontextlost", (event) => event.preventDefault());
+  dots.addEventListener("webglcontextrestored", () => {
+    drawn = new Points(dots);
+    drawn.set("position", points);
+    drawn.set("colour", colours);
+    redraw();
+  });
+  await recolour(by);
+  const made = el("div.map", {}, controls, plane, side);
+  made.close = () => {
+    closed = true;
+    clearTimeout(waiting);
+    observer.disconnect();
+    drawn.close();
+  };
+  made.repaint = () => recolour(colour.value);
+  made.probe = { view, toPixel, points, grid, redraw }; // what a test looks at
+  return made;
+}

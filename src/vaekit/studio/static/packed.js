@@ -1,0 +1,159 @@
+// The page as one file: arrays and networks lie in it, and this browser computes.
+
+import * as ort from "ort";
+import { start } from "studio/app.js";
+import { cover, el, say } from "studio/dom.js";
+import { Run } from "studio/run.js";
+
+const GOLDEN = 2; // of 255, that pictures computed here may differ from those that torch computed
+const FPS = 24;
+
+const text = (id) => document.getElementById(id).textContent;
+
+async function unpacked(name) {
+  const letters = atob(text(`blob-${name}`));
+  const bytes = new Uint8Array(letters.length);
+  for (let i = 0; i < letters.length; i++) bytes[i] = letters.charCodeAt(i); // many times as fast as Uint8Array.from
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).arrayBuffer();
+}
+
+/** A network that answers one question after the other. */
+class Network {
+  static async open(name) {
+    const made = new Network();
+    made.session = await ort.InferenceSession.create(new Uint8Array(await unpacked(name)), { executionProviders: ["wasm"] });
+    made.last = Promise.resolve();
+    return made;
+  }
+
+  run(data, shape) {
+    const asked = this.last.then(async () => {
+      const { session } = this;
+      const found = await session.run({ [session.inputNames[0]]: new ort.Tensor("float32", data, shape) });
+      return found[session.outputNames[0]].data;
+    });
+    this.last = asked.catch(() => null);
+    return asked;
+  }
+}
+
+class PackedRun extends Run {
+  films = globalThis.MediaRecorder?.isTypeSupported("video/webm") ? ["webm"] : [];
+
+  blob(name) {
+    return unpacked(name);
+  }
+
+  /** Pictures lie here as thumbnails alone; a reconstruction is computed. */
+  async picture(place, kind) {
+    if (kind === "original") {
+      const [left, top, side] = this.thumbAt(place);
+      const scale = side / Math.max(this.width, this.height);
+      const [w, h] = [this.width, this.height].map((each) => Math.max(1, Math.round(each * scale)));
+      const options = { resizeWidth: this.width, resizeHeight: this.height, resizeQuality: "high" };
+      return createImageBitmap(await this.thumbs(), left + ((side - w) >> 1), top + ((side - h) >> 1), w, h, options);
+    }
+    const { PackedCodes } = await import("studio/space.js");
+    const codes = new PackedCodes(await this.array("mu"), this.manifest.code);
+    return createImageBitmap(new ImageData(await this.decode(codes.at(place)), this.width, this.height));
+  }
+
+  async encode(file) {
+    const canvas = el("canvas", { width: this.width, height: this.height });
+    const pen = canvas.getContext("2d");
+    const image = await createImageBitmap(file);
+    const { crop } = this.manifest;
+    if (this.channels !== 4) {
+      pen.fillStyle = crop === "pad" ? "black" : "white"; // what is beside a picture, or behind a transparent one
+      pen.fillRect(0, 0, this.width, this.height);
+    }
+    cover(pen, image, this.width, this.height, crop);
+    const { data } = pen.getImageData(0, 0, this.width, this.height);
+    const count = this.width * this.height;
+    const x = new Float32Array(this.channels * count);
+    for (let i = 0; i < count; i++) {
+      const [r, g, b, a] = data.subarray(4 * i, 4 * i + 4);
+      if (this.channels === 1) x[i] = (0.299 * r + 0.587 * g + 0.114 * b) / 255;
+      else [r, g, b, a].slice(0, this.channels).forEach((value, c) => (x[c * count + i] = value / 255));
+    }
+    this.encoder ??= Network.open("encoder");
+    return Float32Array.from(await (await this.encoder).run(x, [1, ...this.manifest.image]));
+  }
+
+  async decode(z) {
+    const n = z.length / this.latent;
+    this.decoder ??= Network.open("decoder");
+    const found = await (await this.decoder).run(z, [n, this.latent]);
+    const count = this.width * this.height;
+    const bytes = new Uint8Array(n * count * this.channels);
+    for (let k = 0; k < n; k++)
+      for (let c = 0; c < this.channels; c++)
+        for (let i = 0, from = (k * this.channels + c) * count; i < count; i++)
+          bytes[(k * count + i) * this.channels + c] = Math.round(255 * found[from + i]);
+    return this.rgba(bytes);
+  }
+
+  /** Draws from N(0, I), by a generator of their own: the same seed gives the same codes on this page. */
+  async sample({ n, seed, temperature }) {
+    let state = (seed + 1) * 0x9e3779b9;
+    const uniform = () => {
+      state = (state + 0x6d2b79f5) | 0;
+      let t = Math.imul(state ^ (state >>> 15), state | 1);
+      t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+      return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+    };
+    const normal = () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
+    return Array.from({ length: n }, () => Float32Array.from({ length: this.latent }, () => temperature * normal()));
+  }
+
+  async film(z) {
+    const scale = Math.max(1, Math.round(256 / this.width));
+    const canvas = el("canvas", { width: this.width * scale, height: this.height * scale });
+    const pen = canvas.getContext("2d");
+    pen.imageSmoothingEnabled = false;
+    const small = el("canvas", { width: this.width, height: this.height });
+    const recorder = new MediaRecorder(canvas.captureStream(FPS), { mimeType: "video/webm" });
+    const parts = [];
+    recorder.ondataavailable = (event) => parts.push(event.data);
+    const done = new Promise((resolve) => (recorder.onstop = resolve));
+    recorder.start();
+    for (const code of z) {
+      small.getContext("2d").putImageData(new ImageData(await this.decode(code), this.width, this.height), 0, 0);
+      pen.drawImage(small, 0, 0, canvas.width, canvas.height);
+      await new Promise((resolve) => setTimeout(resolve, 1000 / FPS));
+    }
+    recorder.stop();
+    await done;
+    return new Blob(parts, { type: "video/webm" });
+  }
+
+  /** By how much of 255 pictures differ here from those that torch computed, at most. */
+  async gap() {
+    const [z, golden] = [await this.array("golden_z"), await this.array("golden")];
+    const mine = await this.decode(z);
+    return this.rgba(golden).reduce((most, value, i) => Math.max(most, Math.abs(value - mine[i])), 0);
+  }
+}
+
+ort.env.wasm.numThreads = 1;
+const manifest = JSON.parse(text("manifest"));
+let opened = null;
+
+async function open() {
+  ort.env.wasm.wasmBinary = await unpacked("wasm");
+  const run = new PackedRun(manifest.name, manifest);
+  run.gap().then((gap) => {
+    if (gap > GOLDEN) say(`Pictures computed here differ from those of the model by up to ${gap} of 255.`);
+    run.agreed = gap;
+  });
+  return run;
+}
+
+start({
+  live: false,
+  listed: async () => [{ name: manifest.name }],
+  open: () => (opened ??= open()),
+}).catch((error) => {
+  document.getElementById("main").textContent = error.message;
+});

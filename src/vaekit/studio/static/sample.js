@@ -1,0 +1,115 @@
+// New pictures, and the pictures of the data that are nearest to them.
+
+import { el, field, latest, paint, say, select, slider } from "studio/dom.js";
+import { PackedCodes, rows } from "studio/space.js";
+
+const COUNT = 32;
+const NEAR = 6;
+
+export async function sampleView(page) {
+  const { run, state, source } = page;
+  const { manifest } = run;
+  const steps = await run.array("mu");
+  const codes = steps && new PackedCodes(steps, manifest.code);
+  const split = await run.array("split");
+  const priors = [
+    ...(manifest.has_prior ? [["own", "the model's own prior"]] : []),
+    ...(manifest.priors.length ? [["fitted", "the best fitted density"]] : []),
+    ...manifest.priors.map((name) => [name, `fitted: ${name}`]),
+  ];
+  if (!priors.length) {
+    const why = source.live
+      ? "A plain autoencoder has no prior to draw from. Fit a density to its codes: vaekit fit-prior."
+      : "This page can draw codes from N(0, 1) alone, and this model has another prior. The studio can: vaekit studio.";
+    return el("div.sample", {}, el("p.hint", {}, why));
+  }
+  const labels = (manifest.condition?.labels ?? []).map((name) => [`label=${name}`, name]);
+  const known = (options, value) => options.some(([key]) => key === value);
+  const wish = {
+    prior: known(priors, state.prior) ? state.prior : priors[0][0],
+    temperature: Number.isFinite(+state.temperature) ? Math.min(Math.max(+state.temperature, 0), 2) : 1,
+    seed: Number.isInteger(+state.seed) && +state.seed >= 0 ? +state.seed : 0,
+    n: COUNT,
+    given: known(labels, state.given) ? [state.given] : [],
+  };
+  const sheet = el("div.sheet");
+  const near = el("div.near");
+  let turn = 0;
+
+  const draw = latest(async () => {
+    const asked = { ...wish };
+    page.keep({ prior: asked.prior, temperature: asked.temperature, seed: asked.seed, given: asked.given[0] ?? "" });
+    const drawn = await run.sample(asked);
+    const pictures = run.pictures(await run.decode(rows(drawn), asked.given));
+    turn++;
+    sheet.replaceChildren(
+      ...pictures.map((rgba, i) => {
+        const canvas = el("canvas.small");
+        paint(canvas, rgba, run.width, run.height);
+        const show = () => beside(rgba, drawn[i], i + 1, asked.given);
+        return el("button.bare", { onclick: show, "aria-label": `Sample ${i + 1}: show its neighbours` }, canvas);
+      }),
+    );
+    near.replaceChildren(el("p.hint", {}, "Choose a sample to see the training pictures that are nearest to it."));
+  });
+
+  async function beside(rgba, z, number, given) {
+    const mine = ++turn;
+    const canvas = el("canvas.shown", { role: "img", "aria-label": `Sample ${number}` });
+    paint(canvas, rgba, run.width, run.height);
+    const found = codes ? codes.nearest(z, NEAR, (place) => split[place] === 0) : [];
+    const images = await Promise.all(found.map(({ place }) => run.picture(place, "original")));
+    if (mine !== turn) return;
+    near.replaceChildren(
+      el("figure", {}, canvas, el("figcaption", {}, "Sample")),
+      ...images.map((image, at) => {
+        const its = el("canvas.small", { width: run.width, height: run.height, role: "img", "aria-label": `Training picture ${found[at].place}` });
+        its.getContext("2d").drawImage(image, 0, 0, run.width, run.height);
+        return el("figure", {}, its, el("figcaption", {}, found[at].distance.toFixed(2)));
+      }),
+      el("button.primary", { onclick: () => page.go("edit", { from: { z, what: `sample ${number}`, given } }) }, "Edit it"),
+    );
+    say(`Nearest training pictures of sample ${number}`);
+  }
+
+  const label = select([["", "any"], ...labels], wish.given[0] ?? "", (value) => {
+    wish.given = value ? [value] : [];
+    draw();
+  });
+  const labelled = field("Label", label);
+  const toggle = () => (labelled.hidden = !labels.length || wish.prior !== "own"); // a fitted density knows of none
+  const prior = select(priors, wish.prior, (value) => {
+    wish.prior = value;
+    wish.given = [];
+    label.value = "";
+    toggle();
+    draw();
+  });
+  const temperature = slider({
+    low: 0,
+    high: 2,
+    step: 0.05,
+    value: wish.temperature,
+    label: "Temperature",
+    format: (value) => value.toFixed(2),
+    oninput(value) {
+      wish.temperature = value;
+      draw();
+    },
+  });
+  const others = () => {
+    wish.seed += 1;
+    draw();
+  };
+  toggle();
+  const controls = el(
+    "div.controls",
+    {},
+    field("From", prior),
+    labelled,
+    field("Temperature", temperature.input, temperature.told),
+    el("button.primary", { onclick: others }, "Others"),
+  );
+  await draw();
+  return el("div.sample", {}, controls, sheet, el("section.wide", {}, el("h2", {}, "Neighbours"), near));
+}

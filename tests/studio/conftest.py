@@ -1,0 +1,55 @@
+"""A run with labels and attributes, and the studio that shows it, in this process."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from commands import QUICK
+from pictures import shapes_with_attributes
+from vaekit import Run, cli
+from vaekit.studio import application
+
+HOST, TOKEN = "127.0.0.1:8765", "the-token-of-the-tests"
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory) -> Path:
+    """The folder of the run."""
+    home = shapes_with_attributes(tmp_path_factory.mktemp("studio"))
+    given = ["train", home / "pictures", "--attributes", home / "table.csv", "--out", home / "shapes", "--latent", 4, *QUICK]
+    with pytest.raises(SystemExit) as stop:
+        cli.main([str(argument) for argument in given])
+    assert stop.value.code == 0
+    return home / "shapes"
+
+
+@pytest.fixture(scope="session")
+def run(place) -> Run:
+    return Run.open(place)
+
+
+@pytest.fixture(scope="session")
+def executor() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def studio(place, executor):
+    return application([place], executor=executor, token=TOKEN, hosts=frozenset({HOST}))
+
+
+@pytest.fixture(scope="session")
+def client(studio) -> Iterator[TestClient]:
+    """Whoever has the token."""
+    with TestClient(studio, base_url=f"http://{HOST}", headers={"authorization": f"Bearer {TOKEN}"}) as made:
+        yield made
+
+
+@pytest.fixture
+def stranger(studio) -> TestClient:
+    """Whoever has not."""
+    return TestClient(studio, base_url=f"http://{HOST}", follow_redirects=False)

@@ -1,0 +1,234 @@
+"""What the studio answers is what the library computes."""
+
+import io
+import json
+import shutil
+from base64 import b64decode
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from studio.conftest import HOST, TOKEN
+from vaekit import Run, cook, decode, encode, fit, open_data, read_image, start
+from vaekit.editing import compute_attributes
+from vaekit.known import condition_of
+from vaekit.latent import path, sample
+from vaekit.studio import Wish, application, bundle_of
+from vaekit.studio.shown import nearest
+
+RAW = {"content-type": "application/octet-stream"}
+RUN = "/api/runs/shapes"
+
+
+@pytest.fixture(scope="module")
+def manifest(client) -> dict:
+    return client.get(f"{RUN}/manifest").json()
+
+
+def array(client, manifest, name: str) -> np.ndarray:
+    about = manifest["arrays"][name]
+    return np.frombuffer(client.get(f"{RUN}/arrays/{name}").content, about["type"]).reshape(about["shape"])
+
+
+def as_bytes(pictures: np.ndarray) -> np.ndarray:
+    return (pictures * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
+
+
+def test_runs_are_listed_with_how_far_they_are(client, run):
+    (about,) = client.get("/api/runs").json()
+    assert about == client.get(RUN).json()
+    assert (about["name"], about["status"], about["images"]) == ("shapes", "finished", run.reached["images"])
+    assert about["image"] == [3, 16, 16]
+    assert client.get("/api/runs/other").status_code == 404
+
+
+def test_a_manifest_says_what_its_arrays_are(client, manifest, run):
+    model, data = run.load_model(), run.open_data()
+    assert (manifest["count"], manifest["latent"], manifest["labels"]) == (120, 4, ["circles", "squares"])
+    assert manifest["vectors"].keys() == run.load_attributes()[0].keys()
+    assert client.get(RUN).json()["metrics"]["elbo"]["interval"] == run.metrics["elbo"]["interval"]
+    rows, mu = array(client, manifest, "row"), encode(model, data.pixels)
+    np.testing.assert_array_equal(array(client, manifest, "label"), data.labels[rows])
+    steps, code = array(client, manifest, "mu"), manifest["code"]
+    unpacked = np.array(code["low"]) + steps / 65535 * np.array(code["span"])
+    np.testing.assert_allclose(unpacked, mu[rows], atol=np.ptp(mu) / 60_000)
+    for name, place in (("train", 0), ("validation", 1), ("test", 2)):
+        assert set(rows[array(client, manifest, "split") == place]) == set(data.splits[name])
+    golden = as_bytes(decode(model, array(client, manifest, "golden_z")))
+    np.testing.assert_array_equal(array(client, manifest, "golden"), golden)
+    assert [its["worth"] for its in manifest["latents"]] == sorted((its["worth"] for its in manifest["latents"]), reverse=True)
+    assert client.get(f"{RUN}/arrays/nothing").status_code == 404
+
+
+def test_thumbnails_are_the_pictures(client, manifest, run):
+    data, about = run.open_data(), manifest["thumbs"]
+    atlas = np.asarray(Image.open(io.BytesIO(client.get(f"{RUN}/arrays/thumbs").content)).convert("RGB")).astype(float)
+    rows = array(client, manifest, "row")
+    for place in (0, 7, 119):
+        top, left = (its * about["side"] for its in divmod(place, about["columns"]))
+        thumb = atlas[top : top + about["side"], left : left + about["side"]]
+        assert np.abs(thumb - data.pixels[rows[place]].transpose(1, 2, 0)).mean() < 12  # lossy
+
+
+def test_pictures_are_decoded_as_the_library_does(client, run):
+    z = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
+    expected = as_bytes(decode(run.load_model(), z))
+    raw = client.post(f"{RUN}/decode", content=z.tobytes(), headers=RAW)
+    assert raw.headers["x-shape"] == "3,16,16,3"
+    np.testing.assert_array_equal(np.frombuffer(raw.content, np.uint8).reshape(expected.shape), expected)
+    plain = client.post(f"{RUN}/decode?form=json", json={"z": z.tolist()}).json()
+    assert plain["shape"] == [3, 16, 16, 3]
+    np.testing.assert_array_equal(np.frombuffer(b64decode(plain["pixels"]), np.uint8), expected.ravel())
+    png = Image.open(io.BytesIO(client.post(f"{RUN}/decode?form=png", json={"z": z.tolist()}).content))
+    np.testing.assert_array_equal(np.asarray(png), expected.reshape(48, 16, 3))
+
+
+def test_a_file_has_the_code_that_the_library_gives_it(client, run, place):
+    file = place.parent / "pictures" / "circles" / "03.png"
+    model = run.load_model()
+    found = client.post(f"{RUN}/encode", content=file.read_bytes(), headers={"content-type": "image/png"}).json()
+    mu, log_var = encode(model, read_image(file, model.image)[None], "distribution")
+    np.testing.assert_allclose(found["mu"], mu[0], atol=1e-5)
+    np.testing.assert_allclose(found["log_var"], log_var[0], atol=1e-5)
+
+
+def test_pictures_of_the_map(client, manifest, run):
+    data, model = run.open_data(), run.load_model()
+    row = array(client, manifest, "row")[5]
+    for kind, expected in (
+        ("original", data.pixels[row].transpose(1, 2, 0)),
+        ("reconstruction", as_bytes(decode(model, encode(model, data.pixels[[row]])))[0]),
+    ):
+        got = np.asarray(Image.open(io.BytesIO(client.get(f"{RUN}/pictures/5?kind={kind}").content)))
+        np.testing.assert_allclose(got.astype(int), expected, atol=1)
+    assert client.get(f"{RUN}/pictures/120").status_code == 404
+
+
+def test_edits_morphs_and_neighbours(client, manifest, run):
+    z = np.random.default_rng(1).standard_normal((2, 4)).astype(np.float32)
+    vectors, about = run.load_attributes()
+    moved = client.post(f"{RUN}/edit", json={"z": z.tolist(), "add": {"Dark": 2, "Big": -1}}).json()["z"]
+    np.testing.assert_allclose(moved, z + 2 * vectors["Dark"].numpy() - vectors["Big"].numpy(), atol=1e-5)
+    in_sigmas = client.post(f"{RUN}/edit", json={"z": z.tolist(), "add": {"Dark": 2}, "sigmas": True}).json()["z"]
+    sigmas = about["attributes"]["Dark"]["sigmas"]
+    np.testing.assert_allclose(in_sigmas, z + 2 / sigmas * vectors["Dark"].numpy(), atol=1e-5)
+    way = client.post(f"{RUN}/morph", json={"z": z.tolist(), "steps": 7, "kind": "slerp"}).json()["z"]
+    np.testing.assert_allclose(way, path(z[0], z[1], 7, "slerp"), atol=1e-6)
+    (near, _) = client.post(f"{RUN}/neighbours", json={"z": z.tolist(), "k": 3}).json()["neighbours"]
+    steps, code = array(client, manifest, "mu"), manifest["code"]
+    mu = np.array(code["low"]) + steps / 65535 * np.array(code["span"])
+    distances = np.linalg.norm(mu - z[0], axis=1)
+    assert [its["place"] for its in near] == np.argsort(distances)[:3].tolist()
+    assert [its["distance"] for its in near] == pytest.approx(np.sort(distances)[:3], abs=1e-3)
+
+
+def test_new_codes_depend_on_the_seed_and_the_temperature(client):
+    def drawn(**wish) -> np.ndarray:
+        return np.array(client.post(f"{RUN}/sample", json={"n": 200, **wish}).json()["z"])
+
+    np.testing.assert_array_equal(drawn(seed=3), drawn(seed=3))
+    assert (drawn(seed=3) != drawn(seed=4)).any()
+    assert drawn().std() == pytest.approx(1, abs=0.1)
+    np.testing.assert_allclose(drawn(temperature=0.5), 0.5 * drawn(), atol=1e-6)
+    assert client.post(f"{RUN}/sample", json={"prior": "flow"}).status_code == 422
+
+
+def test_the_same_few_codes_by_the_weights_as_they_are_now(client, run):
+    got = client.get(f"{RUN}/now?n=3&seed=5")
+    assert got.headers["x-shape"] == "3,16,16,3"
+    expected = as_bytes(sample(run.load_model(), 3, 5))
+    np.testing.assert_array_equal(np.frombuffer(got.content, np.uint8).reshape(expected.shape), expected)
+
+
+def test_a_page_that_is_behind_is_told(client, manifest):
+    z = np.zeros(4, "<f4").tobytes()
+    for method, where in (("POST", "decode"), ("GET", "arrays/points"), ("GET", "pictures/0"), ("POST", "encode")):
+        assert client.request(method, f"{RUN}/{where}?state={manifest['state']}", content=z, headers=RAW).status_code in (
+            200,
+            422,
+        )
+        got = client.request(method, f"{RUN}/{where}?state=old", content=z, headers=RAW)
+        assert got.status_code == 409
+        assert "Open it again" in got.json()["error"]
+
+
+def test_what_was_measured_and_computed_since_is_seen_when_it_is_opened_again(tmp_path, place, executor):
+    shutil.copytree(place, tmp_path / "copy")
+    app = application([tmp_path / "copy"], executor=executor, token=TOKEN, hosts=frozenset({HOST}), wish=Wish(points=50))
+    with TestClient(app, base_url=f"http://{HOST}", headers={"authorization": f"Bearer {TOKEN}"}) as client:
+        at = "/api/runs/copy"
+        before = client.get(f"{at}/manifest").json()
+        run = Run.open(tmp_path / "copy")
+        run.add_metrics({"fame": {"value": 1.0, "unit": "", "how": "a test"}})
+        compute_attributes(run, run.open_data(), method="ridge")
+        assert client.get(at).json()["metrics"]["fame"]["value"] == 1
+        z = np.zeros(4, "<f4").tobytes()
+        assert client.post(f"{at}/decode?state={before['state']}", content=z, headers=RAW).status_code == 200, "nobody opened it"
+        after = client.get(f"{at}/manifest").json()
+        assert after["vectors"]["Dark"]["method"] == "ridge"
+        assert client.post(f"{at}/decode?state={before['state']}", content=z, headers=RAW).status_code == 409
+        assert client.post(f"{at}/decode?state={after['state']}", content=z, headers=RAW).status_code == 200
+
+
+def test_a_film_has_a_frame_for_every_code(client):
+    z = np.linspace(-1, 1, 6)[:, None].repeat(4, 1).tolist()
+    for kind in ("gif", "webp"):
+        film = Image.open(io.BytesIO(client.post(f"{RUN}/film", json={"z": z, "kind": kind}).content))
+        assert (film.format, film.n_frames) == (kind.upper(), 6)
+
+
+def test_the_log_is_read_from_where_it_was_left(client, run):
+    records = run.records
+    first = client.get(f"{RUN}/log").json()
+    assert first["records"] == records
+    assert first["at"] == (run.path / "log.jsonl").stat().st_size
+    assert client.get(f"{RUN}/log?after={first['at']}").json() == {"records": [], "at": first["at"]}
+    for cut in (first["at"] + 10, 1, first["at"] - 3):
+        assert client.get(f"{RUN}/log?after={cut}").json()["records"] == records, "a byte that begins no line of this log"
+
+
+def test_the_nearest_are_the_nearest():
+    rng = np.random.default_rng(0)
+    mu, z = rng.standard_normal((500, 6)).astype(np.float32), rng.standard_normal((4, 6)).astype(np.float32)
+    places, distances = nearest(mu, z, 9)
+    all_of_them = np.linalg.norm(mu[None] - z[:, None], axis=2)
+    np.testing.assert_array_equal(places, np.argsort(all_of_them, 1)[:, :9])
+    np.testing.assert_allclose(distances, np.sort(all_of_them, 1)[:, :9], rtol=1e-4)
+    assert nearest(mu[:3], z, 9)[0].shape == (4, 3)
+
+
+def test_a_bundle_has_all_pictures_or_a_fair_choice(run):
+    data = run.open_data()
+    few = bundle_of(run, run.load_model(), data, most=30)
+    assert few.manifest["count"] == len(set(few.rows)) == 30
+    split = np.frombuffer(few.blobs["split"], np.uint8)
+    assert set(split) == {0, 1, 2}
+    assert json.loads(few.json) == few.manifest
+    np.testing.assert_allclose(few.mu, encode(run.load_model(), data.pixels[few.rows]), atol=1e-5)
+
+
+def test_a_conditional_model_is_told_what_to_draw(tmp_path, executor):
+    data = open_data("digits")
+    given = {"net": "mlp", "latent": 3, "images": 2000, "threads": 1, "compile": "off", "precision": "fp32", "tune": False}
+    run = start(tmp_path / "told", data, cook("vae", data.image, given | {"condition": condition_of(data)}))
+    fit(run, data)
+    app = application([run.path], executor=executor, token=TOKEN, hosts=frozenset({HOST}), wish=Wish(points=200))
+    with TestClient(app, base_url=f"http://{HOST}", headers={"authorization": f"Bearer {TOKEN}"}) as client:
+        at = "/api/runs/told"
+        assert client.get(f"{at}/manifest").json()["condition"]["labels"] == list(data.label_names)
+        z = client.post(f"{at}/sample", json={"n": 5, "seed": 3, "given": ["label=7"]}).json()["z"]
+        drawn = client.post(f"{at}/decode?given=label%3D7", json={"z": z})
+        model = run.load_model()
+        c = model.condition.of({"label": "7"}).numpy()[None].repeat(5, 0)
+        expected = as_bytes(sample(model, 5, 3, c=c))
+        np.testing.assert_array_equal(np.frombuffer(drawn.content, np.uint8).reshape(expected.shape), expected)
+        assert client.post(f"{at}/decode?given=label%3D8", json={"z": z}).content != drawn.content
+        assert "No label is named" in client.post(f"{at}/decode?given=label%3Dx", json={"z": z}).json()["error"]
+
+
+def test_any_other_model_is_told_nothing(client):
+    got = client.post(f"{RUN}/decode?given=label%3D7", json={"z": [[0, 0, 0, 0]]})
+    assert got.status_code == 422
+    assert "told nothing" in got.json()["error"]

@@ -1,0 +1,305 @@
+"""Strangers, other pages, and whoever sends too much or nonsense: they get a clear no, and the studio lives on."""
+
+import asyncio
+import io
+import shutil
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from starlette.websockets import WebSocketDisconnect
+
+from pictures import encoded, png_claiming
+from studio.conftest import HOST, TOKEN
+from vaekit import Run
+from vaekit.errors import UsageError
+from vaekit.studio import Wish, application, serve
+from vaekit.studio.batching import Batcher
+from vaekit.studio.guard import Guard
+from vaekit.studio.server import names_of
+from vaekit.studio.shown import shown_of
+
+RUN = "/api/runs/shapes"
+RAW = {"content-type": "application/octet-stream"}
+
+
+def test_without_the_token_nothing_is_answered(stranger):
+    for where in ("/", "/static/app.js", "/api/runs", "/api/openapi.json", f"{RUN}/arrays/mu", "/?token=wrong"):
+        got = stranger.get(where)
+        assert got.status_code == 401
+        assert "token" in got.json()["error"]
+    assert stranger.get("/api/runs", headers={"authorization": "Bearer wrong"}).status_code == 401
+    assert stranger.get("/api/runs", headers={"cookie": 'vaekit-1270018765="bad; \x7f'}).status_code == 401
+
+
+def test_the_opened_address_gives_a_cookie_and_the_token_leaves_it(stranger):
+    got = stranger.get(f"/?token={TOKEN}", headers={"sec-fetch-site": "cross-site"})  # a link on another page
+    assert (got.status_code, got.headers["refresh"]) == (200, "0; url=/")
+    assert all(word in got.headers["set-cookie"] for word in ("HttpOnly", "SameSite=Strict"))
+    assert TOKEN not in got.headers["set-cookie"]
+    assert stranger.get("/").status_code == 200
+    assert stranger.get("/api/runs").status_code == 200
+    mine = "; ".join(f"{name}={value}" for name, value in stranger.cookies.items())
+    others = f'prefs={{"a":1}}; path=/; =; ;{mine}; bad'
+    assert TestClient(stranger.app, base_url=f"http://{HOST}", headers={"cookie": others}).get("/api/runs").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "evil.example"},
+        {"host": "127.0.0.1:9999"},
+        {"host": f"{HOST}.evil.example"},
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"origin": f"https://{HOST}"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+    ],
+)
+def test_other_pages_and_names_get_nothing_though_they_have_the_token(client, headers):
+    for method, where in (("GET", "/api/runs"), ("POST", f"{RUN}/sample"), ("GET", "/")):
+        got = client.request(method, where, headers=headers)
+        assert got.status_code == 403
+        assert "access-control-allow-origin" not in got.headers
+
+
+def test_our_own_page_may_ask(client):
+    headers = {"origin": f"http://{HOST}", "sec-fetch-site": "same-origin"}
+    assert client.get("/api/runs", headers=headers).status_code == 200
+
+
+def test_there_are_no_websockets(client):
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/api/runs"):
+        pass
+
+
+def test_every_answer_says_what_a_page_may_do(client, stranger):
+    for got in (client.get("/"), client.get("/api/runs"), client.get("/nothing"), stranger.get("/")):
+        assert "default-src 'none'" in got.headers["content-security-policy"]
+        assert "frame-ancestors 'none'" in got.headers["content-security-policy"]
+        assert got.headers["x-content-type-options"] == "nosniff"
+        assert got.headers["cross-origin-resource-policy"] == "same-origin"
+    assert "unsafe-inline" not in client.get("/").headers["content-security-policy"]
+
+
+def test_only_the_files_of_the_page_are_sent(client, place):
+    for name in (
+        "../server.py",
+        "..%2fserver.py",
+        "%2e%2e/server.py",
+        "/etc/passwd",
+        "index.html%00.js",
+        str(place / "run.json"),
+    ):
+        got = client.get(f"/static/{name}")
+        assert got.status_code in (404, 405), name
+        assert b"import" not in got.content
+    for name in ("run.json", "%2e%2e%2frun.json", "..%5crun.json", "%00"):
+        assert client.get(f"{RUN}/arrays/{name}").status_code == 404
+        assert client.get(f"/api/runs/{name}/manifest").status_code == 404
+
+
+BAD_CODES = [
+    ({"json": {"z": [[1.0, 2.0]]}}, "4 numbers"),
+    ({"json": {"z": []}}, "at least 1"),
+    ({"json": {"z": [[1, 2, 3, 4], [1, 2]]}}, "several lengths"),
+    ({"json": {"z": [[1, 2, 3, "x"]]}}, "valid number"),
+    ({"json": {"z": [[0, 0, 0, 0]] * 2000}}, "at most 1024"),
+    ({"json": {"z": [[1, 2, 3, 4]], "more": 1}}, "more"),
+    ({"content": b'{"z": [[NaN, 0, 0, 0]]}'}, "not finite"),
+    ({"content": b'{"z": [[1e999, 0, 0, 0]]}'}, "not finite"),
+    ({"content": b'{"z": [[1e300, 0, 0, 0]]}'}, "not finite"),
+    ({"content": b"{"}, "JSON"),
+    ({"content": b""}, "JSON"),
+    ({"content": b"\xff\xfe" * 20}, "JSON"),
+    ({"content": b"[" * 100_000}, "JSON"),
+    ({"content": b"abc", "headers": RAW}, "float32"),
+    ({"content": b"", "headers": RAW}, "float32"),
+    ({"content": np.full(4, np.nan, "<f4").tobytes(), "headers": RAW}, "not finite"),
+    ({"content": np.zeros(4 * 1025, "<f4").tobytes(), "headers": RAW}, "1 to 1024"),
+]
+
+
+@pytest.mark.parametrize(("body", "told"), BAD_CODES, ids=[told + str(i) for i, (_, told) in enumerate(BAD_CODES)])
+def test_codes_that_are_none(client, body, told):
+    got = client.post(f"{RUN}/decode", **body)
+    assert got.status_code == 422
+    assert told in got.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("what", "body", "told"),
+    [
+        ("edit", {"z": [[0, 0, 0, 0]], "add": {"Nose": 1}}, "no vector 'Nose'"),
+        ("edit", {"z": [[0, 0, 0, 0]], "add": {"Dark": 1e30}}, "less than"),
+        ("morph", {"z": [[0, 0, 0, 0]]}, "two codes"),
+        ("morph", {"z": [[0, 0, 0, 0]] * 2, "steps": 100_000}, "less than"),
+        ("morph", {"z": [[0, 0, 0, 0]] * 2, "kind": "jump"}, "lerp"),
+        ("sample", {"n": 10**9}, "less than"),
+        ("sample", {"temperature": -1}, "greater than"),
+        ("neighbours", {"z": [[0, 0, 0, 0]], "k": 0}, "greater than"),
+        ("film", {"z": [[0, 0, 0, 0]], "size": 10**6}, "less than"),
+        ("film", {"z": [[0, 0, 0, 0]] * 1000, "size": 512}, "too many"),
+        ("morph", {"z": [[0, 0, 0, 0]] * 1000, "steps": 200}, ""),
+        ("neighbours", {"z": [[1e30, -1e30, 1e38, 0]]}, ""),
+    ],
+)
+def test_wishes_that_cannot_be(client, what, body, told):
+    got = client.post(f"{RUN}/{what}", json=body)
+    assert got.status_code == (422 if told else 200)
+    assert not told or told in got.json()["error"]
+
+
+def bomb_gif() -> bytes:
+    return (
+        b"GIF89a"
+        + (60_000).to_bytes(2, "little") * 2
+        + b"\0\0\0,\0\0\0\0"
+        + (60_000).to_bytes(2, "little") * 2
+        + b"\0\x08\x01\0;"
+    )
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        b"",
+        b"no picture",
+        png_claiming(60_000, 60_000),
+        encoded(1)[:200],
+        encoded(1, "JPEG")[:300],
+        bomb_gif(),
+        b"<svg/>",
+        bytes(5000),
+    ],
+    ids=["empty", "text", "bomb", "cut", "cut jpeg", "gif bomb", "svg", "zeros"],
+)
+def test_files_that_are_no_pictures(client, file):
+    got = client.post(f"{RUN}/encode", content=file, headers=RAW)
+    assert got.status_code == 422
+    assert "no good picture" in got.json()["error"]
+
+
+GOOD = encoded(3)
+
+
+def torn(file: bytes) -> st.SearchStrategy[bytes]:
+    """A good file with a piece of it replaced, repeated or gone."""
+    at = st.integers(0, len(file) - 1)
+    return st.builds(lambda a, b, piece: file[:a] + piece + file[b:], at, at, st.binary(max_size=64))
+
+
+@pytest.mark.parametrize("many", [150, pytest.param(2000, marks=pytest.mark.slow)])
+def test_whatever_is_uploaded_is_answered(client, many):
+    hostile = st.one_of(
+        st.binary(max_size=400), torn(GOOD), torn(encoded(4, "JPEG")), torn(encoded(5, "WEBP")), torn(encoded(6, "GIF"))
+    )
+
+    @settings(max_examples=many)
+    @given(hostile)
+    def upload(file):
+        got = client.post(f"{RUN}/encode", content=file, headers=RAW)
+        assert got.status_code in (200, 422)
+        assert got.json().keys() in ({"mu", "log_var"}, {"error"})
+
+    upload()
+    assert client.get("/api/runs").status_code == 200
+
+
+def test_a_body_too_large_is_not_read(studio):
+    small = Guard(studio.app, token=TOKEN, hosts=frozenset({HOST}), policy="default-src 'none'", body=1000)
+    client = TestClient(small, base_url=f"http://{HOST}", headers={"authorization": f"Bearer {TOKEN}"})
+    assert client.post(f"{RUN}/encode", content=bytes(1001), headers=RAW).status_code == 413
+
+    def pieces():
+        for _ in range(30):
+            yield bytes(100)
+
+    assert client.post(f"{RUN}/encode", content=pieces(), headers=RAW).status_code == 413
+    for length in ("-5", "many", "1e3"):
+        assert client.post(f"{RUN}/encode", content=b"x", headers=RAW | {"content-length": length}).status_code in (400, 413)
+
+
+def test_who_asks_too_often_has_to_wait(studio, monkeypatch):
+    monkeypatch.setattr("vaekit.studio.guard.BURST", 20.0)
+    monkeypatch.setattr("vaekit.studio.guard.RATE", 1e-6)
+    guard = Guard(studio.app, token=TOKEN, hosts=frozenset({HOST}), policy="default-src 'none'")
+    client = TestClient(guard, base_url=f"http://{HOST}", headers={"authorization": f"Bearer {TOKEN}"})
+    codes = [client.get("/static/app.js").status_code for _ in range(30)]
+    assert codes == [200] * 20 + [429] * 10
+    stranger = TestClient(guard, base_url=f"http://{HOST}")
+    assert stranger.get("/static/app.js").status_code == 401, "who has no token cannot use it up"
+
+
+def test_a_picture_with_transparency_and_another_size_has_a_code(client):
+    file = io.BytesIO()
+    Image.new("RGBA", (300, 200), (255, 0, 0, 128)).save(file, "PNG")
+    assert client.post(f"{RUN}/encode", content=file.getvalue(), headers=RAW).status_code == 200
+
+
+def test_a_run_without_weights_says_so(tmp_path, place, executor):
+    early = Run(tmp_path / "early")
+    early.describe({key: value for key, value in Run.open(place).description.items() if key != "format"} | {"status": "running"})
+    app = application([early.path, place], executor=executor, token=TOKEN, hosts=frozenset({HOST}))
+    with TestClient(app, base_url=f"http://{HOST}", headers={"authorization": f"Bearer {TOKEN}"}) as client:
+        names = [its["name"] for its in client.get("/api/runs").json()]
+        assert names == ["early", "shapes"]
+        assert client.get("/api/runs/early/log").json() == {"records": [], "at": 0}
+        got = client.get("/api/runs/early/manifest")
+        assert got.status_code == 409
+        assert "no weights yet" in got.json()["error"]
+
+
+def test_a_run_that_is_gone_leaves_the_others_alone(tmp_path, place, executor):
+    shutil.copytree(place, tmp_path / "gone")
+    app = application([tmp_path / "gone", place], executor=executor, token=TOKEN, hosts=frozenset({HOST}))
+    shutil.rmtree(tmp_path / "gone")
+    with TestClient(app, base_url=f"http://{HOST}", headers={"authorization": f"Bearer {TOKEN}"}) as client:
+        gone, other = client.get("/api/runs").json()
+        assert (gone["status"], other["status"]) == ("unreadable", "finished")
+        assert "gone" in gone["error"]
+        assert client.get("/api/runs/gone/manifest").status_code == 409
+
+
+@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 70_000), ("127.0.0.1", -1), ("203.0.113.1", 0)])
+def test_an_address_that_cannot_be_had_is_told(place, host, port):
+    with pytest.raises(UsageError, match="port"):
+        serve([place], host=host, port=port)
+
+
+def test_everywhere_is_every_name_of_this_machine():
+    import socket
+
+    assert names_of("127.0.0.1") == {"127.0.0.1", "localhost", "[::1]"}
+    assert socket.gethostname().lower() in names_of("0.0.0.0")
+    assert names_of("fe80::1") > {"[fe80::1]"}
+
+
+def test_two_runs_of_one_name_have_two(tmp_path, place):
+    other = tmp_path / place.name
+    other.symlink_to(place, target_is_directory=True)
+    assert list(shown_of([place, other], None, Wish())) == ["shapes", "shapes-2"]
+
+
+def test_nothing_waits_in_an_event_loop_that_is_gone():
+    """A studio may be asked from one loop after the other, as tests do."""
+
+    class Now:
+        def submit(self, work, *given):
+            from concurrent.futures import Future
+
+            done = Future()
+            done.set_result(work(*given))
+            return done
+
+    batcher = Batcher(lambda rows: rows + 1, Now())
+    for _ in range(2):
+        assert asyncio.run(ask(batcher)).tolist() == [[2.0]]
+
+
+async def ask(batcher):
+    return await batcher(np.ones((1, 1)))

@@ -1,0 +1,462 @@
+"""The page in a real browser: a map that is decoded, a picture that is edited, and everything by keyboard too."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from vaekit import decode, encode, read_image
+from vaekit.latent import path
+from vaekit.studio.bundle import as_bytes
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+PIXELS = "c => Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)"
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+
+
+@pytest.fixture(scope="module")
+def address(place) -> Iterator[str]:
+    """Where a studio of its own process is."""
+    command = [sys.executable, "-m", "vaekit", "studio", str(place), "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.terminate()
+        _, told = process.communicate(timeout=20)
+    assert "Traceback" not in told
+    assert "rror" not in told, told
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def listen(page: Page, complaints: list[str]) -> None:
+    """Hear what a page complains of, but not of the pixels that a test reads."""
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "console",
+        lambda line: (
+            complaints.append(line.text) if line.type in ("error", "warning") and "willReadFrequently" not in line.text else None
+        ),
+    )
+
+
+@pytest.fixture
+def page(chromium, address) -> Iterator[Page]:
+    """The map, opened by the address that was printed. Whatever the page complains of ends the test."""
+    context = chromium.new_context(viewport={"width": 1200, "height": 800}, accept_downloads=True)
+    made, complaints = context.new_page(), []
+    listen(made, complaints)
+    made.goto(address)
+    expect(made.locator(".plane")).to_be_visible(timeout=60_000)
+    yield made
+    assert not complaints
+    context.close()
+
+
+def go(page: Page, view: str) -> None:
+    page.get_by_role("link", name=view, exact=True).click()
+
+
+def pixels(page: Page, selector: str) -> np.ndarray:
+    """RGBA bytes of the first such canvas."""
+    return np.array(page.locator(selector).first.evaluate(PIXELS), np.uint8).reshape(-1, 4)
+
+
+def until(page: Page, holds: str) -> None:
+    """Wait until an expression is true. Playwright's own way evaluates a text, which the page's policy forbids."""
+    for _ in range(600):
+        if page.evaluate(holds):
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"never: {holds}")
+
+
+def settled(page: Page, selector: str) -> np.ndarray:
+    """The pixels of a canvas when nothing paints it any more."""
+    before = pixels(page, selector)
+    for _ in range(50):
+        page.wait_for_timeout(150)
+        now = pixels(page, selector)
+        if len(now) == 256 and np.array_equal(now, before):
+            return now
+        before = now
+    raise AssertionError(f"{selector} is painted again and again")
+
+
+def point(page: Page, place: int) -> tuple[float, float]:
+    """Where a picture is on the screen."""
+    x, y = page.evaluate(
+        "i => { const { toPixel, points } = studio.shown.probe; return toPixel(points[2 * i], points[2 * i + 1]); }", place
+    )
+    box = page.locator(".plane").bounding_box()
+    assert box is not None
+    return box["x"] + x, box["y"] + y
+
+
+def test_the_token_is_gone_from_the_address_and_nothing_else_is_loaded(page):
+    assert "token" not in page.url
+    loaded = page.evaluate("performance.getEntriesByType('resource').map((its) => new URL(its.name).host)")
+    assert set(loaded) == {page.evaluate("location.host")}
+
+
+def test_a_point_shows_its_picture_and_its_reconstruction(page, run):
+    page.mouse.move(*point(page, 7))
+    expect(page.locator(".side .told")).to_contain_text("nats")
+    place = page.evaluate("studio.shown.probe.grid.nearest(...studio.shown.probe.points.slice(14, 16), 1)[0].place")
+    data, model = run.open_data(), run.load_model()
+    expected = as_bytes(decode(model, encode(model, data.pixels[[place]])))[0].reshape(-1, 3)
+    until(page, "document.querySelectorAll('.pair canvas')[1].width === 16")
+    page.wait_for_timeout(300)
+    assert np.abs(pixels(page, ".pair canvas >> nth=1")[:, :3].astype(int) - expected).max() <= 2
+    assert (
+        np.abs(
+            pixels(page, ".pair canvas >> nth=0")[:, :3].astype(int) - data.pixels[place].transpose(1, 2, 0).reshape(-1, 3)
+        ).max()
+        <= 2
+    )
+
+
+def test_empty_space_is_decoded_and_says_how_far_to_trust_it(page):
+    box = page.locator(".plane").bounding_box()
+    page.mouse.move(box["x"] + 4, box["y"] + 4)
+    expect(page.locator(".side .told")).to_contain_text("Nothing was there")
+    far = page.locator("meter").evaluate("its => its.value")
+    page.mouse.move(*point(page, 3))
+    expect(page.locator(".side .told")).to_contain_text("nats")
+    assert far < page.locator("meter").evaluate("its => its.value") == 1
+
+
+def test_points_are_coloured_and_the_address_says_by_what(page):
+    page.get_by_label("Colour").select_option(label="Dark")
+    expect(page.locator(".legend")).to_contain_text("with it")
+    assert "colour=attribute" in page.url
+    page.reload()
+    expect(page.locator(".legend")).to_contain_text("with it")
+    page.get_by_label("Colour").select_option("score")
+    assert page.locator(".legend .scale").count() == 1
+
+
+def test_the_terrain_is_painted(page):
+    page.get_by_role("button", name="Terrain").click()
+    until(
+        page,
+        "(() => { const c = document.querySelector('canvas.terrain');"
+        " return c.getContext('2d').getImageData(c.width / 2, c.height / 2, 1, 1).data[3] === 255; })()",
+    )
+    page.get_by_role("button", name="Reliability").click()
+    page.wait_for_timeout(300)
+    page.get_by_role("button", name="Terrain").click()
+
+
+def test_two_groups_make_a_vector(page):
+    for place, name in ((3, "A"), (90, "B")):
+        page.mouse.move(*point(page, place))
+        page.locator(".plane").focus()
+        page.keyboard.press("l")
+        expect(page.locator(".group h2")).to_contain_text("pictures")
+        page.get_by_role("button", name=f"Keep as {name}").click()
+    page.get_by_role("button", name=re.compile("Make a vector")).click()
+    expect(page.get_by_role("slider", name="A to B")).to_be_visible()
+
+
+def test_a_drag_with_shift_is_a_lasso(page):
+    box = page.locator(".plane").bounding_box()
+    corners = [(0.01, 0.01), (0.99, 0.01), (0.99, 0.99), (0.01, 0.99), (0.01, 0.02)]
+    at = [(box["x"] + a * box["width"], box["y"] + b * box["height"]) for a, b in corners]
+    page.keyboard.down("Shift")
+    page.mouse.move(*at[0])
+    page.mouse.down()
+    for where in at[1:]:
+        page.mouse.move(*where, steps=5)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    expect(page.locator(".group h2")).to_have_text("120 pictures")
+
+
+def test_a_file_of_ones_own_is_edited_and_back(page, place):
+    go(page, "Edit")
+    page.get_by_label("Open a picture file").set_input_files(place.parent / "pictures" / "squares" / "09.png")
+    expect(page.locator(".edit .told").first).to_have_text("09.png")
+    canvas = ".stage figure:nth-child(3) canvas"
+    before = settled(page, canvas)
+    slider = page.get_by_role("slider", name="Dark")
+    slider.focus()
+    for _ in range(30):
+        page.keyboard.press("ArrowRight")
+    assert (before != settled(page, canvas)).any()
+    for _ in range(30):
+        page.keyboard.press("Control+z")
+    np.testing.assert_array_equal(settled(page, canvas), before)
+    assert slider.evaluate("its => its === document.activeElement"), "the keyboard stays where it was"
+    assert page.get_by_role("button", name="Undo").is_disabled()
+
+
+def test_pins_are_morphed_and_saved(page):
+    go(page, "Edit")
+    for _ in range(3):
+        count = page.locator(".pin").count()
+        page.get_by_role("button", name="Pin", exact=True).click()
+        expect(page.locator(".pin")).to_have_count(count + 1)
+        page.get_by_role("button", name="Another picture").click()
+        expect(page.locator("#said")).to_contain_text("Opened picture")
+    first = settled(page, "canvas.film")
+    page.get_by_label("Along the way").fill("0.5")
+    assert (first != settled(page, "canvas.film")).any()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save GIF").click()
+    assert download.value.path().read_bytes()[:6] == b"GIF89a"
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page.locator(".edit .told").first).to_have_text("A − B + C")
+
+
+def test_what_was_done_can_be_copied_and_gives_that_picture(page, run, place):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    go(page, "Edit")
+    file = place.parent / "pictures" / "circles" / "11.png"
+    page.get_by_label("Open a picture file").set_input_files(file)
+    expect(page.locator(".edit .told").first).to_have_text("11.png")
+    page.get_by_role("slider", name="Big").fill("2")
+    page.get_by_role("button", name="Copy as command").click()
+    expect(page.locator("#said")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == f"vaekit edit {run.path} PICTURE --sigmas --add Big=2"
+    page.get_by_role("slider", name="z1", exact=True).fill("-1.5")
+    page.get_by_role("button", name="Copy as command").click()
+    expect(page.locator("#said")).to_contain_text("Copy it as Python")
+    page.get_by_role("button", name="Copy as Python").click()
+    expect(page.locator("#said")).to_have_text("Copied")
+    found: dict = {}
+    exec(page.evaluate("navigator.clipboard.readText()").replace("PICTURE", str(file)), found)
+    shown = settled(page, ".stage figure:nth-child(3) canvas")[:, :3]
+    assert np.abs(as_bytes(found["picture"])[0].reshape(-1, 3).astype(int) - shown).max() <= 2
+
+
+def test_new_pictures_have_neighbours(page):
+    go(page, "Sample")
+    expect(page.locator(".sheet button")).to_have_count(32)
+    first = settled(page, ".sheet canvas")
+    page.get_by_role("button", name="Others").click()
+    until(page, "location.hash.includes('seed=1')")
+    assert (first != settled(page, ".sheet canvas")).any()
+    page.locator(".sheet button").nth(4).click()
+    expect(page.locator(".near figure")).to_have_count(7)
+    page.get_by_role("button", name="Edit it").click()
+    expect(page.locator(".edit .told").first).to_have_text("sample 5")
+
+
+def test_a_run_shows_its_curves_and_figures(page, run):
+    go(page, "Run")
+    expect(page.locator(".chart").first).to_be_visible()
+    expect(page.locator(".card")).to_contain_text("finished")
+    expect(page.locator("table")).to_contain_text("bits per dim")
+    assert page.locator("tbody tr").count() == len([name for name in run.metrics if not name.startswith("weight_")])
+
+
+def test_the_keyboard_is_enough(page):
+    page.get_by_role("button", name="Understood").press("Enter")
+    page.keyboard.press("2")
+    expect(page.locator(".edit")).to_be_visible()
+    page.keyboard.press("3")
+    expect(page.locator(".sample")).to_be_visible()
+    page.keyboard.press("4")
+    expect(page.locator(".runs")).to_be_visible()
+    page.keyboard.press("1")
+    expect(page.locator(".plane")).to_be_visible()
+    page.locator(".plane").focus()
+    for key in ("ArrowLeft", "Shift+ArrowUp", "+", "+", "-", "0", "Enter"):
+        page.keyboard.press(key)
+        page.wait_for_timeout(100)
+    expect(page.locator(".edit")).to_be_visible()
+    page.go_back()
+    expect(page.locator(".plane")).to_be_visible()
+
+
+def test_the_address_keeps_where_one_is_and_nonsense_in_it_does_no_harm(page):
+    for _ in range(4):
+        page.get_by_role("button", name="Zoom in").click()
+    until(page, "location.hash.includes('zoom=')")
+    scale = page.evaluate("studio.shown.probe.view.scale")
+    page.reload()
+    expect(page.locator(".plane")).to_be_visible()
+    until(page, "studio.shown?.probe.view.scale > 1")
+    assert page.evaluate("studio.shown.probe.view.scale") == pytest.approx(scale, rel=0.01)
+    for odd in (
+        "zoom=Infinity&x=NaN",
+        "zoom=-3",
+        "colour=nothing",
+        "run=other",
+        "seed=-1&prior=flow&temperature=hot&given=label%3D1",
+    ):
+        for view in ("map", "edit", "sample", "runs", "nowhere"):
+            page.goto(f"{page.url.partition('#')[0]}#/{view}?{odd}")
+            expect(page.locator(".map, .edit, .sample, .runs").first).to_be_visible()
+            assert page.locator("[role=alert]").count() == 0
+
+
+def test_the_skip_link_skips_and_stays(page):
+    go(page, "Edit")
+    expect(page.locator(".edit")).to_be_visible()
+    page.locator(".skip").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".edit")).to_be_visible()
+    assert page.evaluate("document.activeElement.id") == "main"
+
+
+def test_a_finger_looks_and_a_button_opens(chromium, address, page):
+    context = chromium.new_context(
+        viewport={"width": 390, "height": 800}, has_touch=True, storage_state=page.context.storage_state()
+    )
+    phone = context.new_page()
+    phone.goto(address.partition("?")[0])
+    expect(phone.locator(".plane")).to_be_visible()
+    until(phone, "studio.shown?.probe.view.scale > 1")
+    phone.touchscreen.tap(*point(phone, 7))
+    expect(phone.locator(".side .told")).to_contain_text("nats")
+    phone.get_by_role("button", name="Edit this").click()
+    expect(phone.locator(".edit .told").first).to_contain_text("picture")
+    context.close()
+
+
+READY = {"Map": ".plane", "Edit": ".stage", "Sample": ".sheet button", "Run": ".chart"}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nobody_is_shut_out(page, theme):
+    page.emulate_media(color_scheme=theme)
+    for view, ready in READY.items():
+        go(page, view)
+        expect(page.locator(ready).first).to_be_visible()
+        page.wait_for_timeout(300)
+        found = Axe().run(page, options={"resultTypes": ["violations"]})
+        serious = [its for its in found.response["violations"] if its["impact"] in ("serious", "critical")]
+        assert not serious, [(view, its["id"], [node["html"][:120] for node in its["nodes"]]) for its in serious]
+
+
+def test_it_fits_on_a_phone(page):
+    page.set_viewport_size({"width": 390, "height": 800})
+    for view, ready in READY.items():
+        go(page, view)
+        expect(page.locator(ready).first).to_be_visible()
+        page.wait_for_timeout(300)
+        assert page.evaluate("document.scrollingElement.scrollWidth") <= 390
+        wide = page.evaluate(
+            "(() => { const main = document.querySelector('main'); return main.scrollWidth - main.clientWidth; })()"
+        )
+        assert wide <= 0, view
+
+
+def test_the_arithmetic_of_the_page_is_the_library_s(page):
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 5)).astype(np.float32)
+    for kind in ("lerp", "slerp"):
+        way = page.evaluate(
+            "async ([a, b, kind]) => { const { along } = await import('studio/space.js');"
+            " return Array.from({ length: 9 }, (_, i) => Array.from(along([a, b], i / 8, kind))); }",
+            [a.tolist(), b.tolist(), kind],
+        )
+        np.testing.assert_allclose(way, path(a, b, 9, kind), atol=1e-5)
+    points = rng.standard_normal((400, 2)).astype(np.float32)
+    asked = [*rng.standard_normal((20, 2)).tolist(), [9.0, -9.0], [0.0, 30.0]]
+    found = page.evaluate(
+        "async ([points, asked]) => { const { Grid } = await import('studio/space.js');"
+        " const grid = new Grid(Float32Array.from(points.flat()));"
+        " return asked.map(([x, y]) => grid.nearest(x, y, 6).map((its) => its.place)); }",
+        [points.tolist(), asked],
+    )
+    for (x, y), places in zip(asked, found, strict=True):
+        distances = np.linalg.norm(points - np.float32([x, y]), axis=1)
+        np.testing.assert_allclose(distances[places], np.sort(distances)[:6], rtol=1e-5)
+
+
+def test_points_on_a_line_and_two_runs_of_points_are_found_at_once(page):
+    """One latent: all points have y = 0, and a grid of their area would have millions of cells."""
+    took = page.evaluate(
+        "async () => { const { Grid } = await import('studio/space.js');"
+        " const points = Float32Array.from({ length: 40000 }, (_, i) => (i % 2 ? 0 : Math.sin(i)));"
+        " const grid = new Grid(points);"
+        " const found = [[0, 0.5], [9, 9], [-3, 0], [0.3, -1e6]].map(([x, y]) => grid.nearest(x, y, 3).length);"
+        " return [found, grid.usual >= 0, grid.starts.length]; }"
+    )
+    assert took[0] == [3, 3, 3, 3]
+    assert took[1]
+    assert took[2] < 100_000
+
+
+def test_a_polygon_holds_what_is_inside(page):
+    rng = np.random.default_rng(1)
+    points = rng.uniform(-2, 2, (500, 2))
+    found = page.evaluate(
+        "async ([points]) => { const { inside } = await import('studio/space.js');"
+        " return inside(Float32Array.from(points.flat()), [[-1, -1], [1, -1], [1, 1], [0, 0], [-1, 1]]); }",
+        [points.tolist()],
+    )
+    x, y = points.astype(np.float32).T
+    expected = (np.abs(x) < 1) & (y > -1) & (y < np.abs(x))
+    assert found == np.flatnonzero(expected).tolist()
+
+
+@pytest.fixture(scope="module")
+def exported(place, tmp_path_factory) -> str:
+    """The address of the same studio as one file."""
+    file = tmp_path_factory.mktemp("export") / "shapes.html"
+    command = [sys.executable, "-W", "error", "-m", "vaekit", "export", str(place), "--html", str(file)]
+    subprocess.run(command, check=True, capture_output=True)
+    return file.as_uri()
+
+
+@pytest.fixture
+def offline(chromium, exported) -> Iterator[Page]:
+    """That file, opened from disk without a network."""
+    context = chromium.new_context(viewport={"width": 1200, "height": 800}, offline=True)
+    made, complaints = context.new_page(), []
+    listen(made, complaints)
+    made.on("request", lambda request: complaints.append(request.url) if request.url.startswith("http") else None)
+    made.goto(exported)
+    expect(made.locator(".plane")).to_be_visible(timeout=60_000)
+    yield made
+    assert not complaints
+    context.close()
+
+
+def test_the_exported_page_computes_what_torch_did(offline, run):
+    until(offline, "studio.run.agreed !== undefined")
+    assert offline.evaluate("studio.run.agreed") <= 2
+    z = np.random.default_rng(2).standard_normal((3, 4)).astype(np.float32)
+    found = offline.evaluate("async (z) => Array.from(await studio.run.decode(Float32Array.from(z.flat())))", z.tolist())
+    expected = as_bytes(decode(run.load_model(), z)).reshape(-1, 3).astype(int)
+    assert np.abs(np.array(found).reshape(-1, 4)[:, :3] - expected).max() <= 2
+
+
+def test_the_exported_page_edits_a_file_offline(offline, place, run):
+    go(offline, "Edit")
+    file = place.parent / "pictures" / "squares" / "09.png"
+    offline.get_by_label("Open a picture file").set_input_files(file)
+    expect(offline.locator(".edit .told").first).to_have_text("09.png")
+    mu = offline.evaluate("Array.from(studio.edit.base)")
+    model = run.load_model()
+    np.testing.assert_allclose(mu, encode(model, read_image(file, model.image)[None])[0], atol=0.05)
+    before = settled(offline, ".stage figure:nth-child(3) canvas")
+    offline.get_by_role("slider", name="Dark").fill("3")
+    assert (before != settled(offline, ".stage figure:nth-child(3) canvas")).any()
+
+
+def test_the_exported_page_samples_and_has_no_run_view(offline):
+    assert offline.get_by_role("link", name="Run", exact=True).count() == 0
+    go(offline, "Sample")
+    expect(offline.locator(".sheet button")).to_have_count(32)
+    offline.locator(".sheet button").first.click()
+    expect(offline.locator(".near figure")).to_have_count(7)

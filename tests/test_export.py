@@ -1,0 +1,114 @@
+"""What is written for others: ONNX files that compute what torch does, and a page with everything in it."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+
+import tiny
+from vaekit.data import open_data
+from vaekit.errors import CheckFailed, DataError, UsageError
+from vaekit.export import networks, page, page_of, write_networks
+from vaekit.export.networks import Encoder, compare
+from vaekit.fitting import fit
+from vaekit.latent import codes, decode
+from vaekit.model import VAE
+from vaekit.planning import start
+from vaekit.posteriors import Deterministic
+from vaekit.recipes import cook
+from vaekit.studio import bundle_of
+
+
+def session(file: bytes) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize("net", ["mlp", "conv", "resnet", "mixer"])
+def test_onnx_computes_what_torch_does_for_any_number_of_pictures(net):
+    image = (3, 24, 20) if net != "mixer" else (3, 24, 24)
+    model = cook("vae", image, {"net": net, "latent": 5}).model.eval()
+    files = networks(model)
+    pictures = tiny.pictures(7, image)
+    mu, log_var = session(files["encoder"]).run(None, {"x": (pictures / 255).astype(np.float32)})
+    expected = codes(model, pictures)
+    np.testing.assert_allclose(mu, expected.mu, atol=1e-4)
+    np.testing.assert_allclose(log_var, expected.log_var, atol=1e-4)
+    (drawn,) = session(files["decoder"]).run(None, {"z": mu})
+    np.testing.assert_allclose(drawn, decode(model, mu), atol=1e-4)
+
+
+def test_a_plain_autoencoder_has_codes_without_spread():
+    model = tiny.model(posterior=Deterministic(features=16, latent=3), prior=None).eval()
+    mu, log_var = session(networks(model)["encoder"]).run(None, {"x": np.zeros((2, 1, 8, 8), np.float32)})
+    assert np.isfinite(mu).all()
+    assert np.isneginf(log_var).all()
+
+
+def test_another_computation_is_not_written():
+    model, other = tiny.model().eval(), tiny.model().eval()
+    with pytest.raises(CheckFailed, match="differs from torch"):
+        compare(Encoder(other), networks(model)["encoder"], torch.rand(3, 1, 8, 8), "encoder")
+
+
+def test_what_onnx_has_not_is_told():
+    class Odd(VAE):
+        def encode(self, x, c=None):
+            if x.sum() > 0:
+                raise RuntimeError("no tracing here")
+            return super().encode(x, c)
+
+    plain = tiny.model()
+    odd = Odd(**{name: getattr(plain, name) for name in ("encoder", "posterior", "decoder", "likelihood", "prior")})
+    with pytest.raises(UsageError, match="encoder of this model cannot be written as ONNX"):
+        networks(odd.eval())
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    data = open_data("digits")
+    made = start(tmp_path_factory.mktemp("export") / "digits", data, tiny.recipe(make=tiny.model, images=60))
+    fit(made, data)
+    return made
+
+
+def test_the_readme_beside_the_files_can_be_followed(run, tmp_path, monkeypatch):
+    *_, readme = write_networks(run, tmp_path / "onnx")
+    (code,) = re.findall(r"```python\n(.*?)```", readme.read_text(), re.S)
+    Image.fromarray(run.open_data().pixels[0, 0]).save(tmp_path / "some.png")
+    monkeypatch.chdir(tmp_path / "onnx")
+    found: dict = {}
+    exec(code.replace("PICTURE", str(tmp_path / "some.png")), found)  # what a reader is told to run
+    model = run.load_model("cpu")
+    np.testing.assert_allclose(found["picture"], decode(model, codes(model, run.open_data().pixels[:1]).mu), atol=1e-4)
+
+
+def test_the_page_holds_everything_and_asks_for_nothing(run):
+    bundle = bundle_of(run, run.load_model("cpu"), run.open_data(), most=50)
+    assert str(run.path) in bundle.json
+    html = page_of(bundle, networks(run.load_model("cpu")), standard=True)
+    assert "connect-src 'none'" in html
+    assert not re.findall(r'(?:src|href)="(?!#|data:)', html.partition('<script type="text/plain"')[0])
+    (told,) = re.findall(r'<script type="application/json" id="manifest">(.*?)</script>', html, re.S)
+    assert json.loads(told)["count"] == 50
+    assert str(run.path) not in html
+    kept = set(re.findall(r'id="blob-([\w-]+)"', html))
+    assert kept == {*bundle.blobs, "encoder", "decoder", "wasm"}
+    modules = set(re.findall(r'data-module="([^"]+)"', html))
+    assert {"ort", "studio/app.js", "studio/packed.js"} <= modules
+    assert len(html) < 8_000_000
+
+
+def test_a_runtime_that_was_changed_is_refused(monkeypatch, tmp_path):
+    copy = tmp_path / "studio"
+    shutil.copytree(str(page.STUDIO), copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr("vaekit.export.page.STUDIO", copy)
+    assert page.vendored(page.RUNTIME)
+    with open(copy / "vendor" / page.RUNTIME, "a") as file:
+        file.write("\n")
+    with pytest.raises(DataError, match="was changed"):
+        page.vendored(page.RUNTIME)
