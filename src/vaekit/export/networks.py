@@ -103,7 +103,7 @@ def compare(part: nn.Module, file: bytes, examples: Tensor, name: str) -> None:
             expected = part(given)
         theirs = session.run(None, {session.get_inputs()[0].name: given.numpy()})
         for mine, their in zip(expected if isinstance(expected, tuple) else (expected,), theirs, strict=True):
-            ours = mine.numpy()
+            ours, their = mine.numpy(), np.asarray(their)  # noqa: PLW2901
             finite = np.isfinite(ours)  # a plain autoencoder's log_var is minus infinity
             gap = np.abs(np.where(finite, ours - np.where(finite, their, 0), 0)).max()
             if gap > CLOSE * max(1.0, np.abs(ours[finite]).max(initial=0)) or not (np.isfinite(their) == finite).all():

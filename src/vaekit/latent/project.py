@@ -50,7 +50,7 @@ def arrange(mu: np.ndarray, layout: str = "pca", seed: int = 0) -> Projection:
         made = TSNE(2, init="pca", perplexity=min(30.0, (len(mu) - 1) / 3), random_state=seed)
     else:
         try:
-            from umap import UMAP
+            from umap import UMAP  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise UsageError("UMAP is a package of its own: pip install umap-learn") from error
         made = UMAP(random_state=seed)

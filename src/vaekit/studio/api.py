@@ -27,6 +27,12 @@ Number = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Given = Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=1000)]  # "label=3", of a conditional model
 
 
+Name = Annotated[str, Path(description="A run, as /api/runs names it", max_length=200)]
+State = Annotated[
+    str | None, Query(max_length=200, description="Of the manifest that the question belongs to; 409 where that is an old one")
+]
+
+
 class Question(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -95,7 +101,9 @@ FILE_BODY = {
         "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/*", RAW)},
     }
 }
-PICTURES = {200: {"content": {RAW: {}, "image/png": {}, "application/json": {}}, "description": "n pictures"}}
+PICTURES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {RAW: {}, "image/png": {}, "application/json": {}}, "description": "n pictures"}
+}
 ERRORS: dict[int | str, dict[str, Any]] = {
     code: {"description": about, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
     for code, about in (
@@ -117,14 +125,9 @@ class Problem(BaseModel):
     error: str
 
 
-def routes(runs: dict[str, Shown]) -> APIRouter:  # noqa: PLR0915 (a route is a function here, and there are some)
+def routes(runs: dict[str, Shown]) -> APIRouter:
     """The routes for these runs."""
     api = APIRouter(prefix="/api", responses=ERRORS)
-    Name = Annotated[str, Path(description="A run, as /api/runs names it", max_length=200)]
-    State = Annotated[
-        str | None,
-        Query(max_length=200, description="Of the manifest that the question belongs to: answered with 409 if it is old"),
-    ]
 
     def run_of(name: str) -> Shown:
         if name not in runs:

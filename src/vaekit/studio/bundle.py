@@ -143,7 +143,7 @@ def as_bytes(pictures: np.ndarray) -> np.ndarray:
 def latents(model: Model, found: Codes) -> list[dict[str, float]]:
     """Index and nats of every latent, the most informative first; by variance where there are no nats."""
     worth = kl_per_latent(model, found) if model.has_prior and not found.certain else found.mu.var(0)
-    worth = np.nan_to_num(worth, posinf=np.finfo(np.float32).max)  # a latent that is certain for some pictures
+    worth = np.nan_to_num(worth, posinf=3e38)  # a latent that is certain for some pictures
     return [{"index": int(i), "worth": round(float(worth[i]), 5)} for i in np.argsort(-worth, kind="stable")]
 
 

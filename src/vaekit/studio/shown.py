@@ -147,8 +147,9 @@ class Shown:
 
     async def make(self, stamp: str) -> Made:
         data = self.made.data if self.made else None
-        self.made = await asyncio.get_running_loop().run_in_executor(MAPS, made_of, self.run, stamp, self.wish, data)
-        return self.made
+        made = await asyncio.get_running_loop().run_in_executor(MAPS, made_of, self.run, stamp, self.wish, data)
+        self.made = made
+        return made
 
     # The model, asked by batches
 
@@ -298,7 +299,7 @@ def told_of(model: Model, given: Sequence[str]) -> np.ndarray:
         if given:
             raise UsageError(f"{given[0]!r} was given, but this model was told nothing of its pictures. Leave it out.")
         return np.empty(0, np.float32)
-    pairs = dict(text.partition("=")[::2] for text in given)
+    pairs = {name: value for name, _, value in (text.partition("=") for text in given)}
     for name, value in pairs.items():
         if name != "label" and not abs(number_in(value)) <= LARGEST:
             raise UsageError(f"{name}={value} was given. Expected a number up to {LARGEST:g}.")
@@ -332,7 +333,7 @@ def nearest(mu: np.ndarray, z: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarr
     k = min(k, len(mu))
     with np.errstate(over="ignore", invalid="ignore"):  # codes far outside of everything
         squared = (z * z).sum(1)[:, None] - 2 * z @ mu.T + (mu * mu).sum(1)
-    squared = np.nan_to_num(squared, nan=np.finfo(np.float32).max, posinf=np.finfo(np.float32).max)
+    squared = np.nan_to_num(squared, nan=3e38, posinf=3e38)
     some = np.argpartition(squared, k - 1, axis=1)[:, :k]
     each = np.take_along_axis(squared, some, 1)
     order = np.argsort(each, axis=1)
