@@ -1,14 +1,19 @@
 """A run with labels and attributes, and the studio that shows it, in this process."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from commands import QUICK
 from pictures import shapes_with_attributes
+from studio.pages import CHROMIUM, FLAGS, listen, until
 from vaekit import Run, cli
 from vaekit.studio import application
 
@@ -53,3 +58,37 @@ def client(studio) -> Iterator[TestClient]:
 def stranger(studio) -> TestClient:
     """Whoever has not."""
     return TestClient(studio, base_url=f"http://{HOST}", follow_redirects=False)
+
+
+@pytest.fixture(scope="session")
+def address(place) -> Iterator[str]:
+    """Where a studio of its own process is."""
+    command = [sys.executable, "-m", "vaekit", "studio", str(place), "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.terminate()
+        _, told = process.communicate(timeout=20)
+    assert "Traceback" not in told
+    assert "rror" not in told, told
+
+
+@pytest.fixture(scope="module")  # while Playwright is there, nobody else may run an event loop
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium, address) -> Iterator[Page]:
+    """The map, opened by the address that was printed. Whatever the page complains of ends the test."""
+    context = chromium.new_context(viewport={"width": 1200, "height": 800}, accept_downloads=True)
+    made, complaints = context.new_page(), []
+    listen(made, complaints)
+    made.goto(address)
+    until(made, "globalThis.studio?.first !== undefined")  # the first frame
+    yield made
+    assert not complaints
+    context.close()

@@ -1,111 +1,17 @@
 """The page in a real browser: a map that is decoded, a picture that is edited, and everything by keyboard too."""
 
-import os
 import re
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import expect
 
-from vaekit import decode, encode, read_image
-from vaekit.latent import path
+from studio.pages import CHROMIUM, go, pixels, point, settled, until
+from vaekit import decode, encode
 from vaekit.studio.bundle import as_bytes
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-PIXELS = "c => Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)"
-
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
-
-
-@pytest.fixture(scope="module")
-def address(place) -> Iterator[str]:
-    """Where a studio of its own process is."""
-    command = [sys.executable, "-m", "vaekit", "studio", str(place), "--no-browser"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
-        assert process.stdout is not None
-        yield process.stdout.readline().strip()
-        process.terminate()
-        _, told = process.communicate(timeout=20)
-    assert "Traceback" not in told
-    assert "rror" not in told, told
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-def listen(page: Page, complaints: list[str]) -> None:
-    """Hear what a page complains of, but not of the pixels that a test reads."""
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on(
-        "console",
-        lambda line: (
-            complaints.append(line.text) if line.type in ("error", "warning") and "willReadFrequently" not in line.text else None
-        ),
-    )
-
-
-@pytest.fixture
-def page(chromium, address) -> Iterator[Page]:
-    """The map, opened by the address that was printed. Whatever the page complains of ends the test."""
-    context = chromium.new_context(viewport={"width": 1200, "height": 800}, accept_downloads=True)
-    made, complaints = context.new_page(), []
-    listen(made, complaints)
-    made.goto(address)
-    expect(made.locator(".plane")).to_be_visible(timeout=60_000)
-    yield made
-    assert not complaints
-    context.close()
-
-
-def go(page: Page, view: str) -> None:
-    page.get_by_role("link", name=view, exact=True).click()
-
-
-def pixels(page: Page, selector: str) -> np.ndarray:
-    """RGBA bytes of the first such canvas."""
-    return np.array(page.locator(selector).first.evaluate(PIXELS), np.uint8).reshape(-1, 4)
-
-
-def until(page: Page, holds: str) -> None:
-    """Wait until an expression is true. Playwright's own way evaluates a text, which the page's policy forbids."""
-    for _ in range(600):
-        if page.evaluate(holds):
-            return
-        page.wait_for_timeout(100)
-    raise AssertionError(f"never: {holds}")
-
-
-def settled(page: Page, selector: str) -> np.ndarray:
-    """The pixels of a canvas when nothing paints it any more."""
-    before = pixels(page, selector)
-    for _ in range(50):
-        page.wait_for_timeout(150)
-        now = pixels(page, selector)
-        if len(now) == 256 and np.array_equal(now, before):
-            return now
-        before = now
-    raise AssertionError(f"{selector} is painted again and again")
-
-
-def point(page: Page, place: int) -> tuple[float, float]:
-    """Where a picture is on the screen."""
-    x, y = page.evaluate(
-        "i => { const { toPixel, points } = studio.shown.probe; return toPixel(points[2 * i], points[2 * i + 1]); }", place
-    )
-    box = page.locator(".plane").bounding_box()
-    assert box is not None
-    return box["x"] + x, box["y"] + y
 
 
 def test_the_token_is_gone_from_the_address_and_nothing_else_is_loaded(page):
@@ -119,16 +25,11 @@ def test_a_point_shows_its_picture_and_its_reconstruction(page, run):
     expect(page.locator(".side .told")).to_contain_text("nats")
     place = page.evaluate("studio.shown.probe.grid.nearest(...studio.shown.probe.points.slice(14, 16), 1)[0].place")
     data, model = run.open_data(), run.load_model()
-    expected = as_bytes(decode(model, encode(model, data.pixels[[place]])))[0].reshape(-1, 3)
-    until(page, "document.querySelectorAll('.pair canvas')[1].width === 16")
-    page.wait_for_timeout(300)
-    assert np.abs(pixels(page, ".pair canvas >> nth=1")[:, :3].astype(int) - expected).max() <= 2
-    assert (
-        np.abs(
-            pixels(page, ".pair canvas >> nth=0")[:, :3].astype(int) - data.pixels[place].transpose(1, 2, 0).reshape(-1, 3)
-        ).max()
-        <= 2
-    )
+    original = data.pixels[place].transpose(1, 2, 0)
+    rebuilt = as_bytes(decode(model, encode(model, data.pixels[[place]])))[0]
+    for number, expected in enumerate((original, rebuilt)):
+        drawn = pixels(page, f".pair canvas >> nth={number}")[:, :3].astype(int)
+        assert np.abs(drawn - expected.reshape(-1, 3)).max() <= 2
 
 
 def test_empty_space_is_decoded_and_says_how_far_to_trust_it(page):
@@ -357,106 +258,3 @@ def test_it_fits_on_a_phone(page):
             "(() => { const main = document.querySelector('main'); return main.scrollWidth - main.clientWidth; })()"
         )
         assert wide <= 0, view
-
-
-def test_the_arithmetic_of_the_page_is_the_library_s(page):
-    rng = np.random.default_rng(0)
-    a, b = rng.standard_normal((2, 5)).astype(np.float32)
-    for kind in ("lerp", "slerp"):
-        way = page.evaluate(
-            "async ([a, b, kind]) => { const { along } = await import('studio/space.js');"
-            " return Array.from({ length: 9 }, (_, i) => Array.from(along([a, b], i / 8, kind))); }",
-            [a.tolist(), b.tolist(), kind],
-        )
-        np.testing.assert_allclose(way, path(a, b, 9, kind), atol=1e-5)
-    points = rng.standard_normal((400, 2)).astype(np.float32)
-    asked = [*rng.standard_normal((20, 2)).tolist(), [9.0, -9.0], [0.0, 30.0]]
-    found = page.evaluate(
-        "async ([points, asked]) => { const { Grid } = await import('studio/space.js');"
-        " const grid = new Grid(Float32Array.from(points.flat()));"
-        " return asked.map(([x, y]) => grid.nearest(x, y, 6).map((its) => its.place)); }",
-        [points.tolist(), asked],
-    )
-    for (x, y), places in zip(asked, found, strict=True):
-        distances = np.linalg.norm(points - np.float32([x, y]), axis=1)
-        np.testing.assert_allclose(distances[places], np.sort(distances)[:6], rtol=1e-5)
-
-
-def test_points_on_a_line_and_two_runs_of_points_are_found_at_once(page):
-    """One latent: all points have y = 0, and a grid of their area would have millions of cells."""
-    took = page.evaluate(
-        "async () => { const { Grid } = await import('studio/space.js');"
-        " const points = Float32Array.from({ length: 40000 }, (_, i) => (i % 2 ? 0 : Math.sin(i)));"
-        " const grid = new Grid(points);"
-        " const found = [[0, 0.5], [9, 9], [-3, 0], [0.3, -1e6]].map(([x, y]) => grid.nearest(x, y, 3).length);"
-        " return [found, grid.usual >= 0, grid.starts.length]; }"
-    )
-    assert took[0] == [3, 3, 3, 3]
-    assert took[1]
-    assert took[2] < 100_000
-
-
-def test_a_polygon_holds_what_is_inside(page):
-    rng = np.random.default_rng(1)
-    points = rng.uniform(-2, 2, (500, 2))
-    found = page.evaluate(
-        "async ([points]) => { const { inside } = await import('studio/space.js');"
-        " return inside(Float32Array.from(points.flat()), [[-1, -1], [1, -1], [1, 1], [0, 0], [-1, 1]]); }",
-        [points.tolist()],
-    )
-    x, y = points.astype(np.float32).T
-    expected = (np.abs(x) < 1) & (y > -1) & (y < np.abs(x))
-    assert found == np.flatnonzero(expected).tolist()
-
-
-@pytest.fixture(scope="module")
-def exported(place, tmp_path_factory) -> str:
-    """The address of the same studio as one file."""
-    file = tmp_path_factory.mktemp("export") / "shapes.html"
-    command = [sys.executable, "-W", "error", "-m", "vaekit", "export", str(place), "--html", str(file)]
-    subprocess.run(command, check=True, capture_output=True)
-    return file.as_uri()
-
-
-@pytest.fixture
-def offline(chromium, exported) -> Iterator[Page]:
-    """That file, opened from disk without a network."""
-    context = chromium.new_context(viewport={"width": 1200, "height": 800}, offline=True)
-    made, complaints = context.new_page(), []
-    listen(made, complaints)
-    made.on("request", lambda request: complaints.append(request.url) if request.url.startswith("http") else None)
-    made.goto(exported)
-    expect(made.locator(".plane")).to_be_visible(timeout=60_000)
-    yield made
-    assert not complaints
-    context.close()
-
-
-def test_the_exported_page_computes_what_torch_did(offline, run):
-    until(offline, "studio.run.agreed !== undefined")
-    assert offline.evaluate("studio.run.agreed") <= 2
-    z = np.random.default_rng(2).standard_normal((3, 4)).astype(np.float32)
-    found = offline.evaluate("async (z) => Array.from(await studio.run.decode(Float32Array.from(z.flat())))", z.tolist())
-    expected = as_bytes(decode(run.load_model(), z)).reshape(-1, 3).astype(int)
-    assert np.abs(np.array(found).reshape(-1, 4)[:, :3] - expected).max() <= 2
-
-
-def test_the_exported_page_edits_a_file_offline(offline, place, run):
-    go(offline, "Edit")
-    file = place.parent / "pictures" / "squares" / "09.png"
-    offline.get_by_label("Open a picture file").set_input_files(file)
-    expect(offline.locator(".edit .told").first).to_have_text("09.png")
-    mu = offline.evaluate("Array.from(studio.edit.base)")
-    model = run.load_model()
-    np.testing.assert_allclose(mu, encode(model, read_image(file, model.image)[None])[0], atol=0.05)
-    before = settled(offline, ".stage figure:nth-child(3) canvas")
-    offline.get_by_role("slider", name="Dark").fill("3")
-    assert (before != settled(offline, ".stage figure:nth-child(3) canvas")).any()
-
-
-def test_the_exported_page_samples_and_has_no_run_view(offline):
-    assert offline.get_by_role("link", name="Run", exact=True).count() == 0
-    go(offline, "Sample")
-    expect(offline.locator(".sheet button")).to_have_count(32)
-    offline.locator(".sheet button").first.click()
-    expect(offline.locator(".near figure")).to_have_count(7)

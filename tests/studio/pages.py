@@ -1,0 +1,61 @@
+"""What the tests of the page do with one."""
+
+import shutil
+
+import numpy as np
+from playwright.sync_api import Page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+PIXELS = "c => Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)"
+
+
+def listen(page: Page, complaints: list[str]) -> None:
+    """Hear what a page complains of, but not of the pixels that a test reads."""
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "console",
+        lambda line: (
+            complaints.append(line.text) if line.type in ("error", "warning") and "willReadFrequently" not in line.text else None
+        ),
+    )
+
+
+def go(page: Page, view: str) -> None:
+    page.get_by_role("link", name=view, exact=True).click()
+
+
+def pixels(page: Page, selector: str) -> np.ndarray:
+    """RGBA bytes of the first such canvas."""
+    return np.array(page.locator(selector).first.evaluate(PIXELS), np.uint8).reshape(-1, 4)
+
+
+def until(page: Page, holds: str) -> None:
+    """Wait until an expression is true. Playwright's own way evaluates a text, which the page's policy forbids."""
+    for _ in range(600):
+        if page.evaluate(holds):
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"never: {holds}")
+
+
+def settled(page: Page, selector: str) -> np.ndarray:
+    """The pixels of a canvas when nothing paints it any more."""
+    before = pixels(page, selector)
+    for _ in range(50):
+        page.wait_for_timeout(150)
+        now = pixels(page, selector)
+        if len(now) == 256 and np.array_equal(now, before):
+            return now
+        before = now
+    raise AssertionError(f"{selector} is painted again and again")
+
+
+def point(page: Page, place: int) -> tuple[float, float]:
+    """Where a picture is on the screen."""
+    x, y = page.evaluate(
+        "i => { const { toPixel, points } = studio.shown.probe; return toPixel(points[2 * i], points[2 * i + 1]); }", place
+    )
+    box = page.locator(".plane").bounding_box()
+    assert box is not None
+    return box["x"] + x, box["y"] + y

@@ -1,0 +1,119 @@
+"""What the page computes itself: the arithmetic of codes, and as one file all of the model."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+
+from studio.pages import CHROMIUM, go, listen, settled, until
+from vaekit import decode, encode, read_image
+from vaekit.latent import path
+from vaekit.studio.bundle import as_bytes
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+
+
+def test_the_arithmetic_of_the_page_is_the_library_s(page):
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 5)).astype(np.float32)
+    for kind in ("lerp", "slerp"):
+        way = page.evaluate(
+            "async ([a, b, kind]) => { const { along } = await import('studio/space.js');"
+            " return Array.from({ length: 9 }, (_, i) => Array.from(along([a, b], i / 8, kind))); }",
+            [a.tolist(), b.tolist(), kind],
+        )
+        np.testing.assert_allclose(way, path(a, b, 9, kind), atol=1e-5)
+    points = rng.standard_normal((400, 2)).astype(np.float32)
+    asked = [*rng.standard_normal((20, 2)).tolist(), [9.0, -9.0], [0.0, 30.0]]
+    found = page.evaluate(
+        "async ([points, asked]) => { const { Grid } = await import('studio/space.js');"
+        " const grid = new Grid(Float32Array.from(points.flat()));"
+        " return asked.map(([x, y]) => grid.nearest(x, y, 6).map((its) => its.place)); }",
+        [points.tolist(), asked],
+    )
+    for (x, y), places in zip(asked, found, strict=True):
+        distances = np.linalg.norm(points - np.float32([x, y]), axis=1)
+        np.testing.assert_allclose(distances[places], np.sort(distances)[:6], rtol=1e-5)
+
+
+def test_points_on_a_line_and_two_runs_of_points_are_found_at_once(page):
+    """One latent: all points have y = 0, and a grid of their area would have millions of cells."""
+    took = page.evaluate(
+        "async () => { const { Grid } = await import('studio/space.js');"
+        " const points = Float32Array.from({ length: 40000 }, (_, i) => (i % 2 ? 0 : Math.sin(i)));"
+        " const grid = new Grid(points);"
+        " const found = [[0, 0.5], [9, 9], [-3, 0], [0.3, -1e6]].map(([x, y]) => grid.nearest(x, y, 3).length);"
+        " return [found, grid.usual >= 0, grid.starts.length]; }"
+    )
+    assert took[0] == [3, 3, 3, 3]
+    assert took[1]
+    assert took[2] < 100_000
+
+
+def test_a_polygon_holds_what_is_inside(page):
+    rng = np.random.default_rng(1)
+    points = rng.uniform(-2, 2, (500, 2))
+    found = page.evaluate(
+        "async ([points]) => { const { inside } = await import('studio/space.js');"
+        " return inside(Float32Array.from(points.flat()), [[-1, -1], [1, -1], [1, 1], [0, 0], [-1, 1]]); }",
+        [points.tolist()],
+    )
+    x, y = points.astype(np.float32).T
+    expected = (np.abs(x) < 1) & (y > -1) & (y < np.abs(x))
+    assert found == np.flatnonzero(expected).tolist()
+
+
+@pytest.fixture(scope="module")
+def exported(place, tmp_path_factory) -> str:
+    """The address of the same studio as one file."""
+    file = tmp_path_factory.mktemp("export") / "shapes.html"
+    command = [sys.executable, "-W", "error", "-m", "vaekit", "export", str(place), "--html", str(file)]
+    subprocess.run(command, check=True, capture_output=True)
+    return file.as_uri()
+
+
+@pytest.fixture
+def offline(chromium, exported) -> Iterator[Page]:
+    """That file, opened from disk without a network."""
+    context = chromium.new_context(viewport={"width": 1200, "height": 800}, offline=True)
+    made, complaints = context.new_page(), []
+    listen(made, complaints)
+    made.on("request", lambda request: complaints.append(request.url) if request.url.startswith("http") else None)
+    made.goto(exported)
+    until(made, "globalThis.studio?.first !== undefined")
+    yield made
+    assert not complaints
+    context.close()
+
+
+def test_the_exported_page_computes_what_torch_did(offline, run):
+    until(offline, "studio.run.agreed !== undefined")
+    assert offline.evaluate("studio.run.agreed") <= 2
+    z = np.random.default_rng(2).standard_normal((3, 4)).astype(np.float32)
+    found = offline.evaluate("async (z) => Array.from(await studio.run.decode(Float32Array.from(z.flat())))", z.tolist())
+    expected = as_bytes(decode(run.load_model(), z)).reshape(-1, 3).astype(int)
+    assert np.abs(np.array(found).reshape(-1, 4)[:, :3] - expected).max() <= 2
+
+
+def test_the_exported_page_edits_a_file_offline(offline, place, run):
+    go(offline, "Edit")
+    file = place.parent / "pictures" / "squares" / "09.png"
+    offline.get_by_label("Open a picture file").set_input_files(file)
+    expect(offline.locator(".edit .told").first).to_have_text("09.png")
+    mu = offline.evaluate("Array.from(studio.edit.base)")
+    model = run.load_model()
+    np.testing.assert_allclose(mu, encode(model, read_image(file, model.image)[None])[0], atol=0.05)
+    before = settled(offline, ".stage figure:nth-child(3) canvas")
+    offline.get_by_role("slider", name="Dark").fill("3")
+    assert (before != settled(offline, ".stage figure:nth-child(3) canvas")).any()
+
+
+def test_the_exported_page_samples_and_has_no_run_view(offline):
+    assert offline.get_by_role("link", name="Run", exact=True).count() == 0
+    go(offline, "Sample")
+    expect(offline.locator(".sheet button")).to_have_count(32)
+    offline.locator(".sheet button").first.click()
+    expect(offline.locator(".near figure")).to_have_count(7)
