@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from commands import QUICK
 from pictures import shapes_with_attributes
@@ -88,7 +88,8 @@ def page(chromium, address) -> Iterator[Page]:
     made, complaints = context.new_page(), []
     listen(made, complaints)
     made.goto(address)
-    until(made, "globalThis.studio?.first !== undefined")  # the first frame
+    expect(made.locator(".plane")).to_be_visible(timeout=60_000)
+    until(made, "studio.first !== undefined")  # the first frame
     yield made
     assert not complaints
     context.close()

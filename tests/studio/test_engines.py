@@ -83,7 +83,8 @@ def offline(chromium, exported) -> Iterator[Page]:
     listen(made, complaints)
     made.on("request", lambda request: complaints.append(request.url) if request.url.startswith("http") else None)
     made.goto(exported)
-    until(made, "globalThis.studio?.first !== undefined")
+    expect(made.locator(".plane")).to_be_visible(timeout=60_000)
+    until(made, "studio.first !== undefined")
     yield made
     assert not complaints
     context.close()
