@@ -12,7 +12,7 @@ from vaekit.data import drawn_faces, drawn_shapes, open_data
 from vaekit.data.counterfactuals import counterfactuals
 from vaekit.distributions import Gaussian
 from vaekit.errors import UsageError
-from vaekit.metrics.edits import GOAL, against_truth, guided, interaction, judged, reached, told
+from vaekit.metrics.edits import GOAL, against_truth, guided, interaction, judged, reached, rows_of_edits
 
 
 class Linear(nn.Module):
@@ -115,17 +115,17 @@ def test_what_is_linear_adds_up_and_what_is_not_does_not():
 
 
 def test_a_table_of_edits_says_what_was_measured():
-    assert told({"Hat": {"norm": 1.0}}) is None
+    assert rows_of_edits({"Hat": {"norm": 1.0}}) is None
     judged_edit = {"dependency": 0.2, "success": 0.9, "flipped": 0.1, "interaction": 0.05}
     edits = {"how": "a judge", "test": {"mean": judged_edit, "ridge": None}}
-    (heads, *rows), how = told({"Hat": {"edits": edits}, "Male": {}})
+    (heads, *rows), how = rows_of_edits({"Hat": {"edits": edits}, "Male": {}})
     assert how == "a judge"
     assert all(len(row) == len(heads) for row in rows)
     assert rows[0][:3] == ("Hat", "mean", "0.200")
     assert rows[0][-1] == "0.05"
     assert rows[1][2] == "never gets there"
     true = {"es": 0.5, "es_interval": (0.4, 0.6), "cre": 1.2}
-    (heads, row), _ = told({"Hat": {"edits": {"how": "", "test": {"mean": true}}}})
+    (heads, row), _ = rows_of_edits({"Hat": {"edits": {"how": "", "test": {"mean": true}}}})
     assert row == ("Hat", "mean", "0.500 (0.400 to 0.600)", "1.20")
 
 

@@ -89,7 +89,7 @@ def test_the_readme_beside_the_files_can_be_followed(run, tmp_path, monkeypatch)
 
 def test_the_page_holds_everything_and_asks_for_nothing(run):
     bundle = bundle_of(run, run.load_model("cpu"), run.open_data(), most=50)
-    assert str(run.path) in bundle.json
+    assert bundle.manifest["path"] == str(run.path)
     html = page_of(bundle, networks(run.load_model("cpu")), standard=True)
     assert "connect-src 'none'" in html
     assert not re.findall(r'(?:src|href)="(?!#|data:)', html.partition('<script type="text/plain"')[0])

@@ -13,8 +13,9 @@ from .execution import Execution
 from .latent import decode, reconstruct, sample
 from .latent.second_stage import ASKED, Progress, codes_for, draw_codes, fit_priors, hole_of, kinds_for, own_codes
 from .metrics import Metric, evaluate, likelihood
+from .metrics.bounds import around
 from .metrics.disentanglement import LATENTS
-from .metrics.evaluate import annealing, around, disentangled, drift, stand_ins
+from .metrics.evaluate import annealing, disentangled, drift, stand_ins
 from .metrics.pictures import beside_real
 from .metrics.quality import features_of, judge_of, perceptual_distances, quality, random_judge
 from .model import Model

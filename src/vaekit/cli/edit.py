@@ -12,7 +12,7 @@ from ..errors import UsageError
 from ..files import file_name
 from ..latent import codes, combine, decode, path
 from ..latent.directions import orthogonal
-from ..metrics.edits import told
+from ..metrics.edits import rows_of_edits
 from ..metrics.quality import STEPS
 from ..run import Run
 from .answer import Answer, table
@@ -66,7 +66,7 @@ def attributes(
         leak = "" if beside is None else f"{beside} {a['leak'][beside]:+.2f} sigma"
         counts = f"{a['count_with']:,}", f"{a['count_without']:,}"
         rows.append((name, a["method"], *counts, f"{a['sigmas']:.2f}", f"{low:.3f} to {high:.3f}", leak))
-    edits = told(about["attributes"])
+    edits = rows_of_edits(about["attributes"])
     return Answer(about, table(rows) + (f"\n\n{table(edits[0])}\nto {edits[1]}" if edits else ""))
 
 

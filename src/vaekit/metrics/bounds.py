@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,8 +47,14 @@ class Bound:
     @property
     def interval(self) -> tuple[float, float]:
         """95 % for the mean over images."""
-        error = 1.96 * self.log_px.std(correction=0).item() / len(self.log_px) ** 0.5
-        return self.value - error, self.value + error
+        low, high = around(self.value, self.log_px.numpy())
+        return low, high
+
+
+def around(value: float, each: np.ndarray) -> list[float]:
+    """95 % for the mean over images, of which `each` has one number."""
+    error = 1.96 * float(each.std()) / len(each) ** 0.5
+    return [value - error, value + error]
 
 
 @torch.no_grad()

@@ -180,7 +180,7 @@ def guided(
     return (root @ step).detach().double().numpy()
 
 
-def told(attributes: dict[str, Any]) -> tuple[list[tuple[str, ...]], str] | None:
+def rows_of_edits(attributes: dict[str, Any]) -> tuple[list[tuple[str, ...]], str] | None:
     """Rows under their heads of how good the edits of chosen vectors are on the test split, beside the mean difference, and to
     whom; None where none was measured. attributes: what a run keeps of them."""
     measured = {name: a["edits"] for name, a in attributes.items() if "edits" in a}

@@ -22,7 +22,7 @@ from ..step import Seen
 from ..terms import distortion, rate
 from ..train import Images, chunks, traces, validate
 from .annealing import CHAINS, annealed, both_sides
-from .bounds import importance_bound
+from .bounds import around, importance_bound
 from .disentanglement import HOW, LATENTS, Known, disentanglement, factors_of
 from .weights import weights_of
 
@@ -254,12 +254,6 @@ def disentangled(model: Model, data: Dataset, factors: Sequence[str], split: str
 def stand_ins(model: Model, data: Dataset, split: str, seed: int) -> np.ndarray:
     """Rows of a split whose codes stand for all of it, where something is fitted to them."""
     return data.some(split, min(MOST_FITTED, NUMBERS // model.latent), seed)
-
-
-def around(value: float, each: np.ndarray) -> list[float]:
-    """95 % for the mean over images, of which `each` has one number."""
-    error = 1.96 * float(each.std()) / len(each) ** 0.5
-    return [value - error, value + error]
 
 
 def proportion(share: float, count: int) -> list[float]:

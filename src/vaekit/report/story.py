@@ -9,7 +9,7 @@ from ..doctor import FEW_STEPS, examine, still_improving
 from ..draw import save_png
 from ..errors import UsageError
 from ..files import file_name, write_atomic, write_text
-from ..metrics.edits import told
+from ..metrics.edits import rows_of_edits
 from ..run import Run
 from . import figures
 from .figures import Picture, Sight
@@ -138,7 +138,7 @@ def notes(run: Run) -> list[str]:
 
 def attribute_section(run: Run, sight: Sight) -> Section:
     about = run.load_attributes()[1]["attributes"]
-    measured = told(about)
+    measured = rows_of_edits(about)
     rows = [
         (name, a["count_with"], a["count_without"], a["norm"], f"{a['interval'][0]:.2f} to {a['interval'][1]:.2f}")
         for name, a in sorted(about.items(), key=lambda item: -item[1]["norm"])

@@ -270,7 +270,9 @@ async def codes_in(request: Request, its: Shown) -> np.ndarray:
     try:
         return array_of(Codes.model_validate_json(body).z)
     except ValidationError as error:
-        raise HTTPException(422, told(error.errors(include_url=False, include_input=False, include_context=False))) from None
+        raise HTTPException(
+            422, first_problem(error.errors(include_url=False, include_input=False, include_context=False))
+        ) from None
 
 
 def array_of(rows: list[list[float]]) -> np.ndarray:
@@ -281,7 +283,7 @@ def array_of(rows: list[list[float]]) -> np.ndarray:
         return np.asarray(rows, np.float64).astype(np.float32)
 
 
-def told(problems: Any) -> str:
+def first_problem(problems: Any) -> str:
     """The first problem of a validation, without what was given: that may be anything."""
     first = problems[0]
     where = ".".join(str(part) for part in first["loc"] if part != "body")

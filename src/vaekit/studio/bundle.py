@@ -4,7 +4,6 @@ Shapes: N pictures on the map, D latents, S pixels of a thumbnail's side.
 """
 
 import io
-import json
 import math
 import threading
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from PIL import Image
 from ..conditional import Condition
 from ..data import Dataset
 from ..data.splits import SPLITS
+from ..draw.pixels import to_rgb
 from ..errors import UsageError
 from ..latent import arrange, codes, decode, kl_per_latent
 from ..latent.encode import Codes
@@ -41,10 +41,6 @@ class Bundle:
     blobs: dict[str, bytes]
     rows: np.ndarray  # (N,), of the points in the data
     mu: np.ndarray | None  # (N, D), where there are not too many latents
-
-    @property
-    def json(self) -> str:
-        return json.dumps(self.manifest, allow_nan=False)
 
 
 def bundle_of(run: Run, model: Model, data: Dataset, *, most: int = MOST_POINTS, layout: str = "pca", seed: int = 0) -> Bundle:
@@ -184,8 +180,8 @@ def thumbnails(data: Dataset, rows: np.ndarray) -> tuple[int, bytes]:
     scale = side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     for start in range(0, len(rows), 1024):
-        for place, picture in enumerate(data.take(rows[start : start + 1024]), start):
-            small = as_image(picture).resize(size, Image.Resampling.BOX)
+        for place, picture in enumerate(to_rgb(data.take(rows[start : start + 1024]), "N C H W"), start):
+            small = Image.fromarray(picture).resize(size, Image.Resampling.BOX)
             left, top = place % columns * side, place // columns * side
             atlas.paste(small, (left + (side - size[0]) // 2, top + (side - size[1]) // 2))
     file = io.BytesIO()
@@ -193,21 +189,9 @@ def thumbnails(data: Dataset, rows: np.ndarray) -> tuple[int, bytes]:
     return side, file.getvalue()
 
 
-def as_image(picture: np.ndarray) -> Image.Image:
-    """uint8 (C, H, W) as RGB; transparency on white."""
-    channels = picture.shape[0]
-    if channels == 1:
-        return Image.fromarray(picture[0]).convert("RGB")
-    image = Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0)))
-    if channels == 4:
-        ground = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(ground, image).convert("RGB")
-    return image
-
-
 def as_png(picture: np.ndarray) -> bytes:
     """uint8 (C, H, W), with its transparency where it has one."""
     file = io.BytesIO()
-    image = Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0))) if len(picture) == 4 else as_image(picture)
-    image.save(file, "PNG")
+    shown = np.ascontiguousarray(picture.transpose(1, 2, 0)) if len(picture) == 4 else to_rgb(picture, "C H W")
+    Image.fromarray(shown).save(file, "PNG")
     return file.getvalue()

@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 
 from .. import __version__
 from ..errors import UsageError, VaekitError
-from .api import Problem, routes, told
+from .api import Problem, first_problem, routes
 from .batching import Busy
 from .guard import Guard
 from .shown import Changed, NotYet, Wish, shown_of
@@ -28,7 +28,7 @@ from .shown import Changed, NotYet, Wish, shown_of
 EVERYWHERE = ("0.0.0.0", "::")
 CONNECTIONS = 512  # at once; a browser keeps a few
 STATUS: dict[type[VaekitError], int] = {Busy: 429, NotYet: 409, Changed: 409}
-KINDS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".wasm": "application/wasm", ".html": "text/html"}
+KINDS = {".js": "text/javascript", ".css": "text/css", ".html": "text/html"}
 STATIC = files("vaekit.studio") / "static"
 
 
@@ -65,14 +65,14 @@ def application(
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        return JSONResponse({"error": told(error.errors())}, 422)
+        return JSONResponse({"error": first_problem(error.errors())}, 422)
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> JSONResponse:
         return JSONResponse({"error": str(error.detail)}, error.status_code, headers=error.headers)
 
     index = (STATIC / "index.html").read_text()
-    pages = {f"/static/{place.name}": place for place in STATIC.iterdir() if place.is_file()}
+    pages = {place.name: place for place in STATIC.iterdir() if place.is_file()}
 
     @app.get("/", include_in_schema=False)
     def page() -> Response:
@@ -84,10 +84,10 @@ def application(
 
     @app.get("/static/{name}", include_in_schema=False)
     def static(name: str) -> Response:
-        place = pages.get(f"/static/{name}")
+        place = pages.get(name)
         if place is None:
             raise HTTPException(404, f"There is no {name!r}.")
-        kind = KINDS.get(Path(name).suffix, "application/octet-stream")
+        kind = KINDS[Path(name).suffix]
         return Response(place.read_bytes(), media_type=kind, headers={"cache-control": "no-cache"})
 
     describe(app)

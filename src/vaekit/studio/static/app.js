@@ -1,5 +1,6 @@
 // The page: which run, which view, and the address that says so.
 
+import { dark } from "studio/colour.js";
 import { el, say, select } from "studio/dom.js";
 import { editView } from "studio/edit.js";
 import { mapView } from "studio/map.js";
@@ -58,6 +59,7 @@ export async function start(source) {
   globalThis.studio = page; // for the console
 
   const main = document.getElementById("main");
+  const system = matchMedia("(prefers-color-scheme: dark)");
   let shown = null;
   let turn = 0;
 
@@ -125,9 +127,13 @@ export async function start(source) {
   }
 
   function turnLight() {
-    const dark = getComputedStyle(document.documentElement).colorScheme.trim() === "dark";
-    document.documentElement.dataset.theme = dark ? "light" : "dark";
-    remember("theme", document.documentElement.dataset.theme);
+    remember("theme", dark() ? "light" : "dark");
+    light(dark() ? "light" : "dark");
+  }
+
+  /** What the visitor chose, else what the system says. */
+  function light(chosen = recall("theme")) {
+    document.documentElement.dataset.theme = chosen ?? (system.matches ? "dark" : "light");
     page.shown?.repaint?.();
   }
 
@@ -148,7 +154,8 @@ export async function start(source) {
     return made;
   }
 
-  document.documentElement.dataset.theme = recall("theme") ?? "";
+  system.addEventListener("change", () => light());
+  light();
   document.querySelector(".skip").addEventListener("click", (event) => {
     event.preventDefault(); // the address says which view it is
     main.focus();

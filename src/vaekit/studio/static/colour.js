@@ -10,7 +10,7 @@ export function rgb(hex) {
   return [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 }
 
-const dark = () => getComputedStyle(document.documentElement).colorScheme.trim() === "dark";
+export const dark = () => document.documentElement.dataset.theme === "dark";
 
 function between(stops, share) {
   const at = Math.min(Math.max(share, 0), 1) * (stops.length - 1);
