@@ -1,4 +1,4 @@
-"""The doctor on twelve models made sick on purpose, and on six that are well.
+"""The doctor on thirteen models made sick on purpose, and on eight that are well.
 
     python benchmarks/doctor.py
 

@@ -4,6 +4,7 @@ import json
 import platform
 import re
 import subprocess
+from collections.abc import Callable
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -41,6 +42,14 @@ def commit() -> str:
 
     changed = git("status", "--porcelain", "--", ":/", *RESULTS)
     return git("rev-parse", "--short=10", "HEAD") + ("-dirty" if changed else "")
+
+
+def once(path: Path, make: Callable[[], dict[str, Any] | None]) -> dict[str, Any]:
+    """What was found before and kept there, else what is found now, with where and when, and the load before it."""
+    if not path.exists():
+        here = {"load before": load(), "hardware": hardware(), "date": date.today().isoformat(), "commit": commit()}
+        path.write_text(json.dumps(here | (make() or {}), indent=1) + "\n")
+    return json.loads(path.read_text())
 
 
 def write_results(

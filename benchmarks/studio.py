@@ -3,11 +3,12 @@
     python benchmarks/studio.py RUN [--seconds 60] [--clients 200] [--out benchmarks]
 
 RUN is a finished run with attributes of 64 x 64 pictures, such as demo/faces. Everything happens in headless Chromium and over
-loopback on this machine: the browser, the server and the clients share its cores.
+loopback on this machine: the browser, the server and the clients share its cores. The clients are
+those of wrk (Debian: apt-get install wrk), which leave most of them to the server.
 """
 
 import argparse
-import asyncio
+import json
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from vaekit import Run, open_data
 
 FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 MOVES, POINTS = 300, 1_000_000
+PARTS = ("page", "map", "load")
 TARGETS = {"browser": 16.0, "server": 30.0}  # ms, p95 from slider to pixels
 # One move after the other, each when the picture of the one before it was painted.
 SLIDE = """async (moves) => {
@@ -135,48 +137,61 @@ def map_figures(place: Path) -> dict[str, Any]:
     }
 
 
-async def clients(address: str, count: int, seconds: float, latent: int) -> tuple[list[float], list[str]]:
-    """Latencies in ms, and what went wrong, of clients that each decode one code after the other."""
-    base, _, token = address.partition("/?token=")
-    name = httpx2.get(f"{base}/api/runs", headers={"authorization": f"Bearer {token}"}).json()[0]["name"]
-    found: list[float] = []
-    errors: list[str] = []
-    end = time.monotonic() + seconds
-    headers = {"authorization": f"Bearer {token}", "content-type": "application/octet-stream"}
-    limits = httpx2.Limits(max_connections=count, max_keepalive_connections=count)
-
-    async def one(client: httpx2.AsyncClient, seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        while time.monotonic() < end:
-            began = time.perf_counter()
-            try:
-                z = rng.standard_normal(latent).astype("<f4").tobytes()
-                got = await client.post(f"{base}/api/runs/{name}/decode", content=z)
-            except httpx2.HTTPError as error:
-                errors.append(type(error).__name__)
-                continue
-            found.append(1000 * (time.perf_counter() - began))
-            if got.status_code != 200:
-                errors.append(str(got.status_code))
-
-    async with httpx2.AsyncClient(headers=headers, limits=limits, timeout=60) as client:
-        await asyncio.gather(*(one(client, seed) for seed in range(count)))
-    return found, errors
+WRK = """
+local bodies = {{ {bodies} }}
+local at = 0
+wrk.method = "POST"
+wrk.headers["authorization"] = "Bearer {token}"
+wrk.headers["content-type"] = "application/octet-stream"
+function request()
+  at = at % #bodies + 1
+  return wrk.format(nil, "/api/runs/{name}/decode", nil, bodies[at])
+end
+function done(summary, latency)
+  local e = summary.errors
+  io.write(string.format('{{"done": %d, "errors": %d, "p50": %.1f, "p99": %.1f}}\\n', summary.requests,
+    e.connect + e.read + e.write + e.status + e.timeout, latency:percentile(50) / 1000, latency:percentile(99) / 1000))
+end
+"""
 
 
-def load_figures(run: Path, count: int, seconds: float) -> dict[str, Any]:
-    latent, figures = Run.open(run).load_model("cpu").latent, {}
+def loaded(address: str, process: psutil.Process, script: Path, count: int, seconds: float) -> dict[str, Any]:
+    """What `count` clients found that each decode one code after the other, and the MB of the server every second."""
+    base = address.partition("/?")[0]
+    command = ["wrk", "-t1", f"-c{count}", f"-d{seconds:g}s", "--timeout", "60s", "-s", str(script), base]
+    memory = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as wrk:
+        while wrk.poll() is None:
+            memory.append(process.memory_info().rss / 1e6)
+            time.sleep(1)
+        assert wrk.stdout is not None
+        told = wrk.stdout.read()
+    if wrk.returncode:
+        raise SystemExit(f"wrk failed:\n{told}")
+    return {**json.loads(told.splitlines()[-1]), "memory": memory}
+
+
+def load_figures(run: Path, place: Path, count: int, seconds: float) -> dict[str, Any]:
+    latent, figures, script = Run.open(run).load_model("cpu").latent, {}, place / "decode.lua"
+    codes = np.random.default_rng(0).standard_normal((64, latent)).astype("<f4")
+    bodies = ", ".join('"' + "".join(f"\\{byte:03d}" for byte in code.tobytes()) + '"' for code in codes)
     for name, more, long in (("batched", (), seconds), ("unbatched", ("--batch", "1"), seconds / 3)):
         with served(run, *more) as (address, process):
-            asyncio.run(clients(address, 4, 2, latent))  # the model is loaded, the map is made
-            before = process.memory_info().rss
-            found, errors = asyncio.run(clients(address, count, long, latent))
-            after = process.memory_info().rss
+            base, _, token = address.partition("/?token=")
+            with httpx2.Client(base_url=base, headers={"authorization": f"Bearer {token}"}, timeout=600) as client:
+                (known,) = client.get("/api/runs").json()
+                client.get(f"/api/runs/{known['name']}/manifest")  # the model is loaded, the map is made
+            script.write_text(WRK.format(bodies=bodies, token=token, name=known["name"]))
+            loaded(address, process, script, count, 5)
+            found = loaded(address, process, script, count, long)
+        memory = found["memory"]
         figures |= {
-            f"{name}: pictures a second": round(len(found) / long, 1),
-            f"{name}: latency, ms, p50 and p99": [p(0.5, found), p(0.99, found)],
-            f"{name}: errors": len(errors),
-            f"{name}: MB of the server before and after": [round(before / 1e6), round(after / 1e6)],
+            f"{name}: pictures a second": round(found["done"] / long, 1),
+            f"{name}: latency, ms, p50 and p99": [found["p50"], found["p99"]],
+            f"{name}: errors": found["errors"],
+            f"{name}: MB of the server at the start, after a third, at the end": [
+                round(memory[at]) for at in (0, len(memory) // 3, -1)
+            ],
         }
     figures["batching gives, times"] = round(figures["batched: pictures a second"] / figures["unbatched: pictures a second"], 2)
     return {f"{count} clients, {name}" if "batched" in name else name: value for name, value in figures.items()}
@@ -187,12 +202,20 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--clients", type=int, default=200)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     given = parser.parse_args()
     before = load()
     with tempfile.TemporaryDirectory() as place:
-        figures = page_figures(given.run, Path(place)) | map_figures(Path(place))
-    figures |= load_figures(given.run, given.clients, given.seconds)
+        parts = {
+            "page": lambda: page_figures(given.run, Path(place)),
+            "map": lambda: map_figures(Path(place)),
+            "load": lambda: load_figures(given.run, Path(place), given.clients, given.seconds),
+        }
+        figures: dict[str, Any] = {}
+        for part in given.parts:
+            figures |= parts[part]()
+            print(figures, file=sys.stderr)
     about = Run.open(given.run).description
     figures["run"] = f"{about['data']['name']}, {'x'.join(map(str, about['data']['image']))}"
     text = (

@@ -12,13 +12,11 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import commit, hardware, load, write_results
+from machine import load, once, write_results
 from matplotlib.figure import Figure
 from throughput import ask, python_of
 
@@ -89,14 +87,6 @@ def measure_pythae(env: Path, minutes: float, samples: int, work: Path) -> dict[
     weights = work / "pythae" / f"{minutes:g}.safetensors"
     pictures, asked = str(work / "pictures.npz"), ("--model", str(weights), "--samples", str(samples))
     return ask(python_of(env), "nll_with_pythae", "measure", pictures, *asked)
-
-
-def once(path: Path, make: Callable[[], dict[str, Any] | None]) -> dict[str, Any]:
-    """What was found before, else what is found now, with where and when, and the load before it."""
-    if not path.exists():
-        here = {"load before": load(), "hardware": hardware(), "date": date.today().isoformat(), "commit": commit()}
-        path.write_text(json.dumps(here | (make() or {}), indent=1) + "\n")
-    return json.loads(path.read_text())
 
 
 def figure(found: dict[str, dict[float, dict[str, Any]]]) -> Figure:

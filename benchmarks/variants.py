@@ -1,9 +1,10 @@
 """Every recipe under one budget: what it is worth in likelihood, errors, latents and new pictures, and how fast it steps.
 
-    python benchmarks/variants.py DATA [--images 300000] [--only vae iwae ...] [--work DIR] [--speeds]
+    python benchmarks/variants.py DATA [--images 300000] [--only vae iwae ...] [--work DIR] [--speeds | --no-speeds]
 
 DATA is `shapes`, or a folder of MNIST. Each recipe trains for the same images with the net `mlp` (`conv` where latents lie at
-places; some have nets of their own); what lies in --work is not made again, so it can be stopped. The budget counts images, not
+places; some have nets of their own). Its figures are kept in benchmarks/variants/ with their commit, day and machine, and not
+made again while they are there, nor is a training that lies in --work. The budget counts images, not
 minutes, so only the speeds need a quiet machine: they are measured at the end, one recipe after another. A run over all recipes
 writes src/vaekit/reached.json, from which `vaekit recipes` and `python docs/variants.py` say what to expect.
 """
@@ -11,11 +12,12 @@ writes src/vaekit/reached.json, from which `vaekit recipes` and `python docs/var
 import argparse
 import json
 import time
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import torch
-from machine import load, write_results
+from machine import hardware, load, once, write_results
 
 from vaekit.batches import Batches
 from vaekit.catalogue import catalogue
@@ -159,21 +161,21 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES))
     parser.add_argument("--work", type=Path, default=Path("runs/variants"))
     parser.add_argument("--speeds", action="store_true", help="only measure the speeds of what was trained, and write the table")
+    parser.add_argument("--no-speeds", action="store_true", help="leave them, and the table, to a later call")
     given = parser.parse_args()
     data = open_data(given.data)
     work, before = given.work / data.name, load()
-    work.mkdir(parents=True, exist_ok=True)
+    kept = Path(__file__).parent / "variants" / f"{data.name}-{given.images}"
+    for place in (work, kept):
+        place.mkdir(parents=True, exist_ok=True)
     judge, taught = judge_of(data)
     if not (work / JUDGE).exists():
         save_part(work / JUDGE, judge_of(data, seed=1)[0])  # whoever learns from a judge is not scored by the same one
     for name in [] if given.speeds else given.only:
-        kept = work / f"{name}.json"
-        if not kept.exists():
-            began = time.monotonic()
-            found = figures_of(name, data, given.images, work, judge)
-            kept.write_text(json.dumps(found | {"seconds": time.monotonic() - began}, indent=1))
-            print(name, found, flush=True)
-    figures = {path.stem: json.loads(path.read_text()) for path in sorted(work.glob("*.json"))}
+        print(name, once(kept / f"{name}.json", lambda name=name: figures_of(name, data, given.images, work, judge)), flush=True)
+    if given.no_speeds:
+        return
+    figures = {path.stem: json.loads(path.read_text()) for path in sorted(kept.glob("*.json"))}
     real = data.take(data.some("test", DRAWN))
     others = data.take(data.some("train", DRAWN))
     floor = quality(judge, real, others)
@@ -183,16 +185,18 @@ def main() -> None:
         print(name, round(its["images_per_second"]), flush=True)
     pixels = "black and white pixels, drawn anew at every step" if data.name in PROTOCOLS else "optimal sigma"
     given_labels = ", ".join(name for name in figures if name in VARIANTS and VARIANTS[name].told)
+    days = {f"{its['hardware']}, {its['date']}, {its['commit']}" for its in figures.values()}
     text = (
         f"{given.images:,} images each, batch 128, fp32, nothing compiled, {NETS}, seed 0; {pixels}."
         f" Of {given_labels or 'none'} the bounds are those of log p(x | label), up to log(labels) nats more."
         f" FD: Frechet distance of {len(real):,} new pictures to as many test pictures in the features of a judge ({taught}); of"
-        f" as many training pictures it is {floor.frechet:.2f}.\n\n{table(figures, [name for name in NAMES if name in figures])}"
+        f" as many training pictures it is {floor.frechet:.2f}. Measured on {'; '.join(sorted(days))};"
+        f" speeds on {hardware()}, {date.today()}.\n\n{table(figures, [name for name in NAMES if name in figures])}"
     )
     if figures.keys() == set(NAMES):
-        kept = {name: {key: its[key] for key in KEPT if key in its} for name, its in figures.items()}
+        shown = {name: {key: its[key] for key in KEPT if key in its} for name, its in figures.items()}
         how = f"{given.images:,} images, batch 128, {NETS}; {pixels}; FD by a judge of the labels"
-        reached = json.loads(REACHED.read_text()) | {data.name: {"how": how, "figures": kept}}
+        reached = json.loads(REACHED.read_text()) | {data.name: {"how": how, "figures": shown}}
         REACHED.write_text(json.dumps(reached, indent=1) + "\n")
     command = f"python benchmarks/variants.py {Path(given.data).name} --images {given.images}"
     print(write_results(Path(__file__).parent, f"variants_{data.name}", command, {}, load_before=before, text=text))

@@ -5,15 +5,19 @@ All are small and trained on scikit-learn's digits, so that the whole ward takes
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from vaekit.data import Dataset, open_data
+from vaekit.doctor.checks import ACTIVATIONS
 from vaekit.errors import Diverged
 from vaekit.fitting import Watcher, fit
+from vaekit.known import condition_of
 from vaekit.ladder import Ladder
 from vaekit.likelihoods import OptimalGaussian
 from vaekit.model import Model
@@ -90,9 +94,23 @@ def deafen(model: Model) -> None:
     next(iter(model.decoder.parameters())).zero_()  # pyright: ignore[reportAttributeAccessIssue]
 
 
+@torch.no_grad()
+def silence(model: Model) -> None:
+    """Half of the units of every hidden layer never fire."""
+    for part in (model.encoder, model.decoder):  # pyright: ignore[reportAttributeAccessIssue]
+        for layer, after in pairwise(part.modules()):
+            if isinstance(layer, nn.LayerNorm) and isinstance(after, ACTIVATIONS):
+                layer.weight[::2], layer.bias[::2] = 0, -30
+
+
 def ladder(data: Dataset) -> Recipe:
     model = Ladder(image=data.image, likelihood=OptimalGaussian(), width=16, latents=2, blocks=1, smallest=2)
     return Recipe(model, ELBO(), Training(images=40_000, learning_rate=2e-3, **FIXED))
+
+
+def told(data: Dataset) -> Recipe:
+    given = {"images": IMAGES, "net": "mlp", "latent": 8, "condition": condition_of(data)}
+    return cook("label-prior", data.image, given | FIXED)
 
 
 @torch.no_grad()
@@ -115,6 +133,7 @@ SICK = {
     "overfit": Patient("overfit", "100 training pictures", data=few, options={"images": 200_000, "latent": 32}),
     "dead group": Patient("dead group", "a group whose posterior is its prior", make=ladder, afterwards=kill_group),
     "wrong likelihood": Patient("wrong likelihood", "Bernoulli on grey values", options={"likelihood": "bernoulli"}),
+    "dead units": Patient("dead units", "half of the units of each layer are far below zero", afterwards=silence),
     "shuffled labels": Patient("strange labels", "labels of other pictures", data=shuffled),
 }
 HEALTHY = {
@@ -126,4 +145,6 @@ HEALTHY = {
     ),
     "classic": Patient(None, "the book's loss", "book", {"latent": 8}),
     "ladder": Patient(None, "a hierarchy", make=ladder),
+    "conditional": Patient(None, "a prior for each label", make=told),
+    "codes": Patient(None, "a VQ-VAE, whose own prior knows nothing", "vq-vae", {"net": None, "latent": None}),
 }

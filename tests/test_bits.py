@@ -10,8 +10,8 @@ from vaekit.data import binarized
 from vaekit.levels import CategoricalLevels, LogisticLevels
 from vaekit.likelihoods import BernoulliPixels, ContinuousBernoulliPixels, FixedGaussian, Likelihood
 from vaekit.metrics import evaluate
-from vaekit.metrics.bounds import around
-from vaekit.metrics.evaluate import explained, proportion, seen_of
+from vaekit.metrics.bounds import around, proportion
+from vaekit.metrics.evaluate import explained, seen_of
 from vaekit.model import VAE
 from vaekit.objectives import ELBO, Reconstruction
 from vaekit.posteriors import Deterministic

@@ -176,3 +176,18 @@ def test_what_a_data_set_does_not_know():
     model, _ = conditional(LABELS)()
     with pytest.raises(DataError, match="does not know: the labels a, b"):
         known_of(data, model)
+
+
+def test_the_residual_of_a_semi_supervised_model_is_that_of_its_labels():
+    """Decodings under labels that an image has not say nothing of it."""
+    torch.manual_seed(0)
+    made = cook("semi-supervised", (1, 8, 8), {"net": "mlp", "latent": 3, "condition": Condition(labels=LABELS.labels)})
+    pixels, known = halves(12)
+    x, c = torch.from_numpy(pixels).float() / 255, torch.from_numpy(known)
+    t = made.objective.look(made.model.train(), x, c)
+    errors = (t.each.x - t.each.px.mean).square().mean((0, 2, 3, 4)).unflatten(0, c.shape)
+    torch.testing.assert_close(t.each.px.log_var.exp(), (errors * c).sum(1).mean())
+    made.model.train()(x, 1, c)
+    unknown = made.objective.look(made.model, x, torch.full_like(c, torch.nan))
+    errors = (unknown.each.x - unknown.each.px.mean).square().mean((0, 2, 3, 4)).unflatten(0, c.shape)
+    torch.testing.assert_close(unknown.each.px.log_var.exp(), (errors * unknown.log_q.exp()).sum(1).mean())

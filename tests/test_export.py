@@ -13,7 +13,7 @@ from PIL import Image
 import tiny
 from vaekit.data import open_data
 from vaekit.errors import CheckFailed, DataError, UsageError
-from vaekit.export import networks, page, page_of, write_networks
+from vaekit.export import networks, page, page_of, write_folder, write_networks
 from vaekit.export.networks import Encoder, compare
 from vaekit.fitting import fit
 from vaekit.latent import codes, decode
@@ -112,3 +112,20 @@ def test_a_runtime_that_was_changed_is_refused(monkeypatch, tmp_path):
         file.write("\n")
     with pytest.raises(DataError, match="was changed"):
         page.vendored(page.RUNTIME)
+
+
+def test_a_folder_for_a_web_server_is_made_again_and_never_over_something_else(run, tmp_path):
+    data, site = run.open_data(), tmp_path / "site"
+    first = {path: path.read_bytes() for path in write_folder(run, data, site, most=20).parent.rglob("*") if path.is_file()}
+    names = {str(path.relative_to(site)) for path in first}
+    assert {"index.html", "static/packed.js", f"static/{page.RUNTIME}", "data/decoder.bin", "data/wasm.bin"} <= names
+    write_folder(run, data, site, most=20)
+    again = {path: path.read_bytes() for path in site.rglob("*") if path.is_file()}
+    assert again.keys() == first.keys()
+    assert {path.name for path in first if again[path] != first[path]} <= {"encoder.bin", "decoder.bin"}  # names inside differ
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "index.html").write_text("<title>my own</title>")
+    for other in (tmp_path / "other", tmp_path / "other" / "index.html"):
+        with pytest.raises(UsageError, match="something else"):
+            write_folder(run, data, other)
+    assert (tmp_path / "other" / "index.html").read_text() == "<title>my own</title>"

@@ -20,7 +20,7 @@ from breaking import CrackedEncoder, Ray, hit_model
 from tiny import dataset, pictures, recipe, training
 from vaekit.errors import DataError, Diverged, UsageError, VaekitError
 from vaekit.finish import measure
-from vaekit.fitting import Silent, fit, signals
+from vaekit.fitting import Silent, fit
 from vaekit.likelihoods import FixedGaussian
 from vaekit.objectives import ELBO, Classic, FactorVAE
 from vaekit.part import build, describe
@@ -232,16 +232,6 @@ def test_patience_ends_a_run_that_no_longer_gets_better(tmp_path):
     assert [record["images"] for record in run.records if record["split"] == "validation"] == [8, 16, 24, 32]
     assert any("stopped early" in message for message in notes.messages)
     assert (run.path / "weights-last.safetensors").exists()
-
-
-def test_a_second_ctrl_c_interrupts_at_once_and_the_handlers_come_back():
-    before = signal.getsignal(signal.SIGINT)
-    with signals() as caught:
-        signal.raise_signal(signal.SIGINT)
-        assert caught == [signal.SIGINT]
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_away_from_the_main_thread_signals_are_left_alone(tmp_path):

@@ -77,3 +77,14 @@ def test_untrained_it_knows_nothing_of_the_image(x):
 def test_a_picture_without_a_stair_is_refused():
     with pytest.raises(UsageError, match="Give a smaller one"):
         Ladder(image=(1, 4, 4), likelihood=BernoulliPixels())
+
+
+def test_a_temperature_scales_every_group_around_its_own_mean(model):
+    torch.manual_seed(0)
+    torch.testing.assert_close(model.draw(3, 0.0), model.p_z().mean.expand(3, -1))
+    torch.manual_seed(1)
+    cold = model.draw(4000, 0.5)
+    torch.manual_seed(1)
+    warm = model.draw(4000)
+    top = model.sizes[0]
+    torch.testing.assert_close(cold[:, :top].std(0), 0.5 * warm[:, :top].std(0), rtol=1e-3, atol=1e-6)

@@ -28,8 +28,8 @@ from vaekit.latent import (
     reconstruct,
     traverse,
 )
-from vaekit.latent.encode import BATCH, as_pictures
-from vaekit.model import VAE
+from vaekit.latent.encode import as_pictures
+from vaekit.model import MOST, VAE
 from vaekit.posteriors import Deterministic
 from vaekit.terms import rate
 
@@ -84,9 +84,9 @@ def test_draws_have_the_moments_of_the_posterior(model):
 
 
 def test_many_images_are_encoded_as_one_is(model):
-    pixels = tiny.pictures(BATCH + 3)
+    pixels = tiny.pictures(MOST + 3)
     whole = encode(model, pixels)
-    assert whole.shape == (BATCH + 3, 3)
+    assert whole.shape == (MOST + 3, 3)
     np.testing.assert_allclose(whole[-1:], encode(model, pixels[-1:]), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(decode(model, whole)[-1:], decode(model, whole[-1:]), rtol=1e-5, atol=1e-6)
 

@@ -11,7 +11,7 @@ from test_scaling import STEADY, TRAIN, wait_for
 from vaekit.run import Run
 
 SLURM = {
-    "srun": '#!/bin/bash\nexec "$@"\n',  # it passes signals on to its tasks
+    "srun": '#!/bin/bash\n[[ $1 == --cpus-per-task=* ]] && shift\nexec "$@"\n',  # it passes signals on to its tasks
     "scontrol": '#!/bin/bash\n[ "$1" = show ] && echo localhost || echo "$@" >> "$REQUEUED"\n',
 }
 

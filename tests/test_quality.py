@@ -1,5 +1,7 @@
 """Distances between sets of pictures, against what they are by definition."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from scipy.linalg import sqrtm
 import tiny
 from vaekit.data import open_data
 from vaekit.errors import UsageError
+from vaekit.finish import own_judge
 from vaekit.latent.encode import as_pictures
 from vaekit.metrics.quality import features_of, frechet_distance, judge_of, kernel_distance, quality
 
@@ -61,3 +64,17 @@ def test_without_labels_its_weights_are_random_and_always_the_same():
 def test_too_few_pictures_are_refused():
     with pytest.raises(UsageError, match="2 or more rows"):
         frechet_distance(np.zeros((1, 3)), np.zeros((5, 3)))
+
+
+def test_a_judge_is_taught_what_is_known():
+    rng = np.random.default_rng(0)
+    plain = tiny.dataset()
+    assert own_judge(plain, steps=5)[0] == "random"
+    has = rng.integers(0, 2, (len(plain), 2)).astype(np.float32)
+    told = replace(plain, attributes=has, attribute_names=("A", "B"))
+    name, _, how = own_judge(told, steps=5)
+    assert (name, "taught 2 attributes" in how) == ("attributes", True)
+    labelled = replace(told, labels=has[:, 0].astype(np.int64), label_names=("a", "b"))
+    assert own_judge(labelled, steps=5)[0] == "labels"
+    rare = replace(plain, attributes=np.eye(len(plain), 1, dtype=np.float32), attribute_names=("A",))
+    assert own_judge(rare, steps=5)[0] == "random"

@@ -9,7 +9,7 @@ from vaekit.errors import DataError, UsageError
 from vaekit.fitting import fit
 from vaekit.planning import start
 from vaekit.run import Run, next_paths
-from vaekit.stored import save_tensors
+from vaekit.stored import save_part, save_tensors
 
 
 @pytest.fixture
@@ -111,6 +111,9 @@ def test_what_was_measured_is_added_up(tmp_path):
     run.add_metrics({"mse": {"value": 0.1, "unit": "1"}})
     run.add_metrics({"elbo": {"value": -3.0, "unit": "nats"}})
     assert run.metrics.keys() == {"mse", "elbo"}
+    save_part(run.path / "weights.safetensors", tiny.model())  # others than those that this was measured of
+    run.add_metrics({"nll": {"value": 3.0, "unit": "nats"}})
+    assert run.metrics == {"nll": {"value": 3.0, "unit": "nats", "weights": run.weights_digest}}
     run.save_attributes({"Smiling": torch.arange(3.0)}, {"Smiling": {"norm": 1.0}})
     vectors, about = run.load_attributes()
     assert torch.equal(vectors["Smiling"], torch.arange(3.0))

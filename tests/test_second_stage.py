@@ -8,6 +8,7 @@ import torch
 from sklearn.mixture import GaussianMixture
 from torch.distributions import Independent, Normal
 
+import tiny
 from conformance import VARIANTS
 from vaekit.code_priors import FlowMatching, FullMixture, SecondVAE, Standardized
 from vaekit.code_transformer import CodeTransformer
@@ -156,3 +157,28 @@ def test_what_cannot_be_fitted_is_said():
         fit_priors(rings(5), rings(5), ["mixtures"])
     with pytest.raises(UsageError, match="it needs 2 of both"):
         fit_priors(rings(5), rings(1))
+
+
+def test_codes_of_one_label_can_be_drawn():
+    """Two heaps with names: each is drawn by its own, and together they are the mixture."""
+    labels = rng.integers(0, 2, 3000)
+    codes = (rng.standard_normal((3000, 2)) * np.where(labels, 0.3, 1.0)[:, None] + 6.0 * labels[:, None]).astype(np.float32)
+    model = tiny.model().eval()
+    kinds = kinds_for(model, ["a", "b", "never"])
+    (fitted,) = fit_priors(codes, codes, ["labels"], kinds=kinds, labels=labels)
+    for label, middle, spread in (("a", 0.0, 1.0), ("b", 6.0, 0.3)):
+        drawn = draw_codes(fitted.prior, model, 2000, given=[f"label={label}"])
+        np.testing.assert_allclose(drawn.mean(0), middle, atol=0.1)
+        np.testing.assert_allclose(drawn.std(0), spread, rtol=0.1)
+    both = draw_codes(fitted.prior, model, 4000)
+    assert (both[:, 0] > 3).mean() == pytest.approx(labels.mean(), abs=0.03)
+    assert fitted.nats < fit_priors(codes, codes, ["gaussian"])[0].nats
+    for given, told in ((["label=never"], "No codes of a label"), (["Smiling=1"], "one label"), (["label=c"], "No codes")):
+        with pytest.raises(UsageError, match=told):
+            draw_codes(fitted.prior, model, 5, given=given)
+    with pytest.raises(UsageError, match="--prior labels"):
+        draw_codes(fit_priors(codes, codes, ["gaussian"])[0].prior, model, 5, given=["label=a"])
+    again = build(describe(fitted.prior))
+    again.load_state_dict(fitted.prior.state_dict())
+    found, expected = (draw_codes(its, model, 5, given=["label=b"]) for its in (again, fitted.prior))
+    np.testing.assert_array_equal(found, expected)

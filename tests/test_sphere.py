@@ -9,6 +9,7 @@ from scipy.special import ive
 from torch.distributions import kl_divergence
 
 from vaekit.errors import UsageError
+from vaekit.recipes import cook
 from vaekit.sphere import EvenSphere, Spherical, UniformSphere, VonMisesFisher, log_area
 
 F64 = torch.float64
@@ -90,3 +91,10 @@ def test_what_a_sphere_cannot_be():
         Spherical(features=3, latent=1)
     with pytest.raises(UsageError, match="spatial=0"):
         Spherical(features=3, latent=2)(torch.zeros(2, 4, 3))
+
+
+def test_draws_on_the_sphere_know_no_temperature():
+    model = cook("sphere", (1, 8, 8), {"net": "mlp", "latent": 4}).model
+    torch.testing.assert_close(model.draw(5).norm(dim=1), torch.ones(5))
+    with pytest.raises(UsageError, match="Leave it at 1"):
+        model.draw(5, 0.5)

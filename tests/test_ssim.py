@@ -34,3 +34,12 @@ def test_pictures_of_any_size_have_one(size):
 
 def test_scales_as_there_is_room_for():
     assert [scales(n, n) for n in (8, 16, 22, 44, 64, 88, 176, 1000)] == [1, 1, 2, 3, 3, 4, 5, 5]
+
+
+def test_bf16_around_it_changes_nothing():
+    """Differences of means of squares would be lost in eight digits."""
+    a = pictures(0)
+    b = (a + 0.02 * torch.randn_like(a)).clamp(0, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = ms_ssim(a, b)
+    torch.testing.assert_close(found, ms_ssim(a, b))

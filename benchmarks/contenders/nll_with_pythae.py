@@ -77,7 +77,7 @@ class Pixels(Density):
 class Theirs(nn.Module):
     """pythae's model as the bound asks for one."""
 
-    has_prior = True
+    has_prior, at_once = True, 256
 
     def __init__(self, model: VAE):
         super().__init__()

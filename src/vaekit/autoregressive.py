@@ -147,6 +147,7 @@ class NeighbourPixels(Density):
         The features of earlier values stay as they are, so that all steps together cost one pass.
         """
         net, out = self.net, full_precision(self.out.flatten(0, -4))
+        there = net.fold(out.new_ones(1, *net.image))[0]  # 0 where the picture was filled up to whole patches, as in log_prob
         x = out.new_zeros(*out.shape[:-1], net.values)
         context, last, second = out.new_empty((net.depth + 1, *out.shape)), out.new_empty(out.shape), out.new_empty(out.shape)
         for i in range(net.values):
@@ -156,7 +157,7 @@ class NeighbourPixels(Density):
                 after[..., here] = before[..., here] + layer(F.relu(before[..., until]), i)
             last[..., here] = F.relu(context[-1][..., here] + out[..., here])
             second[..., here] = last[..., here] + F.relu(net.hidden(last[..., until], i))
-            x[..., i] = choose(full_precision(net.last(second[..., until], i)).sigmoid()).squeeze(-1)
+            x[..., i] = choose(full_precision(net.last(second[..., until], i)).sigmoid()).squeeze(-1) * there[..., i]
         return net.unfold(x).unflatten(0, self.batch_shape)
 
     def sample(self, sample_shape=()) -> Tensor:

@@ -164,12 +164,16 @@ def ahead(batches: Batches, step: int) -> Iterator[Batch]:
 
     def gather() -> None:
         try:
+            if device is not None:
+                torch.cuda.set_device(device)
             now = step
             while put(batches.at(now)):
                 now += 1
         except BaseException as error:  # noqa: BLE001 - it is raised again where the batch is asked for
             put(error)
 
+    # A new thread begins with the first GPU, and this process may have another one.
+    device = torch.cuda.current_device() if batches.device.type == "cuda" and batches.device.index is None else None
     thread = threading.Thread(target=gather, name="vaekit-gather", daemon=True)
     thread.start()
     try:

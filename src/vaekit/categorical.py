@@ -24,6 +24,7 @@ class OneHots(Density):
     """
 
     has_rsample = True
+    scales = False
 
     def __init__(self, logits: Tensor, temperature: float = 1.0):
         self.logits, self.temperature = logits.log_softmax(-1), temperature

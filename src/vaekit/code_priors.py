@@ -16,6 +16,7 @@ from torch.distributions import Categorical, MixtureSameFamily
 
 from .distributions import CorrelatedGaussian, Density, Flow, Gaussian, bounded
 from .errors import UsageError
+from .part import known
 from .priors import Prior
 
 
@@ -71,8 +72,8 @@ class FullMixture(Prior):
         self.register_buffer("means", torch.zeros(self.components, self.latent))
         self.register_buffer("factors", torch.eye(self.latent).repeat(self.components, 1, 1))
 
-    def fit(self, codes: Tensor, seed: int) -> None:
-        """To codes (N, D)."""
+    def fit(self, codes: Tensor, seed: int, labels: Tensor | None = None) -> None:
+        """To codes (N, D), which may have labels (N,), -1 where nobody knows."""
         from sklearn.mixture import GaussianMixture
 
         count = min(self.components, len(codes))
@@ -86,6 +87,42 @@ class FullMixture(Prior):
         chosen = Categorical(logits=self.logits, validate_args=False)
         parts = CorrelatedGaussian(self.means, self.factors)
         return MixtureSameFamily(chosen, parts, validate_args=False)
+
+
+class LabelMixture(FullMixture):
+    """A Gaussian with a full covariance for the codes of each label, so that those of one label can be drawn.
+
+    The covariances are shrunk as Ledoit & Wolf (2004) say, because a rare label has few codes.
+    """
+
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if len(self.names) != self.components:
+            raise UsageError(f"LabelMixture got {self.components} components for {len(self.names)} labels. Give one for each.")
+        super().__post_init__()
+
+    def fit(self, codes, seed, labels=None):
+        from sklearn.covariance import LedoitWolf
+
+        self.logits.fill_(-torch.inf)
+        for number in range(self.components):
+            own = codes[labels == number].double().cpu().numpy()
+            if len(own) < 2:
+                continue  # nothing is known of its spread: it is never drawn
+            found = LedoitWolf().fit(own)
+            self.logits[number] = math.log(len(own))
+            self.means[number] = torch.from_numpy(found.location_)
+            spread = torch.from_numpy(found.covariance_)
+            self.factors[number] = torch.linalg.cholesky(spread + 1e-5 * torch.eye(self.latent, dtype=spread.dtype))
+
+    def of(self, label: str) -> CorrelatedGaussian:
+        """p(z | label). Raises UsageError on a label that had no codes."""
+        if label not in self.names or not torch.isfinite(self.logits[self.names.index(label)]):
+            have = [name for name, logit in zip(self.names, self.logits, strict=True) if torch.isfinite(logit)]
+            raise UsageError(f"No codes of a label {label!r} were seen. {known(label, have)}")
+        number = self.names.index(label)
+        return CorrelatedGaussian(self.means[number], self.factors[number])
 
 
 class SecondVAE(Prior):

@@ -24,6 +24,11 @@ def full_precision(t: Tensor) -> Tensor:
     return t.to(torch.promote_types(t.dtype, torch.float32))
 
 
+def exactly(like: Tensor) -> torch.autocast:
+    """Within it products are not rounded to bf16: sums of squares whose difference counts would lose it."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
 def bounded(raw: Tensor, limit: float = LOG_VAR_LIMIT) -> Tensor:
     """A smooth map into (-limit, limit), the identity near 0.
 
@@ -136,12 +141,18 @@ class CorrelatedGaussian(Density):
         return self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
     def rsample(self, sample_shape=()) -> Tensor:
-        return self.loc + (self.factor @ self.normal(sample_shape, self.loc)[..., None])[..., 0]
+        with exactly(self.loc):
+            return self.loc + torch.einsum("...ij,...j->...i", self.factor, self.normal(sample_shape, self.loc))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        off = (value - self.loc)[..., None]
-        factor = self.factor.expand(*off.shape[:-2], *self.factor.shape[-2:])
-        eps = torch.linalg.solve_triangular(factor, off, upper=False)[..., 0]
+        off = value - self.loc
+        if off.shape[-self.loc.dim() :] == self.loc.shape:
+            # Values are columns of one system: a factor copied for each of them would take D^2 numbers apiece.
+            columns = off.reshape(-1, *self.loc.shape).movedim(0, -1)
+            eps = torch.linalg.solve_triangular(self.factor, columns, upper=False).movedim(-1, 0).reshape(off.shape)
+        else:
+            factor = self.factor.expand(*off.shape[:-1], *self.factor.shape[-2:])
+            eps = torch.linalg.solve_triangular(factor, off[..., None], upper=False)[..., 0]
         return -0.5 * (eps.square() + LOG_2PI).sum(-1) - self.log_det
 
 

@@ -71,6 +71,16 @@ def attributes_of(data: Dataset) -> np.ndarray:
     return np.empty((len(data), 0), np.float32) if data.attributes is None else data.attributes
 
 
+def split_by(data: Dataset) -> tuple[list[str], np.ndarray]:
+    """The attributes that split the training pictures into groups of 4 or more, by name, and which picture has them.
+
+    (N, A) int: 1 with it, 0 without, -1 where nobody knows.
+    """
+    columns, rows = [presence(column) for column in attributes_of(data).T], data.splits["train"]
+    wide = [k for k, has in enumerate(columns) if all((has[rows] == group).sum() >= 4 for group in (0, 1))]
+    return [data.attribute_names[k] for k in wide], np.stack([columns[k] for k in wide], 1) if wide else np.empty((len(data), 0))
+
+
 @dataclass
 class Bench:
     """Vectors by every method, and the pictures that their edits are measured on."""
@@ -158,15 +168,14 @@ def step_of(values: np.ndarray, has: np.ndarray) -> float:
 
 def bench(run: Run, data: Dataset, seed: int, steps: int, progress: Callable[[int, int], None] | None) -> Bench:
     """All vectors of a run. Raises UsageError where there is no attribute to edit."""
-    columns = [presence(column) for column in attributes_of(data).T]
+    names, has = split_by(data)
     rows, held = data.splits["train"], data.splits["validation"]
-    wide = [k for k, has in enumerate(columns) if all((has[rows] == group).sum() >= 4 for group in (0, 1))]
-    if not wide or not len(held):
+    if not names or not len(held):
         raise UsageError(
             f"No attribute of {data.name} splits its training pictures into groups of 4 or more. Give a table: --attributes FILE"
         )
-    model, has = run.load_model(), np.stack([columns[k] for k in wide], 1)
-    found = Bench(model, data, [data.attribute_names[k] for k in wide], has, codes(model, data.pixels, rows).mu, seed)
+    model = run.load_model()
+    found = Bench(model, data, names, has, codes(model, data.pixels, rows).mu, seed)
     found.vectors = {method: directions(found.mu, has[rows], method) for method in METHODS}
     if not has_counterfactuals(data):
         found.judge, found.how = attribute_judge_of(data, has, seed, steps, progress)

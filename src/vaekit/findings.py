@@ -33,8 +33,11 @@ class Findings:
         return found
 
     def add_metrics(self, values: dict[str, Any]) -> None:
-        """Add to metrics.json."""
-        write_json(self.path / "metrics.json", {"format": METRICS, "metrics": self.metrics | values})
+        """Add to metrics.json; what was measured of other weights than these leaves it."""
+        weights = self.weights_digest
+        kept = {name: its for name, its in self.metrics.items() if its.get("weights") == weights}
+        new = {name: its | {"weights": weights} for name, its in values.items()}
+        write_json(self.path / "metrics.json", {"format": METRICS, "metrics": kept | new})
 
     def save_attributes(self, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
         """Write the attribute vectors, name -> (D,), and what is known about each; attributes.json says it to people."""

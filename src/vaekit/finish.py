@@ -1,6 +1,7 @@
 """What follows a training: its metrics, its attribute vectors, its report, all kept in the run folder."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,18 +9,29 @@ import numpy as np
 import torch
 
 from .data import Dataset
-from .editing import compute_attributes
+from .editing import compute_attributes, split_by
+from .errors import UsageError
 from .execution import Execution
-from .latent import decode, reconstruct, sample
+from .latent import codes, decode
 from .latent.second_stage import ASKED, Progress, codes_for, draw_codes, fit_priors, hole_of, kinds_for, own_codes
 from .metrics import Metric, evaluate, likelihood
 from .metrics.bounds import around
 from .metrics.disentanglement import LATENTS
 from .metrics.evaluate import annealing, disentangled, drift, stand_ins
-from .metrics.pictures import beside_real
-from .metrics.quality import features_of, judge_of, perceptual_distances, quality, random_judge
+from .metrics.pictures import Heaps, beside_real
+from .metrics.quality import (
+    STEPS,
+    attribute_judge_of,
+    features_of,
+    judge_of,
+    perceptual_distances,
+    print_of,
+    quality,
+    random_judge,
+)
 from .model import Model
 from .nets.judge import FeatureNet
+from .priors import Prior
 from .run import Run
 
 CHUNK = 256  # codes that a prior of many components is asked about at once
@@ -30,7 +42,8 @@ SAMPLES = 100  # of z, for a first look at log p(x) where training was about not
 
 def finish(run: Run, data: Dataset) -> Path:
     """What every training ends with: metrics, attribute vectors where attributes give any, the report."""
-    run.add_metrics(measure(run, data, samples=SAMPLES if run.binarization else None))
+    known = run.metrics.get("nll", {}).get("weights") == run.weights_digest  # by more samples than these
+    run.add_metrics(measure(run, data, samples=SAMPLES if run.binarization and not known else None))
     if data.attributes is not None:
         compute_attributes(run, data)
     from .report import write_report  # matplotlib's second is not for those who wait for a training to begin
@@ -47,7 +60,8 @@ def measure(
     samples: int | None = None,
     factors: Sequence[str] = (),
     pictures: int = 0,
-    judge: tuple[str, FeatureNet] | None = None,
+    prior: str = "own",
+    judge: tuple[str, FeatureNet, str] | None = None,
     anneal: int = 0,
     execution: Execution | None = None,
     progress: Progress | None = None,
@@ -55,51 +69,98 @@ def measure(
     """Evaluate a run's best weights. With `samples`, the bound on log p(x) too; a split without pictures is that of validation.
 
     With `pictures`, how that many new ones compare with real ones, in the features of a judge with its name; without one, of a
-    net that is taught the labels, or has random weights where there are none. With `factors`, how far single latents stand for
-    these attributes; data whose factors are known do without being asked. With `anneal`, bounds by that many steps of annealing.
+    net that is taught the labels, else the attributes, or has random weights where there are neither. They are drawn from the
+    model's own `prior`, from the best "fitted" density of its second stage, or from one of these by name, which then ends the
+    figures' names. With `factors`, how far single latents stand for these attributes; data whose factors are known do without
+    being asked. With `anneal`, bounds by that many steps of annealing.
 
     A run that was trained on draws of black and white is measured on one draw, the same for every run. With every figure goes its
     protocol: what the pixels were, and how many pictures were trained on.
     """
     model, objective = run.load_model(), run.load_objective()
     data = run.as_measured(data)
-    metrics = evaluate(model, objective, data, split, seed)
+    first = annealing(model, data, anneal, split, seed=seed, progress=progress) if anneal else {}  # it refuses some models
+    metrics = evaluate(model, objective, data, split, seed) | first
     if run.has_first_weights:
         before: Model = run.build("model").to(next(model.parameters()).device).eval().requires_grad_(False)
         if run.begin(model=before):
             metrics |= drift(before, model, data, split, seed)
     if factors or (data.factors and 1 < model.latent <= LATENTS):
         metrics |= disentangled(model, data, factors or data.factors, split, seed)
-    if pictures and model.has_prior:
-        metrics |= beside_real_ones(model, data, pictures, judge, split=split, seed=seed)
+    if pictures:
+        metrics |= beside_real_ones(run, model, data, pictures, prior=prior, judge=judge, split=split, seed=seed)
     if samples:
         metrics |= likelihood(model, data, samples, split, seed=seed, execution=execution, progress=progress)
-    if anneal:
-        metrics |= annealing(model, data, anneal, split, seed=seed, progress=progress)
     protocol = {"pixels": run.pixels, "trained_on": len(data.splits["train"])}
     return {name: metric | protocol if "count" in metric else metric for name, metric in metrics.items()}
 
 
 def beside_real_ones(
-    model: Model, data: Dataset, count: int, judge: tuple[str, FeatureNet] | None, *, split: str, seed: int
+    run: Run,
+    model: Model,
+    data: Dataset,
+    count: int,
+    *,
+    prior: str,
+    judge: tuple[str, FeatureNet, str] | None,
+    split: str,
+    seed: int,
 ) -> dict[str, Metric]:
-    """Metrics of `count` new pictures beside the real ones of a split, in features of a judge."""
-    split = split if len(data.splits[split]) else "validation"
-    name, eye, how = (*judge, judge[0]) if judge else ("", *judge_of(data, seed))
-    name = name or ("random" if how.startswith("random") else "labels")
-    held, train = (data.take(data.some(part, most, seed)) for part, most in ((split, count), ("train", MOST_TRAINING)))
-    heaps = sample(model, count, seed), held, train, reconstruct(model, held)
-    found = beside_real(*(features_of(eye, heap) for heap in heaps), name=name, how=how, seed=seed)
-    apart, others = (perceptual_distances(eye, held, heap) for heap in (heaps[3], np.roll(held, 1, 0)))
-    found[f"perceptual_{name}"] = {
+    """Metrics of `count` new pictures beside the real ones of a split, in features of a judge: its name, itself, what it is.
+
+    As many of each: new ones, real ones, and real ones of another split with their reconstructions; so there are fewer where a
+    split has fewer. Raises UsageError without a prior.
+    """
+    split, other = (split, "validation" if split == "test" else "test") if len(data.splits[split]) else ("validation", "train")
+    other = other if len(data.splits[other]) else "train"
+    name, eye, how = judge or own_judge(data, seed)
+    count = min(count, len(data.splits[split]), len(data.splits[other]))
+    heaps = ((split, count), (other, count), ("train", MOST_TRAINING))
+    held, others, train = (data.take(data.some(part, most, seed)) for part, most in heaps)
+    z, density = codes_from(run, model, prior, count, seed)
+    shown, shows = picture_of(run, model, seed)
+    rebuilt = shown(codes(model, others).mu)
+    its = Heaps(*(features_of(eye, heap) for heap in (shown(z), held, others, rebuilt, train)))
+    told = f"{how}; {count:,} real ones of {split}, others of {other}; {shows}"
+    found = beside_real(its, name=name, how=told, density=density, seed=seed)
+    apart, strange = (perceptual_distances(eye, others, heap) for heap in (rebuilt, np.roll(others, 1, 0)))
+    found[f"perceptual_{name}@{count}"] = {
         "value": float(apart.mean()),
         "unit": "",
-        "count": len(held),
-        "how": f"squared distance of feature maps of length 1 (Zhang et al., 2018, all weights 1), reconstructions, {how}",
+        "count": count,
+        "how": f"squared distance of feature maps of length 1 (Zhang et al., 2018, all weights 1), reconstructions, {told}",
         "interval": around(float(apart.mean()), apart),
-        "reference": {"another picture": float(others.mean())},
+        "reference": {"another picture": float(strange.mean())},
     }
     return {key: {**metric, "split": split} for key, metric in found.items()}
+
+
+def picture_of(run: Run, model: Model, seed: int) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
+    """What stands for pictures of codes beside real ones, and in words: where those are black and white, grey ones would not."""
+    if run.binarization and model.likelihood.support == "bits":
+        return partial(decode, model, seed=seed), "pictures are draws x ~ p(x|z)"
+    return partial(decode, model), "pictures are means of p(x|z)"
+
+
+def codes_from(run: Run, model: Model, prior: str, count: int, seed: int) -> tuple[np.ndarray, str]:
+    """New codes (count, D), and the name of their density where it is not the model's own. Raises UsageError without one."""
+    if prior == "own":
+        if not model.has_prior:
+            raise UsageError("A plain autoencoder has no prior to draw from. Fit a density (vaekit fit-prior): --prior fitted.")
+        with torch.no_grad(), torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return model.draw(count).float().cpu().numpy(), ""
+    name, density = run.load_prior(None if prior == "fitted" else prior)
+    return draw_codes(density, model, count, seed), name
+
+
+def own_judge(data: Dataset, seed: int = 0, steps: int = STEPS) -> tuple[str, FeatureNet, str]:
+    """A net that is taught what is known of these pictures: its name (labels, attributes, random), itself, how it was made."""
+    names, has = split_by(data)
+    if data.labels is None and names:
+        return "attributes", *attribute_judge_of(data, has, seed, steps)
+    judge, how = judge_of(data, seed, steps)
+    return "random" if how.startswith("random") else "labels", judge, how
 
 
 def spread(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
@@ -130,28 +191,30 @@ def fit_second_stage(
     without one to a net with random weights. What is known of each by name, best first; "own" is the model's prior, where it has
     one.
     """
-    model = run.load_model()
-    rows = {"train": stand_ins(model, data, "train", seed), "validation": data.some("validation", ASKED, seed)}
-    looked_at = run.as_measured(data).pixels
-    train, held = (codes_for(model, looked_at, its, seed) for its in rows.values())
-    kinds = kinds_for(model)
-    fitted = {its.name: its for its in fit_priors(train, held, names, kinds=kinds, steps=steps, seed=seed, progress=progress)}
+    model, data = run.load_model(), run.as_measured(data)
+    learn = stand_ins(model, data, "train", seed)
+    train, held = (codes_for(model, data.pixels, rows, seed) for rows in (learn, data.some("validation", ASKED, seed)))
+    labels = None if data.labels is None else data.labels[learn]
+    how = {"kinds": kinds_for(model, data.label_names if labels is not None else ()), "steps": steps, "seed": seed}
+    fitted = {its.name: its for its in fit_priors(train, held, names, labels=labels, progress=progress, **how)}
     real, eye = data.take(data.some("validation", DRAWN, seed)), judge or random_judge(data.image, seed)
+    shown, _ = picture_of(run, model, seed)
+    protocol = {"judge": print_of(eye), "pictures": len(real), "judged_on": len(held), "seed": seed}
 
-    def seen(drawn: np.ndarray) -> float:
-        return quality(eye, real, drawn).frechet
+    def seen(z: np.ndarray) -> float:
+        return quality(eye, real, shown(z)).frechet
 
-    about: dict[str, dict[str, Any]] = {
-        name: {
-            "nats": its.nats,
-            "frechet": seen(decode(model, draw_codes(its.prior, model, len(real), seed))),
-            "seconds": round(its.seconds, 1),
-            "fitted_on": len(train),
-            "judged_on": len(held),
-        }
+    def judged(density: Prior) -> dict[str, Any]:
+        return {"frechet": seen(draw_codes(density, model, len(real), seed)), **protocol}
+
+    about = run.priors  # others may have been kept before
+    for name, its in about.items():
+        if name not in fitted and any(its.get(key) != value for key, value in protocol.items()):
+            its.update(judged(run.load_prior(name)[1]))  # distances of two judges do not compare
+    about |= {
+        name: {"nats": its.nats, "seconds": round(its.seconds, 1), "fitted_on": len(train), **judged(its.prior)}
         for name, its in fitted.items()
     }
-    about = run.priors | about  # others may have been kept before
     ranks = [sorted(about, key=lambda name: about[name][by]) for by in ("frechet", "nats")]
     about = {name: about[name] for name in sorted(about, key=lambda name: sum(rank.index(name) for rank in ranks))}
     run.save_priors({name: its.prior for name, its in fitted.items()}, about)
@@ -164,4 +227,4 @@ def fit_second_stage(
         hole = hole_of(best, held, own_codes(model, len(held), seed), seed)
     how = f"less probable than 99 % of {len(held):,} held-out codes, under the fitted density {name!r}"
     run.add_metrics({"prior_hole": {"value": hole, "unit": "share of the prior's draws", "how": how}})
-    return about | {"own": {"nats": own, "frechet": seen(sample(model, len(real), seed)), "hole": hole}}
+    return about | {"own": {"nats": own, "frechet": seen(codes_from(run, model, "own", len(real), seed)[0]), "hole": hole}}

@@ -8,6 +8,7 @@ import math
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -211,11 +212,13 @@ class Fitting:
             if self.after(step):
                 break
             if world.some(bool(self.caught)):
+                step.look()  # what is saved is finite
                 self.save()
                 self.put_down()  # after the snapshot: what it does leaves no trace in the training
                 number = next(number for caught in world.gathered(self.caught) for number in caught)
                 raise stopped(number, f"{self.state.images:,} images", f"vaekit resume {self.run.path}")
             if self.unsaved:
+                step.look()
                 self.save()
         self.end()
         self.save()
@@ -242,6 +245,7 @@ class Fitting:
         self.passed = step.fraction
         if not due:
             return False
+        step.look()
         self.validate(step.fraction)
         self.saved = -math.inf
         if self.training.patience is None or state.notes["stale"] < self.training.patience:
@@ -264,14 +268,14 @@ class Fitting:
 
     @property
     def unsaved(self) -> bool:
-        """Whether a snapshot is due."""
         return self.runs * (self.state.seconds - self.saved) >= self.snapshot_seconds
 
     def end(self) -> None:
         """Validate the last weights and keep them; what follows is `save`."""
         if self.state.notes.get("validated") != self.state.step:
             self.validate(1.0)
-        self.run.save_weights(self.state.average, self.state.objective, last=True, images=self.state.images)
+        with world.patient():
+            self.run.save_weights(self.state.average, self.state.objective, last=True, images=self.state.images)
         self.state.notes["finished"] = True
 
     def validate(self, fraction: float) -> None:
@@ -279,8 +283,8 @@ class Fitting:
         state, seed, began = self.state, self.training.seed, world.clock()
         rows, own = self.data.splits["validation"], self.data.some("train", CALIBRATION, seed)
         state.averaged(calibrate, state.average, self.seen_of(own), len(own), seed)
-        checked = state.average, state.objective, self.seen_of(rows), len(rows), seed
-        values = state.together(state.averaged, validate, *checked)
+        seen, measured = self.seen_of(rows), partial(validate, epoch=self.training.epoch)
+        values = state.together(state.averaged, measured, state.average, state.objective, seen, len(rows), seed)
         if not all(math.isfinite(value) for value in values.values()):
             self.mark("diverged")
             bad = ", ".join(name for name, value in values.items() if not math.isfinite(value))
@@ -291,7 +295,8 @@ class Fitting:
         best = state.notes["best"]
         if best is None or values["loss"] < best or not state.objective.comparable:
             state.notes |= {"best": values["loss"], "stale": 0}
-            self.run.save_weights(state.average, state.objective, images=state.images, validation=values)
+            with world.patient():
+                self.run.save_weights(state.average, state.objective, images=state.images, validation=values)
         else:
             state.notes["stale"] += 1
 
@@ -318,7 +323,8 @@ class Fitting:
 
     def save(self) -> None:
         self.state.notes |= {"log_size": self.run.sync_log(), "tally": self.tally.describe()}
-        self.run.save_state(self.state.tensors(), self.state.position())
+        with world.patient():
+            self.run.save_state(self.state.tensors(), self.state.position())
         self.saved = self.state.seconds
 
     def put_down(self) -> None:
@@ -369,11 +375,14 @@ def stopped(number: int, after: str, how: str) -> Stopped:
 
 @contextlib.contextmanager
 def signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying in the middle of a step; a second Ctrl-C interrupts at once."""
+    """Collect SIGINT and SIGTERM instead of dying in the middle of a step; a second Ctrl-C interrupts at once.
+
+    Not a second SIGTERM, of which schedulers send several. What comes after the last look is passed on to who heard it before.
+    """
     caught: list[int] = []
 
     def catch(number: int, _frame: object) -> None:
-        if number in caught:
+        if number in caught and number == signal.SIGINT:
             raise KeyboardInterrupt
         caught.append(number)
 
@@ -387,3 +396,5 @@ def signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if caught:
+        signal.raise_signal(caught[0])

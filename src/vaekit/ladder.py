@@ -141,6 +141,12 @@ class Ladder(Model):
         seen = [h.expand(samples, *h.shape).flatten(0, 1) for h in self.seen(x)]
         return self.descend(samples * len(x), choose, seen)
 
+    def draw(self, n, temperature=1.0, c=None):
+        """As any model's; the temperature scales every group around its own mean given those above (Vahdat & Kautz, 2020)."""
+        with torch.no_grad():
+            rungs, _ = self.descend(n, lambda q, p, number: p.loc + temperature * (p.rsample() - p.loc))
+        return torch.cat([rung.z for rung in rungs], -1)
+
     def forward(self, x: Tensor, samples: int = 1, c: Tensor | None = None) -> Trace:
         self.check_images(x)
 

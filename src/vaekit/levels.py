@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Categorical
 from torch.nn import functional as F
 
-from .distributions import Density, bounded, sum_events
+from .distributions import Density, bounded, exactly, sum_events
 from .errors import UsageError
 from .likelihoods import Likelihood, apiece
 
@@ -99,7 +99,8 @@ class Histogram(Density):
     @property
     def mean(self) -> Tensor:
         levels = torch.linspace(0, 1, LEVELS, dtype=self.logits.dtype, device=self.logits.device)
-        return (self.logits.softmax(-3) * levels[:, None, None]).sum(-3).clamp(0, 1)
+        with exactly(levels):
+            return torch.einsum("...vhw,v->...hw", self.logits.softmax(-3), levels).clamp(0, 1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         places = (value * (LEVELS - 1)).round().long().unsqueeze(-3)

@@ -209,7 +209,12 @@ class GaussianOfBatch(Density):
         return self.loc
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return Gaussian(self.loc, residual(self.loc, value).log(), 3).log_prob(value)
+        # Where all decodings weigh the same, s^2 is at its best and its gradient is 0; where they do not, it would be wrong.
+        return self.at(residual(self.loc, value).detach()).log_prob(value)
+
+    def at(self, variance: Tensor) -> Gaussian:
+        """With this variance for all."""
+        return Gaussian(self.loc, variance.log(), 3)
 
 
 def residual(mean: Tensor, x: Tensor) -> Tensor:

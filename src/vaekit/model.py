@@ -17,6 +17,9 @@ from .posteriors import Posterior, draw
 from .priors import Prior, StandardNormal
 from .trace import Group, Trace, dreamt
 
+MOST, NUMBERS = 256, 64_000_000  # images in one pass, at most, and numbers that describe all of their pixels
+WIDE = 48  # such numbers of a pixel, where a likelihood wants fewer: layers of full resolution
+
 
 class Model(Part):
     """What every model can: the joint density p(x, z) = p(x | z) p(z), and q(z | x)."""
@@ -34,6 +37,13 @@ class Model(Part):
     def is_standard(self) -> bool:
         """Whether p(z) is N(0, I)."""
         return False
+
+    @property
+    def at_once(self) -> int:
+        """How many images are encoded, decoded or validated in one pass: fewer where one of them takes much memory."""
+        channels, height, width = self.image
+        numbers = height * width * max(channels * self.likelihood.per_pixel, WIDE)
+        return max(1, min(MOST, NUMBERS // numbers))
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Density:
         """q(z | x) for images (B, C, H, W) in [0, 1]; batch (B,), event (D,). Nothing is drawn: its mean is mu."""
@@ -61,11 +71,15 @@ class Model(Part):
     def draw(self, n: int, temperature: float = 1.0, c: Tensor | None = None) -> Tensor:
         """n codes z ~ p(z), (n, D), scaled by `temperature` around the prior's mean; c (n, Y).
 
-        Raises UsageError for a plain autoencoder.
+        Raises UsageError for a plain autoencoder, and for a temperature where a draw cannot be scaled and stay a code.
         """
         p = self.p_z(c)
         drawn = dreamt(p, n)
-        return drawn if temperature == 1 else p.mean + temperature * (drawn - p.mean)
+        if temperature == 1:
+            return drawn
+        if not getattr(p, "scales", True):
+            raise UsageError(f"Draws of {type(p).__name__} know no temperature: scaled, they are no codes. Leave it at 1.")
+        return p.mean + temperature * (drawn - p.mean)
 
     def sample(self, n: int, temperature: float = 1.0, c: Tensor | None = None) -> Tensor:
         """n pictures from the prior, (n, C, H, W): the mean of p(x | z) for z ~ p(z); c (n, Y)."""

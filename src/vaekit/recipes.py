@@ -111,7 +111,8 @@ def weigh(
     `beta_schedule` (linear, cosine, cyclical) brings beta from 0 up over `beta_images`; `free_bits` are nats per latent.
     Raises UsageError where two options contradict each other.
     """
-    ways = {"likelihood": likelihood, "beta": beta, "sigma": sigma, "free_bits": free_bits, "beta_schedule": beta_schedule}
+    ways = {"likelihood": likelihood, "beta": beta, "sigma": sigma, "free_bits": free_bits}
+    ways |= {"beta_schedule": beta_schedule, "beta_images": beta_images}
     given = [f"{name}={value}" for name, value in ways.items() if value is not None]
     if r_loss_factor is not None:
         if given:
@@ -254,11 +255,12 @@ def varied(name: str, variant: Variant) -> Callable[..., Recipe]:
         chosen = net or ("conv" if variant.spatial else default_net(image))
         model = compose(image, chosen, latent, density, variant, condition=condition)
         if variant.objective:
-            idle = sorted(weights.keys() - {"likelihood", "sigma"})
+            made = learning(variant, model, features, settings(training))
+            idle = sorted(weights.keys() - {"likelihood", *(["sigma"] if made.objective.asks_density else [])})
             if idle:
                 told = f"Recipe {name!r} has an objective of its own, to which {', '.join(idle)} says nothing"
                 raise UsageError(f"{told}. Leave it out.")
-            return learning(variant, model, features, settings(training))
+            return made
         return Recipe(model, objective, settings(training))
 
     recipe.__doc__ = f"{variant.paper}: {variant.purpose}."

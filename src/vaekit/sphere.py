@@ -95,6 +95,8 @@ class VonMisesFisher(Density):
 class EvenSphere(Density):
     """The uniform density on the sphere in D dimensions."""
 
+    scales = False
+
     def __init__(self, like: Tensor):
         self.like = like
         super().__init__(like, 1)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .distributions import exactly, full_precision
+
 WINDOW, SPREAD = 11, 1.5  # pixels: the Gaussian window, and its standard deviation (Wang et al., 2004, section III.B)
 STEADY = (0.01**2, 0.03**2)  # keep the ratios of luminance and contrast finite; pixels in [0, 1]
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, fine ones first (Wang et al., 2003, section 3.2)
@@ -22,6 +24,11 @@ def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
 
     Pictures too small for five scales, or for the window, have as many scales, and as wide a window, as there is room for.
     """
+    with exactly(a):
+        return over_scales(full_precision(a), full_precision(b))
+
+
+def over_scales(a: Tensor, b: Tensor) -> Tensor:
     count = scales(*a.shape[2:])
     weights = [weight / sum(WEIGHTS[:count]) for weight in WEIGHTS[:count]]
     found = a.new_ones(a.shape[:2])

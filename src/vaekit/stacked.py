@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from .errors import UsageError
 from .execution import Execution
 from .objectives import Objective
 from .part import numbers_of
@@ -31,9 +32,15 @@ class Stacked:
     The numbers of their objectives may differ, such as beta.
 
     A step that is not finite for one of them leaves its weights finite, and the others alone. The noise is drawn for all at once.
+    Raises UsageError for an objective that takes a gradient within the step: none would reach it here.
     """
 
     def __init__(self, states: Sequence[State], training: Training, execution: Execution, look: Look):
+        if states[0].objective.pulls:
+            kind = type(states[0].objective).__name__
+            raise UsageError(
+                f"{kind} takes a gradient within the step, which several models at once cannot give. Train one by one."
+            )
         self.alone = [Whole(state, training, execution, look) for state in states]
         self.example = self.alone[0]
         self.rows = Rows(self.example.weights.values())

@@ -81,10 +81,12 @@ class Apart(Stepper):
 
     def begin(self) -> None:
         model, objective = self.state.model, self.state.objective
+        terms_of, observers, training = self.look, self.observers, self.training
 
+        # Without `self`, which would then hold itself, and with it a copy of all weights until the collector comes by.
         def look(seen: Seen, images: Tensor) -> tuple[dict[str, Tensor], list[Tensor]]:
-            terms, trace = self.look(model, objective, seen, At(images, self.training.epoch))
-            return terms, [part.observe(trace) for part in self.observers]  # not the trace: it would keep every activation alive
+            terms, trace = terms_of(model, objective, seen, At(images, training.epoch))
+            return terms, [part.observe(trace) for part in observers]  # not the trace: it would keep every activation alive
 
         self.forward = self.execution.compiled(look)
         self.live: list[Tensor] = [held(p) for p in model.parameters()]
@@ -99,22 +101,30 @@ class Apart(Stepper):
             scaled(terms["loss"], seen[0]).backward()
         values = torch.stack(list(terms.values())).detach()
         with torch.no_grad():
-            norm = self.unite(self.state.gradients(), values)
+            gradients = self.state.gradients()
+            norm = self.unite(gradients, values)
             found = odd(norm, self.training) | {"gradient_norm": norm}
             self.names = (*terms, *found)
             self.bad = torch.maximum(self.bad, (~torch.isfinite(values[0] + norm)).float())
             taken = torch.cat([values, torch.stack(list(found.values()))])
             if taken.device.type == "cpu" and self.bad:
                 return taken, None
-            optimizer.grad_scale = (norm / self.training.clip).clamp_min(1.0)  # the fused kernel divides by it
-            # It skips its step where this is not 0: no wait for the device.
-            optimizer.found_inf = torch.maximum(self.bad, found["skipped"]) if "skipped" in found else self.bad
+            scale = (norm / self.training.clip).clamp_min(1.0)
+            skip = torch.maximum(self.bad, found["skipped"]) if "skipped" in found else self.bad
+            if taken.device.type == "mps":  # its fused kernel looks at neither
+                if skip:
+                    return taken, None if self.bad else observed
+                for g in gradients:
+                    g.div_(scale)
+            else:
+                optimizer.grad_scale = scale  # the fused kernel divides by it
+                optimizer.found_inf = skip  # and leaves its step out where this is not 0: no wait for the device
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.step()
             if "skipped" in found:  # a skipped step counts: see `Whole`
                 for moments in optimizer.state.values():
-                    moments["step"] += optimizer.found_inf - self.bad
+                    moments["step"] += skip - self.bad
             if "skipped" in found and taken.device.type == "cpu" and found["skipped"]:
                 return taken, observed  # on a GPU, which is not waited for, the average goes on towards the weights as they are
             get_ema_multi_avg_fn(keep)(self.averaged, self.live, None)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from . import world
-from .distributions import LOG_2PI, Gaussian
+from .distributions import LOG_2PI, Gaussian, exactly, full_precision
 from .errors import UsageError
 from .trace import Trace
 
@@ -57,13 +57,15 @@ def code_norm(t: Trace) -> Tensor:
 def jacobian_norm(t: Trace) -> Tensor:
     """The squared Frobenius norm of the Jacobian of the decoded picture by z, (B,), along one random direction of pictures.
 
-    |v J|^2 with v of independent standard normal numbers is |J|^2 in the mean (Hutchinson, 1990).
+    |v J|^2 with v of independent standard normal numbers is |J|^2 in the mean (Hutchinson, 1990). The trace's z must be one that
+    gradients are computed by.
     """
     (group,) = t.groups
-    if not group.z.requires_grad:
-        return t.x.new_zeros(len(t.x))
-    direction = world.normal(t.px.mean.shape, 1, t.px.mean)
-    (pulled,) = torch.autograd.grad((t.px.mean * direction).sum(), group.z, create_graph=True)
+    learning = torch.is_grad_enabled()
+    with torch.enable_grad():
+        mean = t.px.mean
+        direction = world.normal(mean.shape, 1, mean)
+        (pulled,) = torch.autograd.grad((mean * direction).sum(), group.z, create_graph=learning, retain_graph=True)
     return pulled.square().sum(-1).mean(0)
 
 
@@ -155,8 +157,8 @@ def imq(distances: Tensor, latent: int) -> Tensor:
 
 
 def rbf(distances: Tensor, latent: int) -> Tensor:
-    """exp(-d / D), d squared distances (Zhao et al., 2019, their code)."""
-    return (-distances / latent).exp()
+    """exp(-d / D^2), d squared distances (Zhao et al., 2019, their code: the mean over latents, over their number)."""
+    return (-distances / latent**2).exp()
 
 
 KERNELS: dict[str, Callable[[Tensor, int], Tensor]] = {"imq": imq, "rbf": rbf}
@@ -177,4 +179,6 @@ def mmd(t: Trace, kernel: str) -> Tensor:
 
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     """Between all pairs of rows, (A, B)."""
-    return (a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T).clamp_min(0)
+    a, b = full_precision(a), full_precision(b)
+    with exactly(a):
+        return (a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T).clamp_min(0)

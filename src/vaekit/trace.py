@@ -56,11 +56,8 @@ class Group:
     @once
     def kl(self) -> Tensor:
         """KL(q || p) in nats, (B,): in closed form where one is known, else the K-sample estimate."""
-        try:
-            kl = kl_divergence(self.q, self.prior)
-        except NotImplementedError:
-            kl = self.log_q - self.log_p
-        return kl.expand(self.log_q.shape).mean(0)
+        kl = closed_kl(self.q, self.prior)
+        return (self.log_q - self.log_p if kl is None else kl).expand(self.log_q.shape).mean(0)
 
     def kl_per_latent(self) -> Tensor:
         """KL(q || p) of every latent in nats, (B, D); only where both are diagonal Gaussians."""
@@ -71,6 +68,14 @@ class Group:
             )
         kl = self.q.kl_per_latent(self.prior)
         return kl.expand(self.z.shape).mean(0)
+
+
+def closed_kl(q: Distribution, p: Distribution) -> Tensor | None:
+    """KL(q || p); None where no closed form is known."""
+    try:
+        return kl_divergence(q, p)
+    except NotImplementedError:
+        return None
 
 
 def dreamt(p: Distribution, n: int) -> Tensor:

@@ -40,6 +40,7 @@ class Step:
     learning_rate: float
     names: tuple[str, ...]  # loss and its weighted parts as "loss/<term>"; distortion, rate, elbo; skipped; gradient_norm
     tensor: Tensor  # (len(names),), on the device
+    look: Callable[[], None] = lambda: None  # raises NonFinite where this step or one before it was not finite
 
     @property
     def values(self) -> dict[str, float]:
@@ -65,6 +66,11 @@ def train(state: State, batches: Batches, training: Training, execution: Executi
     unseen: dict[int, Tensor] = {}  # steps whose values nobody looked at yet
     began, before = time.monotonic(), state.seconds
     state.model.train()
+
+    def look() -> None:
+        check(unseen, state, batches, training, execution)
+        unseen.clear()
+
     for batch in batches.since(state.step):
         fraction = training.fraction(state.images, state.seconds)
         if fraction >= 1:
@@ -76,14 +82,13 @@ def train(state: State, batches: Batches, training: Training, execution: Executi
         )
         unseen[state.step] = values
         if len(unseen) >= every:
-            check(unseen, state, batches, training, execution)
-            unseen.clear()
+            look()
         state.step += 1
         state.images += batches.size
         state.seconds = before + world.same(time.monotonic() - began)
         fraction = training.fraction(state.images, state.seconds)
-        yield Step(state.step, state.images, fraction, learning_rate, take.names, values)
-    check(unseen, state, batches, training, execution)
+        yield Step(state.step, state.images, fraction, learning_rate, take.names, values, look)
+    look()
 
 
 def train_together(
@@ -158,7 +163,8 @@ def sow(seed: int, execution: Execution) -> None:
     """Seed the generators that a step draws from; torch.manual_seed would also note where it was called, for absent devices."""
     torch.default_generator.manual_seed(seed)
     if execution.device.type == "cuda":
-        torch.cuda.manual_seed(seed)
+        with torch.cuda.device(execution.device):  # it may not be the first one
+            torch.cuda.manual_seed(seed)
     elif execution.device.type == "mps":
         torch.mps.manual_seed(seed)
 
@@ -190,13 +196,14 @@ def losses(model: Model, objective: Objective, seen: Seen, at: At, execution: Ex
 def bound(t: Trace) -> dict[str, Tensor]:
     """Distortion, rate and ELBO without any weight, so that runs with different objectives compare; batch means, nats per image.
 
-    A plain autoencoder has no rate and no ELBO.
+    A plain autoencoder has no rate and no ELBO. Of a hierarchy "rate/1" is the rate of its top group, and so on down.
     """
     d = distortion(t).mean()
     if any(group.p is None for group in t.groups):
         return {"distortion": d}
     r = rate(t).mean()
-    return {"distortion": d, "rate": r, "elbo": -(d + r)}
+    groups = {f"rate/{number}": group.kl.mean() for number, group in enumerate(t.groups, 1)} if len(t.groups) > 1 else {}
+    return {"distortion": d, "rate": r, "elbo": -(d + r), **groups}
 
 
 def picture(pixels: Tensor, flip: bool = False, binarize: bool = False) -> Tensor:
@@ -224,25 +231,28 @@ def calibrate(model: Model, images: Images, count: int, seed: int = 0) -> None:
     """
     keepers: list[Any] = [part for part in model.modules() if hasattr(part, "calibrate") and not hasattr(part, "frozen")]
     for part in keepers:
-        part.calibrate(traces(lambda x, c: model(x, 1, c), images, chunks(count), seed))
+        part.calibrate(traces(lambda x, c: model(x, 1, c), images, chunks(count, model.at_once), seed))
 
 
 @torch.no_grad()
-def validate(model: Model, objective: Objective, images: Images, count: int, seed: int = 0) -> dict[str, float]:
+def validate(
+    model: Model, objective: Objective, images: Images, count: int, seed: int = 0, *, epoch: int = 0
+) -> dict[str, float]:
     """Means over `count` images: distortion, rate, ELBO and the objective at its final weights, `loss`, in nats per image; MSE;
     and what else the objective measures.
 
-    In fp32 with z from a fixed seed; several processes share the work. The global generator is left as it was.
+    `epoch`: how many images training is about, for objectives that take a batch for a share of them. In fp32 with z from a fixed
+    seed; several processes share the work. The global generator is left as it was.
     """
 
     def summed(t: Trace) -> dict[str, tuple[float, int]]:
         """Of each value its sum, and over how many images."""
-        loss = torch.stack([term.mean() for term in objective(t, At(math.inf)).values()]).sum()
+        loss = torch.stack([term.mean() for term in objective(t, At(math.inf, epoch)).values()]).sum()
         means = {**bound(t), "mse": (t.px.mean[0] - t.x).square().mean(), "loss": loss}
         more = {name: (each.nansum().item(), int((~each.isnan()).sum())) for name, each in objective.measures(t).items()}
         return {name: (value.item() * len(t.x), len(t.x)) for name, value in means.items()} | more
 
-    parts = chunks(count)
+    parts = chunks(count, model.at_once)
     parts += parts[:1] * (-len(parts) % world.here.size)  # as many for each process: a layer may need all of them to compute
     mine = parts[world.here.rank :: world.here.size]
     each = map(
@@ -255,8 +265,8 @@ def validate(model: Model, objective: Objective, images: Images, count: int, see
     return {name: sum(values[name][0] for values in ordered) / images for name, images in counted.items() if images}
 
 
-def chunks(count: int) -> list[slice]:
-    return [slice(start, min(start + VALIDATION_BATCH, count)) for start in range(0, count, VALIDATION_BATCH)]
+def chunks(count: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def traces(look: Callable[[Tensor, Tensor | None], Trace], images: Images, parts: list[slice], seed: int) -> Iterator[Trace]:
@@ -271,9 +281,6 @@ def shown(found: Tensor | Seen) -> tuple[Tensor, Tensor | None]:
     """Images in [0, 1], and what is known of them."""
     pixels, known = (found, None) if isinstance(found, Tensor) else found
     return picture(pixels), known
-
-
-VALIDATION_BATCH = 256
 
 
 def explain(state: State, batch: Batch, step: int, training: Training, execution: Execution) -> str:

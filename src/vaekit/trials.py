@@ -17,7 +17,7 @@ from .execution import Execution, settle
 from .model import Model
 from .state import State
 from .step import Seen
-from .train import VALIDATION_BATCH, abreast, calibrate, stacked, stepper, validate
+from .train import abreast, calibrate, stacked, stepper, validate
 from .training import Training
 
 SIZES = tuple(2**i for i in range(4, 13))  # images, of a batch that is found by measuring
@@ -84,7 +84,7 @@ def rehearse(state: State, training: Training, execution: Execution, images: Cal
     step = stepper(copied, training, replace(execution, compile="off"))  # fills moments and gradients, as they will be
     with world.alone():
         step(images(slice(0, 2)), 0, rate=0.0, keep=1.0)
-    few = min(count, 2 * VALIDATION_BATCH)  # what the second one takes is not always what the first one left
+    few = min(count, 2 * state.model.at_once)  # what the second one takes is not always what the first one left
     copied.averaged(calibrate, copied.average, images, few, training.seed)
     copied.together(copied.averaged, validate, copied.average, copied.objective, images, few, training.seed)
 

@@ -4,6 +4,7 @@ Beside a busy neighbour, two threads can be 50 times slower than one: so threads
 training whenever steps become slow. Precision, layout and compiling belong to the machine, and are remembered.
 """
 
+import gc
 import os
 import platform
 import shutil
@@ -147,14 +148,21 @@ def measure(
 ) -> Measured:
     """Images per second of a step, the best of a few repeats, and the losses."""
     run = trial(execution)
-    losses = tuple(run(seed) for seed in range(seeds))
-    best, spent = float("inf"), 0.0
-    while spent < SECONDS_EACH:
-        began = clock()
-        run(0)  # its loss is read, so the device has finished
-        took = clock() - began
-        best, spent = min(best, took), spent + took
-    return Measured(images / best, losses)
+    try:
+        losses = tuple(run(seed) for seed in range(seeds))
+        best, spent = float("inf"), 0.0
+        while spent < SECONDS_EACH:
+            began = clock()
+            run(0)  # its loss is read, so the device has finished
+            took = clock() - began
+            best, spent = min(best, took), spent + took
+        return Measured(images / best, losses)
+    finally:
+        del run  # with its copy of all weights and moments
+        if execution.compile != "off":
+            gc.collect()  # compiled steps hold themselves
+        if execution.device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
 # What is remembered

@@ -21,7 +21,7 @@ from uuid import uuid4
 import torch
 from torch import Tensor
 from torch import distributed as dist
-from torch.distributed.distributed_c10d import PrefixStore, Store, _set_pg_timeout
+from torch.distributed.distributed_c10d import PrefixStore, Store, _abort_process_group, _set_pg_timeout
 from torch.distributed.rendezvous import rendezvous
 
 from .errors import UsageError, VaekitError
@@ -37,6 +37,7 @@ class World:
     rank: int = 0
     size: int = 1
     dealt: bool = False  # whether a tensor with an image dimension is this process's share of a batch
+    wait: timedelta = PATIENCE  # for others
     mesh: Any = None  # all processes as torch's sharding wants them, once it was asked for
 
     @property
@@ -59,18 +60,20 @@ def join() -> Iterator[World]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield here
         return
-    if torch.cuda.is_available():
+    apiece = 0 < int(os.environ.get("LOCAL_WORLD_SIZE", "1")) <= torch.cuda.device_count()  # a GPU for each process here
+    if apiece:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     # Its functions take the group they find at import as their default. Imported later, as compilers do, they would keep the
     # group and its threads beyond its end, and a thread that outlives Python aborts the process (torch 2.13).
     importlib.import_module("torch.distributed.nn.functional")
     store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
-    backend = "cuda:nccl,cpu:gloo" if torch.cuda.is_available() else "gloo"
+    backend = "cuda:nccl,cpu:gloo" if apiece else "gloo"
     dist.init_process_group(backend, store=fresh(store, rank, size), rank=rank, world_size=size, timeout=PATIENCE)
-    here.rank, here.size = rank, size
+    here.rank, here.size, whole = rank, size, False
     try:
         yield here
         meet()  # none takes its end of a connection away while another still uses it
+        whole = True
     except RuntimeError as error:
         if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
             raise
@@ -82,7 +85,10 @@ def join() -> Iterator[World]:
     finally:
         here.rank, here.size = 0, 1
         let_go()
-        dist.destroy_process_group()
+        if apiece and not whole:
+            _abort_process_group()  # a plain end would wait for kernels whose peer is gone
+        else:
+            dist.destroy_process_group()
 
 
 def mesh(kind: str) -> Any:
@@ -136,14 +142,31 @@ def fresh(store: Store, rank: int, size: int) -> Store:
 @contextlib.contextmanager
 def prompt() -> Iterator[None]:
     """Within it, a process that is silent for `SILENCE` is taken for lost; without it, others wait for it with `PATIENCE`."""
+    with waiting(SILENCE):
+        yield
+
+
+@contextlib.contextmanager
+def patient() -> Iterator[None]:
+    """Within it, as the first process writes what may take long, the others wait with `PATIENCE`; all leave it together."""
+    with waiting(PATIENCE):
+        yield
+        meet()
+
+
+@contextlib.contextmanager
+def waiting(time: timedelta) -> Iterator[None]:
+    """Within it, processes wait so long for each other."""
     if here.size == 1:
         yield
         return
-    _set_pg_timeout(SILENCE)
+    before, here.wait = here.wait, time
+    _set_pg_timeout(time)
     try:
         yield
     finally:
-        _set_pg_timeout(PATIENCE)
+        here.wait = before
+        _set_pg_timeout(before)
 
 
 @contextlib.contextmanager

@@ -75,7 +75,7 @@ def test_a_training_leaves_metrics_vectors_figures_and_a_report(trained):
     page = (trained / "report.html").read_text()
     assert "Adding an attribute" in page
     drawn = {path.stem for path in (trained / "figures").glob("*.png")}
-    assert {"reconstructions", "samples", "latent-label", "curves", "traversals", "edit-Dark"} <= drawn
+    assert {"reconstructions", "samples", "neighbours", "latent-label", "curves", "traversals", "edit-Dark"} <= drawn
 
 
 def test_evaluate_gives_the_same_numbers_twice(vaekit, trained):
@@ -196,9 +196,37 @@ def test_what_is_beside_real_pictures_and_factors(vaekit, trained):
     assert vaekit("fit-prior", trained, "--kinds", "gaussian").code == 0
     asked = ["--pictures", "8", "--factors", "Dark", "Big", "--samples", "10"]
     said = vaekit("evaluate", trained, *asked, "--json").json
-    assert {"mig", "infom", "fd_labels@8", "coverage_labels@8", "psnr", "ssim"} <= said.keys()
+    assert {"mig", "infom", "fd_labels@6", "coverage_labels@6", "psnr", "ssim"} <= said.keys()
     assert "Dark, Big" in said["mig"]["how"]
     assert metrics_of(trained).keys() > said.keys()
+    fitted = vaekit("evaluate", trained, "--pictures", 8, "--prior", "fitted", "--json").json
+    assert fitted["fd_labels@6_gaussian"]["value"] != said["fd_labels@6"]["value"]
+    assert "density 'gaussian'" in fitted["fd_labels@6_gaussian"]["how"]
+    assert "fd_labels@6" in metrics_of(trained)
+    unasked = vaekit("evaluate", trained, "--prior", "fitted")
+    assert (unasked.code, "none were asked for" in unasked.err) == (2, True)
+    unknown = vaekit("evaluate", trained, "--pictures", 8, "--prior", "flow")
+    assert (unknown.code, "has gaussian" in unknown.err) == (2, True)
+
+
+def test_new_pictures_of_one_label(vaekit, trained, tmp_path):
+    run, made = shutil.copytree(trained, tmp_path / "run"), {}
+    assert vaekit("fit-prior", run, "--kinds", "labels", "gaussian").code == 0
+    for label in ("circles", "squares"):
+        asked = ["sample", run, "-n", 4, "--prior", "labels", "--given", f"label={label}", "--out", tmp_path / f"{label}.png"]
+        assert vaekit(*asked).code == 0
+        made[label] = (tmp_path / f"{label}.png").read_bytes()
+    assert made["circles"] != made["squares"]
+    wrong = vaekit("sample", run, "--prior", "labels", "--given", "label=circle")
+    assert (wrong.code, "Did you mean 'circles'" in wrong.err) == (2, True)
+    unlabelled = vaekit("sample", run, "--prior", "gaussian", "--given", "label=circles")
+    assert (unlabelled.code, "--prior labels" in unlabelled.err) == (2, True)
+
+
+def test_new_pictures_of_a_plain_autoencoder_need_a_density(vaekit, flat):
+    _, plain = flat
+    refused = vaekit("evaluate", plain, "--pictures", 8)
+    assert (refused.code, "vaekit fit-prior" in refused.err) == (2, True)
 
 
 def test_doctor_and_compare(vaekit, trained):
@@ -207,6 +235,23 @@ def test_doctor_and_compare(vaekit, trained):
     assert vaekit("doctor", trained).code == 0
     told = vaekit("compare", trained, trained, "--json").json
     assert not any(its["beyond_noise"] for about in told["differences"].values() for its in about.values())
+    assert not told["not_compared"]
+
+
+def test_figures_of_two_kinds_are_not_compared(vaekit, trained, home):
+    """A density of pixel values and probabilities of levels, and bounds by other numbers of samples."""
+    other = home / "levels"
+    data = ["train", home / "pictures", "--attributes", home / "table.csv", "--latent", 4, "--likelihood", "categorical"]
+    assert vaekit(*data, "--out", other, *QUICK).code == 0
+    for run, samples in ((trained, 10), (other, 20)):
+        assert vaekit("evaluate", run, "--samples", samples).code == 0
+    said = vaekit("compare", trained, other, "--json").json
+    assert {"elbo", "distortion", "nll"} <= set(said["not_compared"])
+    assert {"rmse", "bits_per_dim"} <= said["metrics"][str(trained)].keys()
+    assert said["differences"][str(other)].keys() == {"rate", "squared error"}
+    text = vaekit("compare", trained, other).out
+    assert "does not compare" in text
+    assert "probabilities of 256 levels" in text
 
 
 def test_an_edit_given_in_parts_adds_up(vaekit, trained, picture, tmp_path):

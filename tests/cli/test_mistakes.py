@@ -69,6 +69,8 @@ USAGE = {
     "edit along a stranger": ("edit RUN PICTURE --add Dark=1 --keep Bg", "Did you mean 'Big'"),
     "vectors of nobody": ("edit RUN PICTURE --add Dark=1 --vectors NOWHERE", "There is no"),
     "factors that are none": ("evaluate RUN --factors Dark Bg", "Did you mean 'Big'"),
+    "sigma of no density": ("train PICTURES --recipe wae-mmd --sigma 0.1", "to which sigma says nothing"),
+    "beta over images of another loss": ("train PICTURES --r-loss-factor 500 --beta-images 1000", "in different ways"),
     "one factor": ("evaluate RUN --factors Dark", "two or more factors"),
     "no such finding": ("doctor RUN --fail-on colapsed", "Did you mean 'collapsed'"),
     "compared with other pictures": ("compare RUN FLAT", "do not compare"),

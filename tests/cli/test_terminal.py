@@ -105,7 +105,7 @@ def test_a_training_stopped_over_its_report_says_that_it_is_safe(vaekit, trained
     def stopped(*_: object) -> None:
         raise stop
 
-    monkeypatch.setattr("vaekit.cli.training.finish", stopped)
+    monkeypatch.setattr("vaekit.cli.carrying.finish", stopped)
     said = vaekit("resume", trained)
     assert said.code == (75 if stop is cli.stopping.Terminated else 130)
     assert f"vaekit resume {trained}" in said.err

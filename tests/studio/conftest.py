@@ -1,8 +1,5 @@
 """A run with labels and attributes, and the studio that shows it, in this process."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from commands import QUICK
 from pictures import shapes_with_attributes
-from studio.pages import CHROMIUM, FLAGS, listen, until
+from studio.pages import CHROMIUM, FLAGS, listen, served, until
 from vaekit import Run, cli
 from vaekit.studio import application
 
@@ -63,14 +60,8 @@ def stranger(studio) -> TestClient:
 @pytest.fixture(scope="session")
 def address(place) -> Iterator[str]:
     """Where a studio of its own process is."""
-    command = [sys.executable, "-m", "vaekit", "studio", str(place), "--no-browser"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
-        assert process.stdout is not None
-        yield process.stdout.readline().strip()
-        process.terminate()
-        _, told = process.communicate(timeout=20)
-    assert "Traceback" not in told
-    assert "rror" not in told, told
+    with served(place) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")  # while Playwright is there, nobody else may run an event loop

@@ -1,6 +1,12 @@
 """What the tests of the page do with one."""
 
+import os
 import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 from playwright.sync_api import Page
@@ -39,13 +45,13 @@ def until(page: Page, holds: str) -> None:
     raise AssertionError(f"never: {holds}")
 
 
-def settled(page: Page, selector: str) -> np.ndarray:
-    """The pixels of a canvas when nothing paints it any more."""
+def settled(page: Page, selector: str, count: int = 256) -> np.ndarray:
+    """The `count` pixels of a canvas when nothing paints it any more."""
     before = pixels(page, selector)
     for _ in range(50):
         page.wait_for_timeout(150)
         now = pixels(page, selector)
-        if len(now) == 256 and np.array_equal(now, before):
+        if len(now) == count and np.array_equal(now, before):
             return now
         before = now
     raise AssertionError(f"{selector} is painted again and again")
@@ -59,3 +65,18 @@ def point(page: Page, place: int) -> tuple[float, float]:
     box = page.locator(".plane").bounding_box()
     assert box is not None
     return box["x"] + x, box["y"] + y
+
+
+@contextmanager
+def served(run: Path) -> Iterator[str]:
+    """The address of a studio of this run, in a process of its own; it may not have said anything else at the end."""
+    command = [sys.executable, "-m", "vaekit", "studio", str(run), "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:  # a test that fails would wait for it
+            process.terminate()
+        _, told = process.communicate(timeout=20)
+    assert "Traceback" not in told
+    assert "rror" not in told, told

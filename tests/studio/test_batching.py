@@ -81,3 +81,28 @@ def test_too_much_is_refused_at_once():
 
     found, _ = together(ask, queue=30)
     assert len(found) == 10
+
+
+def test_passes_come_in_few_lengths():
+    lengths = set()
+
+    def seen(rows: np.ndarray) -> np.ndarray:
+        lengths.add(len(rows))
+        return rows**2
+
+    async def ask(batcher):
+        return [await batcher(np.arange(n, dtype=float)[:, None]) for n in range(1, 120)]
+
+    found, _ = together(ask, work=seen, most=100)
+    for n, answer in enumerate(found, start=1):
+        np.testing.assert_array_equal(answer[:, 0], np.arange(n) ** 2)
+    assert {1, 2, 4, 8, 16, 32, 48, 64, 80, 96, 100} == {length for length in lengths if length <= 100}
+    assert max(lengths) == 119  # one larger than a pass, as it is
+
+
+def test_alone_means_alone():
+    async def ask(batcher):
+        return await asyncio.gather(*(batcher(np.ones((1, 1))) for _ in range(9)))
+
+    _, passes = together(ask, most=1)
+    assert passes == 9

@@ -1,8 +1,12 @@
 """What the page computes itself: the arithmetic of codes, and as one file all of the model."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -118,3 +122,51 @@ def test_the_exported_page_samples_and_has_no_run_view(offline):
     expect(offline.locator(".sheet button")).to_have_count(32)
     offline.locator(".sheet button").first.click()
     expect(offline.locator(".near figure")).to_have_count(7)
+
+
+def test_the_exported_page_records_a_film(offline):
+    go(offline, "Edit")
+    for count in (1, 2):
+        offline.get_by_role("button", name="Pin", exact=True).click()
+        expect(offline.locator(".pin")).to_have_count(count)
+        offline.get_by_role("button", name="Another picture").click()
+        expect(offline.locator("#said")).to_contain_text("Opened picture")
+    with offline.expect_download() as download:
+        offline.get_by_role("button", name=re.compile("Save (MP4|WEBM)")).click()
+    film = download.value.path().read_bytes()
+    assert film[4:8] == b"ftyp" if download.value.suggested_filename == "morph.mp4" else film[:4] == b"\x1a\x45\xdf\xa3"
+    assert len(film) > 2000
+
+
+@pytest.fixture(scope="module")
+def hosted(place, tmp_path_factory) -> Iterator[str]:
+    """The address of the same page as files, in a folder of a plain web server."""
+    home = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-W", "error", "-m", "vaekit", "export", str(place), "--dir", str(home / "some" / "shapes")]
+    subprocess.run(command, check=True, capture_output=True)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=home)) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/some/shapes/"
+        server.shutdown()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        """Nobody reads it."""
+
+
+def test_the_page_as_files_computes_the_same(chromium, hosted):
+    context = chromium.new_context(viewport={"width": 1200, "height": 800})
+    page, complaints = context.new_page(), []
+    listen(page, complaints)
+    page.on(
+        "request",
+        lambda request: complaints.append(request.url) if not request.url.startswith((hosted, "blob:", "data:")) else None,
+    )
+    page.goto(hosted)
+    until(page, "globalThis.studio?.run?.agreed !== undefined")
+    assert page.evaluate("studio.run.agreed") <= 2
+    go(page, "Sample")
+    expect(page.locator(".sheet button")).to_have_count(32)
+    assert not complaints
+    context.close()

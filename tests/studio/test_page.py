@@ -87,6 +87,10 @@ def test_a_drag_with_shift_is_a_lasso(page):
     page.mouse.up()
     page.keyboard.up("Shift")
     expect(page.locator(".group h2")).to_have_text("120 pictures")
+    expect(page.locator(".group canvas")).to_have_count(13)
+    mean = settled(page, ".group canvas")
+    new = [pixels(page, f".group canvas >> nth={place}") for place in (7, 8, 12)]
+    assert all((mean != one).any() for one in new)
 
 
 def test_a_file_of_ones_own_is_edited_and_back(page, place):

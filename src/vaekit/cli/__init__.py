@@ -77,6 +77,8 @@ def main(arguments: list[str] | None = None) -> None:
             if isinstance(answer, Answer) and RANK == 0:
                 answer.show(as_json)
         code = answer.code if isinstance(answer, Answer) else 0
+        if isinstance(answer, Answer) and answer.after:
+            answer.after()
     except CycloptsError as error:
         command = " ".join(["vaekit", *(error.command_chain or ())])
         code = tell(errors, "error", f"{str(error).strip()} See {command} --help.", 2)

@@ -2,15 +2,17 @@
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 
 class Answer(NamedTuple):
-    """The result as plain data, and as text for a person; the exit code that says how a check ended."""
+    """The result as plain data, and as text for a person; the exit code that says how a check ended; what then follows."""
 
     data: dict[str, Any]
     text: str
     code: int = 0
+    after: Callable[[], object] | None = None
 
     def show(self, as_json: bool) -> None:
         if sys.stdout is None:  # closed by the caller, who wants no result
@@ -53,10 +55,15 @@ def metric_rows(metrics: dict[str, Any]) -> list[tuple[str, ...]]:
             number(m["value"]),
             " to ".join(map(number, m.get("interval", ()))),
             m["unit"],
-            f"{m.get('split', '')} N={m['count']:,}" if "count" in m else m["how"],
+            "; ".join([f"{m.get('split', '')} N={m['count']:,}" if "count" in m else m["how"], *references(m)]),
         )
         for name, m in metrics.items()
     ]
+
+
+def references(metric: dict[str, Any]) -> list[str]:
+    """The same figure of other pictures, in words."""
+    return [f"{name} {number(value)}" for name, value in metric.get("reference", {}).items()]
 
 
 def spread_rows(sets: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:

@@ -1,14 +1,36 @@
 """compare."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
 from ..metrics.paired import difference, per_image
+from ..model import Model
 from ..run import Run
 from .answer import Answer, number, table
 from .progress import doing
 from .reading import Seed, reopened
+
+DENSITIES = ("distortion", "elbo", "loss")  # of pixels: those of other kinds are other quantities
+PROBABILITIES = {
+    "density": "a density of pixel values",
+    "levels": "probabilities of 256 levels",
+    "bits": "probabilities of black and white",
+}
+PROTOCOL = ("unit", "split", "count", "pixels", "trained_on")
+PLAIN = (  # measured in one way alone: what their `how` says besides is about the model
+    *DENSITIES,
+    "rate",
+    "bits_per_dim",
+    "residual",
+    "rmse",
+    "psnr",
+    "ssim",
+    "active_latents",
+    "code_perplexity",
+    "neighbour_accuracy",
+)
 
 
 def compare(run: Path, others: list[Path], /, *, seed: Seed = 0) -> Answer:
@@ -29,15 +51,25 @@ def compare(run: Path, others: list[Path], /, *, seed: Seed = 0) -> Answer:
     for other in runs[1:]:
         check_same(first, other)
     rows = data.splits["test" if len(data.splits["test"]) else "validation"]
+    models = [each.load_model() for each in runs]
     with doing("comparing"):
-        seen = [per_image(each.load_model(), each.as_measured(data), rows, seed) for each in runs]
+        seen = [per_image(model, each.as_measured(data), rows, seed) for model, each in zip(models, runs, strict=True)]
+    kinds = {name: kind_of(model) for name, model in zip(names, models, strict=True)}
+    left_out = DENSITIES if len(set(kinds.values())) > 1 else ()
     found: dict[str, Any] = {
-        name: {key: difference(seen[0][key], its[key], seed) for key in its if key in seen[0]}
+        name: {key: difference(seen[0][key], its[key], seed) for key in its if key in seen[0] and key not in left_out}
         for name, its in zip(names[1:], seen[1:], strict=True)
     }
     metrics = {name: each.metrics for name, each in zip(names, runs, strict=True)}
-    common = [key for key in metrics[names[0]] if all(key in its for its in metrics.values())]
+    shared = [key for key in metrics[names[0]] if all(key in its for its in metrics.values())]
+    common = [key for key in shared if key not in left_out and alike(key, [its[key] for its in metrics.values()])]
     beside = [(key, *(number(metrics[name][key]["value"]) for name in names), metrics[names[0]][key]["unit"]) for key in common]
+    otherwise = [
+        (key, name, number(metrics[name][key]["value"]), kinds[name] if key in left_out else told(metrics[name][key]))
+        for key in shared
+        if key not in common
+        for name in names
+    ]
     apart = [
         (
             name,
@@ -49,12 +81,31 @@ def compare(run: Path, others: list[Path], /, *, seed: Seed = 0) -> Answer:
         for name, about in found.items()
         for key, its in about.items()
     ]
-    text = [
-        table([("metric", *names, "unit"), *beside]),
-        table([(f"beside {names[0]}", f"of {len(rows):,} images", "difference", "95 %", "beyond the noise"), *apart]),
+    tables = [
+        [("metric", *names, "unit"), *beside],
+        [(f"beside {names[0]}", f"of {len(rows):,} images", "difference", "95 %", "beyond the noise"), *apart],
+        [("does not compare", "run", "value", "measured"), *otherwise],
     ]
     values = {name: {key: its[key]["value"] for key in common} for name, its in metrics.items()}
-    return Answer({"metrics": values, "differences": found, "images": len(rows)}, "\n\n".join(text if beside else text[1:]))
+    unlike = [key for key in shared if key not in common]
+    answer = {"metrics": values, "differences": found, "images": len(rows), "not_compared": unlike}
+    return Answer(answer, "\n\n".join(table(each) for each in tables if len(each) > 1))
+
+
+def kind_of(model: Model) -> str:
+    """What its densities are of."""
+    return f"log p(x{'|c' if hasattr(model, 'condition') else ''}), {PROBABILITIES[model.likelihood.support]}"
+
+
+def alike(key: str, metrics: Sequence[dict[str, Any]]) -> bool:
+    """Whether figures of one name were measured by one protocol."""
+    same = PROTOCOL if key in PLAIN else (*PROTOCOL, "how")
+    return all(its.get(part) == metrics[0].get(part) for its in metrics for part in same)
+
+
+def told(metric: dict[str, Any]) -> str:
+    of = f"{metric['split']} N={metric['count']:,}; " if "count" in metric else ""
+    return f"{of}{metric['how']}"
 
 
 def check_same(one: Run, other: Run) -> None:

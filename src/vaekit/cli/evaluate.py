@@ -9,7 +9,8 @@ from .. import world
 from ..errors import UsageError
 from ..execution import Execution, available_threads, find_device
 from ..finish import measure
-from ..nets.judge import judge_from
+from ..metrics.quality import print_of
+from ..nets.judge import FeatureNet, judge_from
 from .answer import Answer, metric_rows, nll_lines, table
 from .progress import console, counting, doing
 from .reading import OptionalCount, Seed, reopened
@@ -24,6 +25,7 @@ def evaluate(
     samples: OptionalCount = None,
     factors: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     pictures: OptionalCount = None,
+    prior: str | None = None,
     judge: Path | None = None,
     anneal: OptionalCount = None,
     precision: Literal["fp32", "bf16"] = "fp32",
@@ -44,8 +46,12 @@ def evaluate(
         Attributes, or label, or all attributes by `all`: the scores of disentanglement of these factors of variation.
     pictures
         How many new pictures to compare with real ones; they are compared in the features of the judge.
+    prior
+        Where these are drawn from: own, the model's prior (default); fitted, the best density of `vaekit fit-prior`; or the name
+        of one of these densities.
     judge
-        Its file, see `vaekit judge`, or any feature net as .onnx. Default: a net that is taught the labels now, or a random one.
+        Its file, see `vaekit judge`, or any feature net as .onnx. Default: a net that is taught the labels now, else
+        the attributes, or a random one.
     anneal
         Steps of annealed importance sampling over 100 pictures: a bound that needs no good encoder; and how far it is off on
         pictures that the model drew itself. 500 are many.
@@ -65,9 +71,12 @@ def evaluate(
     if not len(data.splits[split]):
         have = ", ".join(f"{name} {len(rows):,}" for name, rows in data.splits.items())
         raise UsageError(f"{data.name} has no {split} pictures ({have}). Give another split: --split validation")
-    eye = (judge.stem, judge_from(judge, data.image)) if judge else None
+    eye = own_words(judge, judge_from(judge, data.image)) if judge else None
     asked = data.attribute_names if factors == ["all"] else tuple(factors or ())
-    more = {"samples": samples, "factors": asked, "pictures": pictures or 0, "judge": eye, "anneal": anneal or 0}
+    if prior and not pictures:
+        raise UsageError(f"--prior {prior} says where new pictures are drawn from, and none were asked for. Add --pictures 2000.")
+    drawn = {"pictures": pictures or 0, "prior": prior or "own", "judge": eye}
+    more = {"samples": samples, "factors": asked, **drawn, "anneal": anneal or 0}
     with counting("bounded") if samples or anneal else doing("measuring") as show:
         metrics = measure(found, data, split, seed, **more, execution=execution, progress=show)
     answer = Answer(metrics, "\n".join([table(metric_rows(metrics)), *nll_lines(metrics)]))
@@ -77,3 +86,11 @@ def evaluate(
         except OSError as error:
             console.print(f"Measured, but not kept: {reason(error)}", soft_wrap=True)
     return answer
+
+
+def own_words(file: Path, eye: FeatureNet) -> tuple[str, FeatureNet, str]:
+    """A judge with its name in figures, which says how large the pictures are that it looks at, and what it is."""
+    height, width = eye.size
+    size = f"{height}" if height == width else f"{height}x{width}"
+    told = f"{file.name} (sha256 {print_of(eye)}...), which looks at {width} x {height} pixels"
+    return f"{file.stem}-{size}", eye, told + (", bilinear with antialiasing" if (height, width) != tuple(eye.image[1:]) else "")

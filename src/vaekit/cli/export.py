@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import UsageError
-from ..export import write_networks, write_page
+from ..export import write_folder, write_networks, write_page
 from ..run import Run
 from ..studio.bundle import MOST_POINTS
 from .answer import Answer
@@ -17,11 +17,12 @@ def export(
     /,
     *,
     html: Path | None = None,
+    dir: Path | None = None,
     onnx: Path | None = None,
     points: Count = MOST_POINTS,
     layout: Literal["pca", "tsne", "umap"] = "pca",
 ) -> Answer:
-    """A run for others: one page that opens anywhere, offline, or ONNX files that run without torch.
+    """A run for others: a page that opens anywhere, as one file or for a web server, or ONNX files that run without torch.
 
     Parameters
     ----------
@@ -29,6 +30,8 @@ def export(
         The run folder.
     html
         Write the studio of this run as one file: map, pictures, model and all.
+    dir
+        Write the same page as a folder of files, for a web server to hand out.
     onnx
         Write encoder.onnx, decoder.onnx and a README into this folder; they were compared with torch.
     points
@@ -36,15 +39,16 @@ def export(
     layout
         Of that map: principal components, t-SNE or UMAP.
     """
-    if html is None and onnx is None:
-        raise UsageError("Nothing was asked for. Give --html FILE, --onnx FOLDER, or both.")
+    if html is None and dir is None and onnx is None:
+        raise UsageError("Nothing was asked for. Give --html FILE, --dir FOLDER or --onnx FOLDER, or several.")
     found, written = Run.open(run), []
     if onnx:
         with doing("writing ONNX files"):
             written += write_networks(found, onnx)
-    if html:
+    pages = [(place, write) for place, write in ((html, write_page), (dir, write_folder)) if place]
+    if pages:
         with decoding() as show:
             data = found.open_data(show)
         with doing("writing the page"):
-            written.append(write_page(found, data, html, points, layout))
+            written += [write(found, data, place, points, layout) for place, write in pages]
     return Answer({"files": [str(path) for path in written]}, "\n".join(map(str, written)))

@@ -25,7 +25,7 @@ export OMP_NUM_THREADS={threads}
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT={grace}  # seconds that torchrun leaves vaekit to save, instead of 30
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 
-srun {python} -m torch.distributed.run \\
+srun --cpus-per-task={cpus} {python} -m torch.distributed.run \\
   --nnodes="$SLURM_JOB_NUM_NODES" --nproc-per-node={processes} --max-restarts={restarts} \\
   --rdzv-backend=c10d --rdzv-id="$SLURM_JOB_ID" --rdzv-endpoint="$first:$((20000 + SLURM_JOB_ID % 20000))" \\
   -m vaekit {command} &
@@ -136,6 +136,7 @@ def slurm(
             f"#SBATCH --{key}{f'={value}' if value != '' else ''}" for key, value in options.items() if value is not None
         ),
         threads=max(cpus // each, 1),
+        cpus=cpus,
         python=shlex.quote(sys.executable),
         processes=each,
         restarts=restarts,

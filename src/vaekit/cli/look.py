@@ -79,10 +79,11 @@ def sample(
         A png for the grid; with --no-grid a folder for one png each. Default: RUN/figures.
     prior
         own: the model's, N(0, 1) if nothing else was trained. fitted: the best density that `vaekit fit-prior` found, or one
-        Gaussian fitted to the codes now. Or the name of one of them: gaussian, mixture, flow, spline, vae, diffusion,
+        Gaussian fitted to the codes now. Or the name of one of them: gaussian, mixture, labels, flow, spline, vae, diffusion,
         transformer.
     given
-        What a conditional model is told of them: --given label=3, --given Smiling=1 Male=0.
+        What a conditional model is told of them: --given label=3, --given Smiling=1 Male=0. With --prior labels: of which label
+        the codes are, of any model.
     temperature
         Below 1: closer to the mean.
     seed
@@ -96,24 +97,20 @@ def sample(
         png(out)
     found = Run.open(run)
     model = found.load_model()
-    if given and prior != "own":
-        raise UsageError(
-            "--given tells the model's own prior and decoder; a fitted density knows of no labels. Leave out --prior."
-        )
-    c = None if given is None else np.repeat(condition_from(model, given)[None], n, 0)
+    c = None if given is None or prior != "own" else np.repeat(condition_from(model, given)[None], n, 0)
     if prior == "own":
         if not model.has_prior:
             raise UsageError("A plain autoencoder has no prior to sample from. Use --prior fitted.")
         pictures = draw_samples(model, n, seed, temperature, c)
         source = "N(0, 1)" if model.is_standard else "the learned prior"
-    elif prior == "fitted" and not found.priors and not isinstance(getattr(model, "posterior", None), Coder):
+    elif prior == "fitted" and not found.priors and not given and not isinstance(getattr(model, "posterior", None), Coder):
         data = reopened(run)[1]
         learnt = stand_ins(model, data, "train", seed)
         pictures = decode(model, fit_gaussian(codes(model, data.pixels, learnt)).sample(n, seed, temperature))
         source = "the Gaussian fitted to the codes"
     else:
         which, density = found.load_prior(None if prior == "fitted" else prior)
-        pictures = decode(model, draw_codes(density, model, n, seed, temperature))
+        pictures = decode(model, draw_codes(density, model, n, seed, temperature, given=given or ()))
         source = f"the density {which!r} fitted to the codes"
     words = f", given {', '.join(given)}" if given else ""
     told = f"z from {source}{words}, temperature {temperature:g}, seed {seed}"
@@ -152,7 +149,8 @@ def fit_prior(
     run
         The run folder.
     kinds
-        Some of gaussian, mixture, flow, spline, vae, diffusion; of discrete codes: transformer. Default: all of them.
+        Some of gaussian, mixture, labels (one Gaussian for each), flow, spline, vae, diffusion; of discrete codes: transformer.
+        Default: all of them.
     steps
         Of the optimiser, where a kind needs one.
     judge

@@ -4,11 +4,13 @@ import os
 import sys
 import threading
 import webbrowser
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from ..studio import Wish, serve
-from .progress import console
+from ..studio import Wish, beside, serve
+from .progress import console, doing
 from .reading import Count
 from .stopping import code_of
 
@@ -51,7 +53,7 @@ def studio(
         sys.stdout.flush()
         console.print("Ctrl-C closes the studio.")
         if browser:
-            threading.Timer(1, webbrowser.open, [address]).start()  # when the server answers
+            threading.Timer(1, show, [address]).start()  # when the server answers
 
     try:
         serve(runs, host=host, port=port, wish=Wish(points, layout, batch), opened=opened)
@@ -59,3 +61,26 @@ def studio(
         console.print("Closed.")
         sys.stdout.flush()
         os._exit(code_of(stop))  # what a thread still computes is of no use to anybody
+
+
+def open_beside(runs: list[Path], cache: Path | None) -> Callable[[], None]:
+    """Open the studio of runs that are about to be trained; the result keeps it open until it is interrupted."""
+    with doing("opening the studio"):
+        process, address = beside(runs, cache)
+    console.print(f"studio  {address}", soft_wrap=True)
+    show(address)
+
+    def until_closed() -> None:
+        console.print("The studio is still open. Ctrl-C closes it.")
+        with suppress(KeyboardInterrupt):
+            process.join()
+
+    return until_closed
+
+
+def show(address: str) -> None:
+    """Open the page in the browser of the desktop; one that lives in a terminal would take it."""
+    with suppress(webbrowser.Error):
+        browser = webbrowser.get()
+        if type(browser) is not webbrowser.GenericBrowser:
+            threading.Thread(target=browser.open, args=(address,), daemon=True).start()

@@ -10,23 +10,20 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from .. import world
-from ..data import Dataset
-from ..errors import Stopped, UsageError, VaekitError
+from ..errors import UsageError
 from ..execution import check_sharding, find_device
-from ..finish import finish, spread
-from ..fitting import SNAPSHOT_SECONDS, fit
+from ..fitting import SNAPSHOT_SECONDS
 from ..known import STAND_IN, condition_of
 from ..model import Model
 from ..nets.judge import shape_for
 from ..planning import find_unfinished, plan, start
 from ..recipes import Recipe, Shape, adjusted, cook, going_on
 from ..run import FIRST, Run, next_paths
-from ..together import fit_together
 from ..variants import VARIANTS
-from .answer import Answer, metric_rows, nll_lines, spread_rows, table
-from .progress import Bar, console, decoding, doing, residual_line
+from .answer import Answer
+from .carrying import TOGETHER, carry_out, carry_out_together, watched
+from .progress import console, decoding
 from .reading import BatchSize, Binarize, OptionalCount, OptionalSeed, opened, parse_size
-from .stopping import code_of, reason
 
 Off = Parameter(negative=())
 
@@ -85,6 +82,7 @@ def train(
     together: Literal["auto", "on", "off"] = "auto",
     snapshot_seconds: float = SNAPSHOT_SECONDS,
     report: bool = True,
+    studio: Annotated[bool, Off] = False,
 ) -> Answer:
     """Train on DATA, then measure, compute attribute vectors where there are attributes, and draw the report.
 
@@ -199,6 +197,8 @@ def train(
         Seconds between two snapshots to resume from.
     report
         Measure and draw at the end.
+    studio
+        Open the studio of the run while it trains, and until Ctrl-C once it is done.
     """
     options = {
         "net": net,
@@ -272,10 +272,11 @@ def train(
     for path, its in zip(paths, cooked, strict=True):
         beside = [each.name for each in paths] if many else []
         begun.append(start(path, dataset, its, command=shlex.join(["vaekit", *sys.argv[1:]]), group=beside))
-    if many:
-        sets = {beta_name(beta, " "): begun[i :: len(betas)] for i, beta in enumerate(betas)} if betas else {"": begun}
-        return carry_out_together(sets, dataset, snapshot_seconds, report, TOGETHER[together])
-    return carry_out(begun[0], dataset, snapshot_seconds, report, shard)
+    after = watched(paths, cache, studio)
+    if not many:
+        return carry_out(begun[0], dataset, snapshot_seconds, report, shard)._replace(after=after)
+    sets = {beta_name(beta, " "): begun[i :: len(betas)] for i, beta in enumerate(betas)} if betas else {"": begun}
+    return carry_out_together(sets, dataset, snapshot_seconds, report, TOGETHER[together])._replace(after=after)
 
 
 def made_of(name: str, changes: Sequence[str], model: Model | None, image: Shape, options: dict[str, Any]) -> Recipe:
@@ -310,6 +311,7 @@ def resume(
     snapshot_seconds: float = SNAPSHOT_SECONDS,
     report: bool = True,
     shard: Annotated[bool, Off] = False,
+    studio: Annotated[bool, Off] = False,
 ) -> Answer:
     """Go on with a stopped or killed run, from its last snapshot, with the settings it began with.
 
@@ -323,57 +325,14 @@ def resume(
         Measure and draw at the end.
     shard
         Under torchrun: each process holds only a piece of weights, moments and averages, however the run began.
+    studio
+        Open the studio of the run while it trains, and until Ctrl-C once it is done.
     """
     found = Run.open(run)
     with decoding() as show:
         dataset = found.open_data(show)
-    return carry_out(found, dataset, snapshot_seconds, report, shard)
-
-
-def carry_out(run: Run, dataset: Dataset, snapshot_seconds: float, report: bool, shard: bool) -> Answer:
-    """Train to the end and tell what came out."""
-    announce(run)
-    with Bar() as bar:
-        fit(run, dataset, bar, snapshot_seconds, shard)
-    if not report or not world.here.first:
-        return Answer({"run": str(run.path)}, str(run.path))
-    with doing("measuring and drawing the report"), world.alone():
-        page = finished(run, dataset)
-    from ..report.story import notes
-
-    metrics = run.metrics
-    told = "\n".join([table(metric_rows(metrics)), *nll_lines(metrics), residual_line(metrics), *notes(run)])
-    return Answer({"run": str(run.path), "report": str(page), "metrics": metrics}, f"{told}\nrun     {run.path}\nreport  {page}")
-
-
-def announce(run: Run) -> None:
-    """Say what happens in the seconds before the first step."""
-    training = run.description["training"]
-    if "execution" not in run.description and training["tune"] and not training["deterministic"]:
-        console.print("timing the ways to take a step ...")
-
-
-TOGETHER = {"auto": None, "on": True, "off": False}
-
-
-def carry_out_together(
-    sets: dict[str, list[Run]], dataset: Dataset, snapshot_seconds: float, report: bool, together: bool | None
-) -> Answer:
-    """Train all to the end and tell what came out, and how much it depends on the seed; of each set apart."""
-    runs = [run for its in sets.values() for run in its]
-    announce(runs[0])
-    with Bar() as bar:
-        fit_together(runs, dataset, bar, snapshot_seconds, together=together)
-    told = {"runs": [str(run.path) for run in runs]}
-    if not report or not world.here.first:
-        return Answer(told, "\n".join(told["runs"]))
-    with doing("measuring and drawing the reports"), world.alone():
-        pages = [str(finished(run, dataset)) for run in runs]
-    found = {name: spread(its) for name, its in sets.items()}
-    rows = [table(spread_rows(found)), *(f"report  {page}" for page in pages)]
-    if len(runs) > len(sets):
-        rows.insert(1, f"{'medians ' * (len(sets) > 1)}over {len(runs) // len(sets)} seeds")
-    return Answer(told | {"reports": pages, "metrics": found.get("", found)}, "\n".join(rows))
+    after = watched([run], None, studio)
+    return carry_out(found, dataset, snapshot_seconds, report, shard)._replace(after=after)
 
 
 def holds_other_things(out: Path) -> bool:
@@ -381,14 +340,3 @@ def holds_other_things(out: Path) -> bool:
     if not out.is_dir():
         return out.exists()
     return not Run(out).exists and any(not path.name.startswith((".lock", "run.json", FIRST)) for path in out.iterdir())
-
-
-def finished(run: Run, dataset: Dataset) -> Path:
-    """The report; where making it is stopped or fails, word that the training itself is safe."""
-    safe = f"The training itself is done and saved. Measure and draw again: vaekit resume {run.path}"
-    try:
-        return finish(run, dataset)
-    except KeyboardInterrupt as stop:
-        raise Stopped(safe, code_of(stop)) from stop
-    except OSError as error:
-        raise VaekitError(f"{reason(error)}. {safe}") from error

@@ -12,6 +12,7 @@ import torch
 from scipy.stats import binom
 from torch import Tensor, nn
 
+from ..codebooks import Coder
 from ..latent import codes
 from ..metrics.evaluate import ACTIVE, label_accuracy
 from ..metrics.weights import weights_of
@@ -29,6 +30,9 @@ GREY = 0.05  # of pixel values between black and white, from which pictures are 
 ROSE = 0.05  # of what validation gained, that it lost again
 GAP = 1.3  # times the training pictures' error
 SKIPPED = 0.01  # of the steps
+ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.ELU)
+STILL = 1e-3  # of the widest span of outputs in its layer, that a unit which does nothing stays below
+DEAD = 0.3  # of the units
 CHANCE = 0.999  # how sure a label's accuracy must be above guessing
 
 
@@ -117,6 +121,8 @@ def dead_group(exam: Exam) -> Finding | None:
 def prior_hole(exam: Exam) -> Finding | None:
     if not exam.model.has_prior or (exam.has_rate and exam.rate < COLLAPSED):
         return None
+    if isinstance(getattr(exam.model, "posterior", None), Coder):
+        return None  # nobody draws from its own prior, which knows nothing: `vaekit sample` asks for a fitted one
     auc, distance = exam.distances
     if auc < HOLE:
         return None
@@ -125,7 +131,9 @@ def prior_hole(exam: Exam) -> Finding | None:
         f"a classifier tells codes from the prior's draws with AUC {auc:.3f}; MMD^2 {distance:.3g}",
         f"AUC below {HOLE}: new pictures come from where the codes are",
         "the codes carry more than the prior can hold (a small sigma or beta): most of its draws were never decoded in training",
-        f"vaekit fit-prior {exam.run.path}, then vaekit sample --prior fitted; or a higher --beta",
+        f"vaekit fit-prior {exam.run.path}, then vaekit sample --prior fitted; or a higher --beta"
+        if not exam.run.priors
+        else "another density of vaekit fit-prior, or a higher --beta",
     )
 
 
@@ -208,9 +216,14 @@ def underfit(exam: Exam) -> Finding | None:
 
 
 def still_improving(records: list[dict[str, Any]]) -> bool:
-    """Whether the last validation gained a fiftieth or more of what all of them gained together."""
+    """Whether the last validation gained a fiftieth or more of what all of them moved."""
     losses = [record["loss"] for record in records if record["split"] == "validation"]
-    return len(losses) < 3 or losses[-2] - losses[-1] > 0.02 * (losses[0] - losses[-1])
+    return len(losses) > 2 and losses[-2] - losses[-1] > max(0.02 * (max(losses) - min(losses)), noise_of(losses))
+
+
+def noise_of(losses: Sequence[float]) -> float:
+    """What one validation may differ from the next by and mean nothing."""
+    return 1e-3 * max(abs(min(losses)), 1.0)
 
 
 def overfit(exam: Exam) -> Finding | None:
@@ -225,7 +238,9 @@ def overfit(exam: Exam) -> Finding | None:
 
 def relapse(losses: Sequence[float]) -> Finding | None:
     """Of the losses of all validations: whether the last ones are worse than the best."""
-    lost = (losses[-1] - min(losses)) / max(losses[0] - min(losses), 1e-9) if len(losses) > 2 else 0.0
+    if len(losses) < 3 or min(losses[0], losses[-1]) - min(losses) < noise_of(losses):
+        return None
+    lost = (losses[-1] - min(losses)) / (losses[0] - min(losses))
     return (
         learnt_by_heart(f"the validation loss lost {lost:.0%} of its gain again (the best weights were kept)")
         if lost >= ROSE
@@ -264,32 +279,35 @@ def strange_labels(exam: Exam) -> Finding | None:
 
 @torch.no_grad()
 def dead_units(exam: Exam) -> Finding | None:
-    alive: dict[str, Tensor] = {}
+    ends: dict[str, tuple[Tensor, Tensor]] = {}  # of each unit's output over all pictures and places: lowest, highest
 
     def watch(name: str) -> Callable[..., None]:
         def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-            fired = (output > 0).flatten(2).any(2).any(0) if output.dim() > 2 else (output > 0).any(0)
-            alive[name] = fired | alive.get(name, torch.zeros_like(fired))
+            units = (output.transpose(1, -1) if output.dim() == 4 else output).flatten(0, -2)
+            low, high = units.amin(0), units.amax(0)
+            before = ends.get(name, (low, high))
+            ends[name] = torch.minimum(low, before[0]), torch.maximum(high, before[1])
 
         return hook
 
-    hooks = [m.register_forward_hook(watch(name)) for name, m in exam.model.named_modules() if isinstance(m, nn.ReLU)]
+    hooks = [m.register_forward_hook(watch(name)) for name, m in exam.model.named_modules() if isinstance(m, ACTIVATIONS)]
     if not hooks:
         return None
     for _ in exam.traces(exam.held):
         pass
     for hook in hooks:
         hook.remove()
-    fired = torch.cat([its.flatten().cpu() for its in alive.values()])
-    dead = 1 - fired.float().mean().item()
-    if dead < 0.3:
+    spans = [(high - low).float().cpu() for low, high in ends.values()]
+    dead = torch.cat([span <= STILL * span.max() for span in spans])
+    share = dead.float().mean().item()
+    if share < DEAD:
         return None
     return Finding(
         "dead units",
-        f"{dead:.0%} of {len(fired):,} units never fire on {len(exam.held):,} {exam.split} pictures",
-        "below 30 %",
-        "a rate that was too high early on pushed them where no gradient comes back from",
-        "--learning-rate at a third of what it was, or a net with SiLU",
+        f"{share:.0%} of {len(dead):,} units give the same for all {len(exam.held):,} {exam.split} pictures",
+        f"below {DEAD:.0%}",
+        "a rate that was too high early on pushed them where no gradient comes back from, or there are more than are needed",
+        "--learning-rate at a third of what it was, or a smaller net",
     )
 
 

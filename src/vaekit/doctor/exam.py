@@ -7,14 +7,17 @@ from functools import cached_property
 import numpy as np
 import torch
 from scipy.special import logsumexp
+from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from ..data import Dataset
 from ..distributions import Gaussian
+from ..known import known_of
 from ..latent import codes
-from ..latent.encode import BATCH, draws
+from ..latent.encode import draws
+from ..latent.second_stage import draw_codes
 from ..metrics.evaluate import seen_of
 from ..model import Model
 from ..objectives import Objective
@@ -23,6 +26,8 @@ from ..trace import Trace
 from ..train import chunks, traces
 
 MOST = 2000  # pictures of a split that are looked at
+COMPONENTS = 256  # of codes of more latents, that a classifier sees
+NEAR = 1.0  # nats below the log of the number of pictures, from which they are too few to estimate mutual information
 
 
 class Exam:
@@ -65,7 +70,7 @@ class Exam:
     def traces(self, rows: np.ndarray) -> Iterator[Trace]:
         """Forward passes over rows, one z per image, the same at every call."""
         look = seen_of(self.model, self.data, rows)
-        yield from traces(lambda x, c: self.model(x, 1, c), look, chunks(len(rows)), self.seed)
+        yield from traces(lambda x, c: self.model(x, 1, c), look, chunks(len(rows), self.model.at_once), self.seed)
 
     @cached_property
     def rate(self) -> float:
@@ -76,10 +81,9 @@ class Exam:
         """How many nats worse an image is explained by the code of another one, on average."""
         own, others, count = 0.0, 0.0, 0
         look = seen_of(self.model, self.data, self.held)
-        z = torch.from_numpy(draws(self.model, self.data.pixels, self.seed, self.held))
+        z = torch.from_numpy(draws(self.model, self.data.pixels, self.seed, self.held, self.known(self.held)))
         like = next(self.model.parameters())
-        for start in range(0, len(self.held), BATCH):
-            part = slice(start, start + BATCH)
+        for part in chunks(len(self.held), self.model.at_once):
             pixels, known = look(part)
             c, x = known if known.shape[1] else None, pixels.float() / 255
             for turn in (0, 1):
@@ -87,6 +91,11 @@ class Exam:
                 own, others = (own + loss, others) if turn == 0 else (own, others + loss)
             count += len(x)
         return (others - own) / count
+
+    def known(self, rows: np.ndarray) -> np.ndarray | None:
+        """What a conditional model is told of these pictures, (n, Y); None for any other."""
+        known = known_of(self.data, self.model)[rows]
+        return known if known.shape[1] else None
 
     @cached_property
     def rmse(self) -> dict[str, float]:
@@ -102,14 +111,22 @@ class Exam:
     @cached_property
     def distances(self) -> tuple[float, float]:
         """How well draws of the prior can be told from codes: by a classifier (area under the curve, on halves that it did not
-        learn from) and by the kernel distance (MMD, Gaussian kernel of the median width)."""
+        learn from) and by the kernel distance (MMD, Gaussian kernel of the median width).
+
+        Where a density was fitted to the codes, new pictures come from that one, so its draws are looked at.
+        """
         rows = np.union1d(self.rows["train"], self.held)
-        z = draws(self.model, self.data.pixels, self.seed, rows)
-        with torch.no_grad(), torch.random.fork_rng():
-            torch.manual_seed(self.seed)
-            known = seen_of(self.model, self.data, rows)(slice(0, len(z)))[1]
-            p = self.model.draw(len(z), c=known if known.shape[1] else None).cpu().numpy()
-        return told_apart(z, p, self.seed), mmd(z, p)
+        known = self.known(rows)
+        if self.run.priors:
+            z = draws(self.model, self.data.pixels, self.seed, rows)
+            p = draw_codes(self.run.load_prior()[1], self.model, len(z), self.seed)
+        else:
+            z = draws(self.model, self.data.pixels, self.seed, rows, known)
+            told = None if known is None else torch.from_numpy(known).to(next(self.model.parameters()))
+            with torch.no_grad(), torch.random.fork_rng():
+                torch.manual_seed(self.seed)
+                p = self.model.draw(len(z), c=told).float().cpu().numpy()
+        return told_apart(z, p, self.seed), mmd(z, p, self.seed)
 
 
 def told_apart(a: np.ndarray, b: np.ndarray, seed: int) -> float:
@@ -118,18 +135,21 @@ def told_apart(a: np.ndarray, b: np.ndarray, seed: int) -> float:
     both, kind = np.concatenate([a, b]), np.repeat([0, 1], [len(a), len(b)])
     order = rng.permutation(len(both))
     learn, held = np.array_split(order, 2)
-    classifier = HistGradientBoostingClassifier(max_iter=60, random_state=seed).fit(features(both[learn]), kind[learn])
-    return float(roc_auc_score(kind[held], classifier.predict_proba(features(both[held]))[:, 1]))
+    seen = both
+    if both.shape[1] > COMPONENTS:  # trees over ten thousand latents would take gigabytes
+        seen = PCA(COMPONENTS, svd_solver="randomized", random_state=seed).fit(both[learn]).transform(both)
+    seen = np.concatenate([seen, np.linalg.norm(both, axis=1, keepdims=True)], 1)  # a length is hard for trees to see
+    classifier = HistGradientBoostingClassifier(max_iter=60, random_state=seed).fit(seen[learn], kind[learn])
+    return float(roc_auc_score(kind[held], classifier.predict_proba(seen[held])[:, 1]))
 
 
-def features(z: np.ndarray) -> np.ndarray:
-    """Codes beside their length, which trees find hard to see in many dimensions."""
-    return np.concatenate([z, np.linalg.norm(z, axis=1, keepdims=True)], 1)
+def mmd(a: np.ndarray, b: np.ndarray, seed: int = 0, most: int = 1000) -> float:
+    """The squared MMD of two heaps (N, D), unbiased; Gaussian kernel, median width (Gretton et al., 2012).
 
-
-def mmd(a: np.ndarray, b: np.ndarray, most: int = 1000) -> float:
-    """The squared MMD of two heaps (N, D), unbiased; Gaussian kernel, median width (Gretton et al., 2012)."""
-    one, other = (torch.from_numpy(heap[:most]).double() for heap in (a, b))
+    Of some of each, taken at random: in a folder, pictures of one kind lie beside each other.
+    """
+    rng = np.random.default_rng(seed)
+    one, other = (torch.from_numpy(heap[rng.permutation(len(heap))[:most]]).double() for heap in (a, b))
     width = torch.cdist(one, other).median().square().clamp_min(1e-12)
 
     def kernel(x: Tensor, y: Tensor) -> Tensor:
@@ -145,7 +165,7 @@ def split_of_rate(exam: Exam) -> dict[str, float]:
     """Mutual information, total correlation and dimension-wise KL of a model with Gaussian q, in nats: their sum is the rate.
 
     q(z) is the mean of q(z | x) over the pictures looked at (Chen et al., 2018, eq. 2), so the mutual information is at most the
-    log of their number.
+    log of their number: where it comes near, only its sum with the total correlation can be told.
     """
     found = codes(exam.model, exam.data.pixels, exam.held)
     z = draws(exam.model, exam.data.pixels, exam.seed, exam.held)
@@ -159,6 +179,8 @@ def split_of_rate(exam: Exam) -> dict[str, float]:
     q_x, q, product = (np.concatenate(parts).mean() for parts in (own, joint, single))
     with torch.no_grad():
         p = exam.model.p_z().log_prob(torch.from_numpy(z).to(next(exam.model.parameters()))).mean().item()
+    if q_x - q > log_n - NEAR:
+        return {"mutual information + total correlation": float(q_x - product), "dimension-wise KL": float(product - p)}
     return {
         "mutual information": float(q_x - q),
         "total correlation": float(q - product),

@@ -5,7 +5,7 @@ Nothing here needs a display, a model or a run folder, and nothing touches matpl
 
 from .animation import animate, save_animation
 from .curves import training_curves
-from .grids import edit_strip, manifold, morph_strip, reconstructions, samples, told_strip, traversals
+from .grids import edit_strip, manifold, morph_strip, nearest_strip, reconstructions, samples, told_strip, traversals
 from .latent import autoencoder_beside_vae, latent_histograms, latent_scatter, unit_square
 from .style import save_png
 from .tradeoff import front
@@ -19,6 +19,7 @@ __all__ = [
     "latent_scatter",
     "manifold",
     "morph_strip",
+    "nearest_strip",
     "reconstructions",
     "samples",
     "save_animation",

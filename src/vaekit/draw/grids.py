@@ -168,6 +168,20 @@ def told_strip(
     return _strip(tiles, [(name, "") for name in row_titles], heads, None, title=title, subtitle=subtitle)
 
 
+def nearest_strip(images: np.ndarray, nearest: np.ndarray, errors: Sequence[float] | np.ndarray, *, subtitle: str = "") -> Figure:
+    """New pictures (S, C, H, W) above those that were there before and are nearest to each, (R, S, C, H, W), near ones first.
+
+    errors (S,): the RMSE between each and the nearest.
+    """
+    rows = [to_rgb(images, "S C H W")[None], to_rgb(nearest, "R S C H W", "nearest")]
+    same_count(rows[0].shape[1], "errors", errors, "new picture")
+    if rows[1].shape[1:] != rows[0].shape[1:]:
+        raise UsageError(f"nearest is {rows[1].shape[1:-1]} and the pictures {rows[0].shape[1:-1]}. Give both one shape.")
+    labels = [("new", "RMSE above"), *((f"{i}. nearest", "of training") for i in range(1, len(nearest) + 1))]
+    heads = [f"{error:.2f}" for error in errors]
+    return _strip(np.concatenate(rows), labels, heads, None, title="Remembered or new?", subtitle=subtitle)
+
+
 def morph_strip(
     images: np.ndarray, labels: Sequence[str] = (), *, title: str = "From one image to another", subtitle: str = ""
 ) -> Figure:

@@ -1,4 +1,7 @@
-"""The studio's page with everything in it: map, pictures, model and what computes it, in one file that opens from disk."""
+"""The studio's page with everything in it: map, pictures, model and what computes it. One file that opens from disk, or a folder.
+
+A web server hands out the folder, which a browser loads and keeps piece by piece; it computes the same.
+"""
 
 import gzip
 import hashlib
@@ -7,20 +10,22 @@ import re
 from base64 import b64encode
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from ..data import Dataset
-from ..errors import DataError
-from ..files import write_text
+from ..errors import DataError, UsageError
+from ..files import write_atomic, write_text
+from ..model import Model
 from ..run import Run
 from ..studio.bundle import MOST_POINTS, MOST_THUMBS, Bundle, bundle_of
+from ..studio.kept import kept_bundle
 from .networks import networks
 
 STUDIO = files("vaekit.studio")
 RUNTIME, WASM = "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm.gz"
-POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline' blob: 'wasm-unsafe-eval'; style-src 'unsafe-inline'; "
-    "img-src blob: data:; media-src blob:; connect-src 'none'; base-uri 'none'; form-action 'none'"
-)
+MARK = " · vaekit</title>"
+NOWHERE = "default-src 'none'; img-src blob: data:; media-src blob:; base-uri 'none'; form-action 'none'; "
+ALONE = NOWHERE + "script-src 'unsafe-inline' blob: 'wasm-unsafe-eval'; style-src 'unsafe-inline'; connect-src 'none'"
 # Modules become addresses of this page; the map of their names must be there before the first of them is imported.
 BEGIN = """
 const imports = {};
@@ -35,45 +40,95 @@ for (const [type, text] of [["importmap", JSON.stringify({ imports })], ["module
 
 
 def page_of(bundle: Bundle, nets: dict[str, bytes], *, standard: bool) -> str:
-    """The page. standard: whether new codes are draws from N(0, I), which is all that the page can draw from."""
-    own = {"path": bundle.manifest["name"], "state": "", "has_prior": standard, "priors": [], "condition": None}
-    manifest = bundle.manifest | own
-    html = (STUDIO / "static" / "index.html").read_text()
-    style = (STUDIO / "static" / "studio.css").read_text()
-    html = re.sub(r'<link rel="stylesheet"[^>]*>', lambda _: f"<style>\n{style}</style>", html)
-    html = re.sub(r"<script.*?</script>\n", "", html, flags=re.S)
-    html = html.replace(
-        '<meta charset="utf-8">', f'<meta charset="utf-8">\n<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-    )
-    html = html.replace("<title>vaekit studio</title>", f"<title>{escaped(manifest['name'])} · vaekit</title>")
-    told = json.dumps(manifest, allow_nan=False).replace("<", "\\u003c")  # it cannot end the element that it stands in
-    parts = [f'<script type="application/json" id="manifest">{told}</script>']
-    blobs = {**bundle.blobs, **nets}
-    parts += [f'<script type="text/plain" id="blob-{name}">{packed(blob)}</script>' for name, blob in blobs.items()]
-    parts.append(f'<script type="text/plain" id="blob-wasm">{text_of(vendored(WASM))}</script>')
-    modules = {
-        f"studio/{place.name}": place.read_bytes() for place in (STUDIO / "static").iterdir() if place.name.endswith(".js")
-    }
-    modules["ort"] = vendored(RUNTIME)
-    parts += [
-        f'<script type="text/plain" data-module="{name}">{text_of(source)}</script>' for name, source in sorted(modules.items())
+    """The page as one file. standard: whether new codes are draws from N(0, I), which is all that the page can draw from."""
+    parts = [
+        f'<script type="text/plain" id="blob-{name}">{text_of(blob)}</script>' for name, blob in packed(bundle, nets).items()
     ]
-    parts.append(f"<script>{BEGIN}</script>")
+    parts += [
+        f'<script type="text/plain" data-module="{"ort" if name == RUNTIME else f"studio/{name}"}">{text_of(source)}</script>'
+        for name, source in static(".js", ".mjs").items()
+    ]
+    (style,) = static(".css").values()
+    head = f"<style>\n{style.decode()}</style>\n"
+    return filled(bundle.manifest, standard, ALONE, head, [*parts, f"<script>{BEGIN}</script>"])
+
+
+def files_of(bundle: Bundle, nets: dict[str, bytes], *, standard: bool) -> dict[str, bytes]:
+    """The page as files by their paths in a folder; `standard` as in `page_of`."""
+    names = json.dumps({"imports": {"studio/": "./static/", "ort": f"./static/{RUNTIME}"}})
+    inline = b64encode(hashlib.sha256(names.encode()).digest()).decode()
+    policy = NOWHERE + f"script-src 'self' 'sha256-{inline}' 'wasm-unsafe-eval'; style-src 'self'; connect-src 'self'"
+    head = (
+        '<link rel="stylesheet" href="static/studio.css">\n'
+        f'<script type="importmap">{names}</script>\n<script type="module" src="static/packed.js"></script>\n'
+    )
+    return {
+        "index.html": filled(bundle.manifest, standard, policy, head, []).encode(),
+        **{f"static/{name}": source for name, source in static(".js", ".mjs", ".css").items()},
+        **{f"data/{name}.bin": blob for name, blob in packed(bundle, nets).items()},
+    }
+
+
+def filled(manifest: dict[str, Any], standard: bool, policy: str, head: str, body: list[str]) -> str:
+    """The studio's page with another head and a longer body, and the manifest of what it shows."""
+    own = {"path": manifest["name"], "state": "", "has_prior": standard, "priors": [], "condition": None}
+    told = json.dumps(manifest | own, allow_nan=False).replace("<", "\\u003c")  # it cannot end the element that it stands in
+    html = (STUDIO / "static" / "index.html").read_text()
+    html = re.sub(r'<link rel="stylesheet".*(?=</head>)', lambda _: head, html, flags=re.S)
+    html = html.replace(
+        '<meta charset="utf-8">', f'<meta charset="utf-8">\n<meta http-equiv="Content-Security-Policy" content="{policy}">'
+    )
+    html = html.replace("<title>vaekit studio</title>", f"<title>{escaped(manifest['name'])}{MARK}")
+    parts = [f'<script type="application/json" id="manifest">{told}</script>', *body]
     return html.replace("</body>", "\n".join(parts) + "\n</body>")
 
 
 def write_page(run: Run, data: Dataset, path: Path, most: int = MOST_POINTS, layout: str = "pca") -> Path:
     """One HTML file with the studio of this run; layout: of its map, see `latent.project.arrange`. Raises as `networks`."""
-    model = run.load_model("cpu")
-    bundle = bundle_of(run, model, run.as_measured(data), most=min(most, MOST_THUMBS), layout=layout)
+    bundle, model = gathered(run, data, most, layout)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, page_of(bundle, networks(model), standard=model.is_standard))
     return path
 
 
-def packed(blob: bytes) -> str:
-    """Compressed, as text."""
-    return text_of(gzip.compress(blob, 9, mtime=0))
+def write_folder(run: Run, data: Dataset, folder: Path, most: int = MOST_POINTS, layout: str = "pca") -> Path:
+    """The same page as a folder for a web server; its index.html.
+
+    Raises as `networks`, and UsageError where something else is there already.
+    """
+    index = folder / "index.html"
+    if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or is_ours(index))):
+        raise UsageError(f"{folder} holds something else. Give an empty folder, or one that --dir has made before.")
+    bundle, model = gathered(run, data, most, layout)
+    for name, content in files_of(bundle, networks(model), standard=model.is_standard).items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, lambda out, content=content: out.write(content))
+    return index
+
+
+def is_ours(index: Path) -> bool:
+    return index.is_file() and MARK in index.read_text(errors="replace")
+
+
+def gathered(run: Run, data: Dataset, most: int, layout: str) -> tuple[Bundle, Model]:
+    model, data = run.load_model("cpu"), run.as_measured(data)
+    how: dict[str, Any] = {"most": min(most, MOST_THUMBS), "layout": layout}
+    return kept_bundle(run, data, lambda: bundle_of(run, model, data, **how), **how), model
+
+
+def packed(bundle: Bundle, nets: dict[str, bytes]) -> dict[str, bytes]:
+    """Arrays, networks and what computes them, compressed, by name."""
+    blobs = {name: gzip.compress(blob, 9, mtime=0) for name, blob in {**bundle.blobs, **nets}.items()}
+    return blobs | {"wasm": vendored(WASM)}
+
+
+def static(*endings: str) -> dict[str, bytes]:
+    """The studio's own files with these endings, and the runtime where it has one of them, by name."""
+    found = {place.name: place.read_bytes() for place in (STUDIO / "static").iterdir() if place.name.endswith(endings)}
+    if RUNTIME.endswith(endings):
+        found[RUNTIME] = vendored(RUNTIME)
+    return dict(sorted(found.items()))
 
 
 def text_of(blob: bytes) -> str:

@@ -15,8 +15,9 @@ from ..codebooks import Coded, Coder
 from ..distributions import Gaussian
 from ..errors import UsageError
 from ..model import Model
+from ..train import chunks
 
-BATCH = 256
+BLOCK = 512  # codes
 Mode = Literal["mean", "sample", "distribution"]
 
 
@@ -57,8 +58,8 @@ def codes(model: Model, images: np.ndarray, rows: np.ndarray | None = None) -> C
     found = np.empty((2, len(rows), model.latent), np.float32)
     like = next(model.parameters())  # its device and type
     cuts = np.linspace(0, len(rows), world.here.size + 1).astype(int)  # a run of images for each process
-    for start in range(cuts[world.here.rank], cuts[world.here.rank + 1], BATCH):
-        part = slice(start, min(start + BATCH, cuts[world.here.rank + 1]))
+    for start in range(cuts[world.here.rank], cuts[world.here.rank + 1], model.at_once):
+        part = slice(start, min(start + model.at_once, cuts[world.here.rank + 1]))
         q = model.encode(as_pictures(images[rows[part]]).to(like))
         found[0, part], found[1, part] = q.mean.float().cpu(), q.variance.log().float().cpu()
     for rank, its in enumerate(world.gathered(found[:, cuts[world.here.rank] : cuts[world.here.rank + 1]])):
@@ -76,8 +77,8 @@ def code_numbers(model: Model, images: np.ndarray, rows: np.ndarray) -> np.ndarr
     if not isinstance(coder, Coder):
         raise UsageError(f"Codes are numbers in a model of codes; this one has {type(coder).__name__}.")
     found = []
-    for start in range(0, len(rows), BATCH):
-        q: Coded = model.encode(as_pictures(images[rows[start : start + BATCH]]).to(like))  # pyright: ignore
+    for part in np.split(rows, range(model.at_once, len(rows), model.at_once)):
+        q: Coded = model.encode(as_pictures(images[part]).to(like))  # pyright: ignore
         found.append(q.codes.flatten(1).cpu().numpy())
     return np.concatenate(found)
 
@@ -108,32 +109,41 @@ def encode(model: Model, images: np.ndarray, mode: Mode = "mean", seed: int = 0)
 
 
 @torch.no_grad()
-def draws(model: Model, images: np.ndarray, seed: int, rows: np.ndarray | None = None) -> np.ndarray:
-    """z ~ q(z | x) of every image, or of the rows (n,) alone, (n, D)."""
+def draws(model: Model, images: np.ndarray, seed: int, rows: np.ndarray | None = None, c: np.ndarray | None = None) -> np.ndarray:
+    """z ~ q(z | x) of every image, or of the rows (n,) alone, (n, D); c (n, Y): what a conditional model is told of them."""
     rows = np.arange(len(images)) if rows is None else rows
     found = np.empty((len(rows), model.latent), np.float32)
     like = next(model.parameters())
     with torch.random.fork_rng([like.device] if like.device.type == "cuda" else []):
-        for start in range(0, len(rows), BATCH):
+        for start in range(0, len(rows), model.at_once):
             torch.manual_seed(mix(seed, start))
-            q = model.encode(as_pictures(images[rows[start : start + BATCH]]).to(like))
-            found[start : start + BATCH] = q.rsample().float().cpu()
+            part = slice(start, start + model.at_once)
+            told = None if c is None else torch.from_numpy(c[part]).to(like)
+            found[part] = model.encode(as_pictures(images[rows[part]]).to(like), told).rsample().float().cpu()
     return found
 
 
 @torch.no_grad()
-def decode(model: Model, z: np.ndarray, c: np.ndarray | None = None) -> np.ndarray:
-    """The mean pictures of codes (N, D): float32 (N, C, H, W) in [0, 1]. c (N, Y): what a conditional model is told of them."""
+def decode(model: Model, z: np.ndarray, c: np.ndarray | None = None, *, seed: int | None = None) -> np.ndarray:
+    """The mean pictures of codes (N, D): float32 (N, C, H, W) in [0, 1]. c (N, Y): what a conditional model is told of them.
+
+    With a seed, draws x ~ p(x | z) instead.
+    """
     z = np.asarray(z, np.float32)
     if z.ndim != 2 or z.shape[1] != model.latent or not np.isfinite(z).all():
         raise UsageError(f"decode takes finite codes of shape (N, {model.latent}), got {z.shape}.")
     like = next(model.parameters())
     told = None if c is None else torch.from_numpy(np.asarray(c, np.float32)).to(like)
     pictures = []
-    for start in range(0, len(z), BATCH):
-        part = slice(start, start + BATCH)
-        drawn = model.decode(torch.tensor(z[None, part]).to(like), None if told is None else told[part])
-        pictures.append(drawn.mean[0].float().cpu().numpy())
+    for start in range(0, len(z), model.at_once):
+        part = slice(start, start + model.at_once)
+        px = model.decode(torch.tensor(z[None, part]).to(like), None if told is None else told[part])
+        if seed is None:
+            pictures.append(px.mean[0].float().cpu().numpy())
+            continue
+        with torch.random.fork_rng([like.device] if like.device.type == "cuda" else []):
+            torch.manual_seed(mix(seed, start))
+            pictures.append(px.sample()[0].float().cpu().numpy())
     return np.concatenate(pictures) if pictures else np.empty((0, *model.image), np.float32)
 
 
@@ -163,10 +173,16 @@ def kl_per_latent(model: Model, found: Codes) -> np.ndarray:
     A learned prior has no such terms: there p(z_d) is the Gaussian with the mean and the variance of all these codes, which makes
     it an upper bound on what the latent tells of the image.
     """
-    q = Gaussian(torch.from_numpy(found.mu).double(), torch.from_numpy(found.log_var).double())
     if not model.has_prior:
         raise UsageError("KL per latent needs a prior; a plain autoencoder has none.")
     p = model.p_z()
-    if not isinstance(p, Gaussian):
-        p = Gaussian(q.loc.mean(0), (q.loc.var(0, correction=0) + q.variance.mean(0)).log())
-    return q.kl_per_latent(Gaussian(p.loc.double().cpu(), p.log_var.double().cpu())).mean(0).numpy()
+    if isinstance(p, Gaussian):
+        p = Gaussian(p.loc.double().cpu(), p.log_var.double().cpu())
+    else:
+        spread = found.mu.var(0, dtype=np.float64) + np.exp(found.log_var).mean(0, dtype=np.float64)
+        p = Gaussian(torch.from_numpy(found.mu.mean(0, dtype=np.float64)), torch.from_numpy(spread).log())
+    total = torch.zeros(found.mu.shape[1], dtype=torch.float64)
+    for part in chunks(len(found.mu), BLOCK):  # a hierarchy has thousands of latents: never all of them as float64
+        mu, log_var = (torch.from_numpy(each[part]).double() for each in found)
+        total += Gaussian(mu, log_var).kl_per_latent(p).sum(0)
+    return (total / len(found.mu)).numpy()

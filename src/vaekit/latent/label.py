@@ -5,7 +5,9 @@ import torch
 
 from ..errors import UsageError
 from ..objectives import Objective, SemiSupervised
-from .encode import BATCH, as_pictures
+from .encode import as_pictures
+
+BATCH = 256  # pictures in one pass
 
 
 @torch.no_grad()

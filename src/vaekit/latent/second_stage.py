@@ -9,7 +9,7 @@ Shapes: N codes of D numbers; for a model of discrete codes N times T whole numb
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..batches import mix
 from ..categorical import CategoricalLatents
-from ..code_priors import FlowMatching, FullMixture, SecondVAE, Standardized
+from ..code_priors import FlowMatching, FullMixture, LabelMixture, SecondVAE, Standardized
 from ..code_transformer import CodeTransformer
 from ..codebooks import Coder
 from ..errors import UsageError
@@ -40,7 +40,7 @@ KINDS: Kinds = {
     "diffusion": lambda latent: Standardized(latent=latent, inner=FlowMatching(latent=latent)),
 }
 BATCH, SEQUENCES = 1024, 64  # codes in a step; of whole numbers, images
-MOST_FULL = 512  # latents whose full covariances are fitted
+FULL, MOST_FULL = ("gaussian", "mixture", "labels"), 512  # those of full covariances, and latents that have some
 ASKED = 2048  # held-out codes that a density is judged by
 CHECKS = 20  # of the held-out codes, over the steps of a fit
 
@@ -55,14 +55,17 @@ class Fitted:
     seconds: float
 
 
-def kinds_for(model: Model) -> Kinds:
-    """What can be fitted to the codes of this model."""
+def kinds_for(model: Model, labels: Sequence[str] = ()) -> Kinds:
+    """What can be fitted to the codes of this model, whose pictures may have these labels."""
     coder = getattr(model, "posterior", None)
     if isinstance(coder, Spherical | CategoricalLatents):
         told = "lie on a sphere" if isinstance(coder, Spherical) else "are zeros with single ones"
         raise UsageError(f"The codes of this model {told}, where a density over all numbers says nothing. Its own prior does.")
     if not isinstance(coder, Coder):
-        return {name: kind for name, kind in KINDS.items() if model.latent <= MOST_FULL or name not in ("gaussian", "mixture")}
+        kinds = dict(KINDS)
+        if len(labels) > 1:
+            kinds["labels"] = lambda latent: LabelMixture(latent=latent, components=len(labels), names=tuple(labels))
+        return {name: kind for name, kind in kinds.items() if model.latent <= MOST_FULL or name not in FULL}
     levels, places = tuple(coder.levels), model.latent // coder.latent
     return {"transformer": lambda codes: CodeTransformer(latent=model.latent, levels=levels, places=places)}
 
@@ -96,14 +99,15 @@ def fit_priors(
     names: list[str] | None = None,
     *,
     kinds: Kinds = KINDS,
+    labels: np.ndarray | None = None,
     steps: int = 4000,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[Fitted]:
     """Each of the kinds, or those that are named, fitted to the codes `train` (N, D), best first by the codes `held` (M, D).
 
-    `steps` of AdamW where there is no closed way; `progress` hears of those of all kinds together. Raises UsageError on a kind
-    that there is not, and on too few codes.
+    labels (N,): of the codes `train`, where a kind asks for them. `steps` of AdamW where there is no closed way; `progress` hears
+    of those of all kinds together. Raises UsageError on a kind that there is not, and on too few codes.
     """
     for name in names or ():
         if name not in kinds:
@@ -118,7 +122,7 @@ def fit_priors(
             if progress:
                 progress(before + step, len(wanted) * steps)
 
-        made.append(fit_prior(name, kinds[name], train, held, steps=steps, seed=seed, told=told))
+        made.append(fit_prior(name, kinds[name], train, held, labels=labels, steps=steps, seed=seed, told=told))
     return sorted(made, key=lambda fitted: fitted.nats)
 
 
@@ -128,6 +132,7 @@ def fit_prior(
     train: np.ndarray,
     held: np.ndarray,
     *,
+    labels: np.ndarray | None = None,
     steps: int,
     seed: int,
     told: Callable[[int], None] = lambda _: None,
@@ -139,7 +144,7 @@ def fit_prior(
         prior = kind(train.shape[1])
         given, others = (torch.from_numpy(part) for part in (train, held))
         if isinstance(prior, FullMixture):
-            prior.fit(given, seed)
+            prior.fit(given, seed, None if labels is None else torch.from_numpy(labels))
             told(steps)
             return Fitted(name, prior, nats_of(prior, others, seed), time.monotonic() - began)
         if isinstance(prior, Standardized):
@@ -164,11 +169,34 @@ def fit_prior(
         return Fitted(name, prior.eval(), nats_of(prior, others, seed), time.monotonic() - began)
 
 
-def draw_codes(prior: Prior, model: Model, n: int, seed: int = 0, temperature: float = 1.0) -> np.ndarray:
-    """n codes (n, D) of a density fitted to those of this model, scaled by `temperature` around its mean."""
+def label_of(prior: Prior, given: Sequence[str]) -> str | None:
+    """The label of which codes are asked for, by ["label=3"]; None where nothing is given.
+
+    Raises UsageError for a density that knows of no labels, and for anything else than one label.
+    """
+    if not given:
+        return None
+    if not isinstance(prior, LabelMixture):
+        raise UsageError(
+            "This fitted density knows of no labels. Draw from the model's own prior, or if pictures have labels: --prior labels"
+        )
+    names = [text.partition("=")[::2] for text in given]
+    if len(names) != 1 or names[0][0] != "label":
+        raise UsageError(f"{' '.join(given)} was given. Expected one label: label={prior.names[0]}")
+    return names[0][1]
+
+
+def draw_codes(
+    prior: Prior, model: Model, n: int, seed: int = 0, temperature: float = 1.0, *, given: Sequence[str] = ()
+) -> np.ndarray:
+    """n codes (n, D) of a density fitted to those of this model, scaled by `temperature` around its mean.
+
+    given: ["label=3"], see `label_of`, and raises as that does.
+    """
+    label = label_of(prior, given)
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(seed)
-        p = prior(model)
+        p = prior.of(label) if isinstance(prior, LabelMixture) and label is not None else prior(model)
         drawn = p.sample((n,))
         return (drawn if temperature == 1 else p.mean + temperature * (drawn - p.mean)).float().cpu().numpy()
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy.stats import binomtest
 from torch import Tensor
 
 from .. import world
@@ -21,9 +22,9 @@ from ..errors import UsageError
 from ..execution import Execution, autocast
 from ..model import Model
 from ..posteriors import draw
-from ..train import Images, shown
+from ..train import Images, chunks, shown
 
-IMAGES, SAMPLES = 16, 64  # in one pass of the decoder: the memory it takes, whatever K is
+IMAGES, SAMPLES = 16, 64  # in one pass of the decoder, at most: the memory it takes, whatever K is
 CLOSE = 0.1  # nats per image that bf16 may differ from fp32 over one block of images
 CHECKED = 4  # blocks of images on which it is compared
 
@@ -57,6 +58,11 @@ def around(value: float, each: np.ndarray) -> list[float]:
     return [value - error, value + error]
 
 
+def proportion(share: float, count: int) -> list[float]:
+    """95 % for a share of `count` images (Wilson, 1927)."""
+    return [float(end) for end in binomtest(round(share * count), count).proportion_ci(method="wilson")]
+
+
 @torch.no_grad()
 def importance_bound(
     model: Model,
@@ -83,7 +89,7 @@ def importance_bound(
     execution = execution or Execution(device)
     began = time.monotonic()
     marks = sorted({samples, *(10**i for i in range(len(str(samples))))} & set(range(1, samples + 1)))
-    blocks = [slice(start, min(start + IMAGES, count)) for start in range(0, count, IMAGES)]
+    blocks = chunks(count, max(1, min(IMAGES, 4 * model.at_once // SAMPLES)))  # codes are decoded without any encoder beside them
     if execution.precision != "fp32":
         check_precision(model, images, blocks[:CHECKED], seed, execution)
     weigh = execution.compiled(log_weights)

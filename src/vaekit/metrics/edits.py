@@ -23,6 +23,7 @@ DEAR = 0.003  # what a step of a squared standard deviation costs
 GOAL = 1.5  # standard deviations of the target's logit, by which every edit that is compared moves it
 REACH = np.geomspace(0.2, 20, 20)  # alphas at which the change is looked at
 
+JUDGED_HEADS = ("dependency", "beside mean, 95 %", "target", "others flipped", "identity", "undone", "interaction")
 Interval = tuple[float, float]
 
 
@@ -86,7 +87,7 @@ class Judged:
     alpha: float
     dependency: float
     dependencies: np.ndarray  # (N,), of every picture
-    success: float  # share of pictures whose target the judge sees changed
+    success: float  # share of pictures whose target the judge sees changed, of those whose reconstruction it saw unchanged
     flipped: float  # share of other attributes that the judge sees changed
     identity: float  # how far the picture moves in the judge's features, in their standard deviations
     undone: float  # RMSE between the reconstruction and the edit that was encoded, edited back and decoded
@@ -115,13 +116,15 @@ def judged(
     after, its = seen(judge, pictures)
     change = sign * (after - before) / scale
     others = np.delete(np.abs(change), target, axis=1).mean(1) / GOAL
+    there = (after[:, target] > 0) == (sign[:, 0] > 0)
+    asked = (before[:, target] > 0) != (sign[:, 0] > 0)  # a reconstruction may have lost what is to be taken away
     flips = (after > 0) != (before > 0)
     back = decode(model, codes(model, pictures).mu - sign * alpha * vector)
     return Judged(
         alpha,
         float(others.mean()),
         others,
-        float(((after[:, target] > 0) == (sign[:, 0] > 0)).mean()),
+        float(there[asked].mean()) if asked.any() else 0.0,
         float(np.delete(flips, target, axis=1).mean()),
         float(np.sqrt(np.square((its - features) / features.std(0).clip(1e-6)).mean())),
         float(np.sqrt(np.square(back - reconstructed).mean())),
@@ -188,7 +191,7 @@ def rows_of_edits(attributes: dict[str, Any]) -> tuple[list[tuple[str, ...]], st
         return None
     tests = [its for edits in measured.values() for its in edits["test"].values() if its]
     true = any("es" in its for its in tests)
-    heads = ("ES, 95 %", "CRE") if true else ("dependency", "beside mean, 95 %", "target", "others flipped", "interaction")
+    heads = ("ES, 95 %", "CRE") if true else JUDGED_HEADS
     rows: list[tuple[str, ...]] = [("edit", "by", *heads)]
     for name, edits in measured.items():
         for method, its in edits["test"].items():
@@ -203,7 +206,8 @@ def cells(its: dict[str, Any]) -> tuple[str, ...]:
     low, high = its.get("beside_mean_interval", (1, 1))
     beside = f"{its['beside_mean']:.2f} ({low:.2f} to {high:.2f})" if "beside_mean" in its else ""
     apart = f"{its['interaction']:.2f}" if "interaction" in its else ""
-    return f"{its['dependency']:.3f}", beside, f"{its['success']:.0%}", f"{its['flipped']:.1%}", apart
+    kept = f"{its['identity']:.2f}", f"{its['undone']:.3f}"
+    return f"{its['dependency']:.3f}", beside, f"{its['success']:.0%}", f"{its['flipped']:.1%}", *kept, apart
 
 
 def reached(moved: Callable[[float], float]) -> float | None:

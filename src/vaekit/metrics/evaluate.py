@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import binomtest, entropy
+from scipy.stats import entropy
 
 from ..batches import mix
 from ..codebooks import Coder
 from ..data import Dataset
+from ..distributions import Gaussian
 from ..errors import UsageError
 from ..execution import Execution
 from ..known import known_of
@@ -20,9 +22,10 @@ from ..objectives import Objective
 from ..ssim import WINDOW, similarity
 from ..step import Seen
 from ..terms import distortion, rate
+from ..trace import closed_kl
 from ..train import Images, chunks, traces, validate
 from .annealing import CHAINS, annealed, both_sides
-from .bounds import around, importance_bound
+from .bounds import around, importance_bound, proportion
 from .disentanglement import HOW, LATENTS, Known, disentanglement, factors_of
 from .weights import weights_of
 
@@ -44,7 +47,10 @@ def evaluate(model: Model, objective: Objective, data: Dataset, split: str = "te
         split = "validation"
     rows = data.splits[split]
     seen = seen_of(model, data, rows)
-    bound, each = validate(model, objective, seen, len(rows), seed), explained(model, seen, len(rows), seed)
+    bound, each = (
+        validate(model, objective, seen, len(rows), seed, epoch=len(data.splits["train"])),
+        explained(model, seen, len(rows), seed),
+    )
     found: dict[str, Metric] = {}
 
     def add(name: str, value: float, unit: str, how: str, interval: Sequence[float] | None = None) -> None:
@@ -54,11 +60,13 @@ def evaluate(model: Model, objective: Objective, data: Dataset, split: str = "te
     def add_bound(name: str, how: str) -> None:
         add(name, bound[name], "nats per image", how, around(bound[name], each[name]))
 
-    closed, given = model.is_standard, given_of(model)
+    given = given_of(model)
     untold = ", the model told nothing" if given else ""
-    add_bound("distortion", f"-log p(x|z), one z per image, seed {seed}{given}")
+    draws = "one z" if objective.samples == 1 else f"the mean of {objective.samples} z"
+    add_bound("distortion", f"-log p(x|z), {draws} per image, seed {seed}{given}")
     if "rate" in bound:
-        add_bound("rate", "KL(q(z|x) || p(z)), " + ("closed form" if closed else f"one z per image, seed {seed}") + given)
+        closed = "closed form" if has_closed_rate(model, objective, seen) else f"{draws} per image, seed {seed}"
+        add_bound("rate", f"KL(q(z|x) || p(z)), {closed}{given}")
         add_bound("elbo", f"-(distortion + rate){given}")
         for bits, how in bits_per_dim(model, data, rows, each["elbo"], seed):
             add("bits_per_dim", float(bits.mean()), "bits per pixel value", how + given, around(float(bits.mean()), bits))
@@ -85,7 +93,7 @@ def evaluate(model: Model, objective: Objective, data: Dataset, split: str = "te
         add("code_perplexity", perplexity, "codes", f"exp(entropy) of the codes in use, of {many}")
     elif "rate" in bound and not codes_here.certain:
         kl = kl_per_latent(model, codes_here)
-        against = "" if closed else " to the codes' own Gaussian"
+        against = "" if isinstance(model.p_z(), Gaussian) else " to the codes' own Gaussian"
         add("active_latents", int((kl > ACTIVE).sum()), "latents", f"mean KL{against} above {ACTIVE} nats, of {len(kl)}{untold}")
         found["active_latents"]["kl_per_latent"] = np.round(kl, 4).tolist()
     learn = stand_ins(model, data, "train", seed)
@@ -123,6 +131,8 @@ def likelihood(
         progress=progress,
     )
     how = f"IS-{samples} (Burda et al., 2016, eq. 8), an upper bound on -log p(x), seed {seed}, decoder in {found.precision}"
+    if model.likelihood.support == "density":
+        how += "; a density at the pixel values as they are, not dequantised"
     low, high = found.interval
     return {
         "nll": {
@@ -173,11 +183,17 @@ def annealing(
     return metrics
 
 
+def has_closed_rate(model: Model, objective: Objective, images: Images) -> bool:
+    """Whether the rate of a picture is computed, not estimated from draws of z."""
+    (trace,) = traces(partial(objective.look, model), images, [slice(0, 1)], 0)
+    return all(closed_kl(group.q, group.prior) is not None for group in trace.groups) and len(trace.groups) == 1
+
+
 @torch.no_grad()
 def explained(model: Model, images: Images, count: int, seed: int = 0) -> dict[str, np.ndarray]:
     """Of every image distortion, rate and elbo in nats, where the model has them, from one z; (count,) each, float64."""
     found: list[dict[str, np.ndarray]] = []
-    for trace in traces(lambda x, c: model(x, 1, c), images, chunks(count), seed):
+    for trace in traces(lambda x, c: model(x, 1, c), images, chunks(count, model.at_once), seed):
         values = {"distortion": distortion(trace)}
         if model.has_prior:
             values |= {"rate": rate(trace), "elbo": -distortion(trace) - rate(trace)}
@@ -254,11 +270,6 @@ def disentangled(model: Model, data: Dataset, factors: Sequence[str], split: str
 def stand_ins(model: Model, data: Dataset, split: str, seed: int) -> np.ndarray:
     """Rows of a split whose codes stand for all of it, where something is fitted to them."""
     return data.some(split, min(MOST_FITTED, NUMBERS // model.latent), seed)
-
-
-def proportion(share: float, count: int) -> list[float]:
-    """95 % for a share of `count` images (Wilson, 1927)."""
-    return [float(end) for end in binomtest(round(share * count), count).proportion_ci(method="wilson")]
 
 
 def seen_of(model: Model, data: Dataset, rows: np.ndarray) -> Callable[[slice], Seen]:

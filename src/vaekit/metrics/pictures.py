@@ -11,12 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from .quality import check, frechet_distance, kernel_distance
+from .bounds import proportion
+from .quality import BLOCK, check, frechet_distance, kernel_distance
 
 NEAREST = 5  # neighbours that span a picture's surroundings (Naeem et al., 2020)
 DIRECTIONS = 200  # of the sliced distance
-RESAMPLES = 40
+RESAMPLES, MOST_RESAMPLED = 40, 5000
 REMEMBERED = 0.01  # of held-out pictures, whose nearest training picture is nearer: a drawn one that near is a copy
+SAME = 1e-3  # of the usual distance, up to which a held-out picture is one of the training pictures
+REAL, REBUILT = "other real pictures", "their reconstructions"
 
 
 class Truth(NamedTuple):
@@ -34,15 +37,26 @@ def surroundings(real: np.ndarray, drawn: np.ndarray, k: int = NEAREST) -> Truth
     Raises UsageError for fewer than k + 1 pictures on a side.
     """
     check(real, drawn, k + 1)
-    between = cdist(real, drawn)  # (N, M)
-    around_real, around_drawn = (np.partition(cdist(heap, heap), k, axis=1)[:, k] for heap in (real, drawn))
-    inside = between < around_real[:, None]
-    return Truth(
-        float(inside.any(0).mean()),
-        float((between < around_drawn[None]).any(1).mean()),
-        float(inside.sum(0).mean() / k),
-        float((between.min(1) < around_real).mean()),
-    )
+    around_real, around_drawn = (radii(heap, k) for heap in (real, drawn))
+    hits, found, covered = np.zeros(len(drawn), int), [], []  # of each drawn one: in how many real ones' surroundings it lies
+    for part in parts(len(real)):
+        between = cdist(real[part], drawn)
+        inside = between < around_real[part, None]
+        hits += inside.sum(0)
+        found.append((between < around_drawn[None]).any(1))
+        covered.append(inside.any(1))
+    recall, coverage = (float(np.concatenate(each).mean()) for each in (found, covered))
+    return Truth(float((hits > 0).mean()), recall, float(hits.mean() / k), coverage)
+
+
+def radii(heap: np.ndarray, k: int) -> np.ndarray:
+    """The distance of each to its k-th nearest of the others, (N,)."""
+    return np.concatenate([np.partition(cdist(heap[part], heap), k, axis=1)[:, k] for part in parts(len(heap))])
+
+
+def parts(count: int) -> list[slice]:
+    """Some rows at a time: all distances of 50,000 pictures to each other would be 20 GB."""
+    return [slice(start, start + BLOCK) for start in range(0, count, BLOCK)]
 
 
 def sliced_distance(a: np.ndarray, b: np.ndarray, seed: int = 0) -> float:
@@ -58,24 +72,44 @@ def sliced_distance(a: np.ndarray, b: np.ndarray, seed: int = 0) -> float:
     return float(np.square(one - other).mean())
 
 
-def remembered(drawn: np.ndarray, held: np.ndarray, train: np.ndarray) -> tuple[float, float]:
-    """The share of drawn pictures that lie nearer to a training picture than all but 1 % of held-out ones do, and how near they
-    are: the median distance to the nearest, over that of held-out ones."""
+class Remembered(NamedTuple):
+    """What drawn pictures owe to single training pictures."""
+
+    copies: float  # share of drawn ones that lie nearer to a training picture than all but REMEMBERED of the held-out ones
+    nearness: float  # the median distance to the nearest training picture, over that of held-out ones
+    doubles: float  # share of held-out pictures that stand in the training split too; the others set the measure
+
+
+def remembered(drawn: np.ndarray, held: np.ndarray, train: np.ndarray) -> Remembered:
+    """Of features of drawn, held-out and training pictures."""
     near, usual = (nearest(heap, train) for heap in (drawn, held))
-    return float((near < np.quantile(usual, REMEMBERED)).mean()), float(np.median(near) / max(np.median(usual), 1e-12))
+    apart = usual[usual > SAME * np.median(usual)]
+    limit = np.quantile(apart, REMEMBERED) if len(apart) else 0.0
+    return Remembered(
+        float((near <= limit).mean()), float(np.median(near) / max(np.median(usual), 1e-12)), 1 - len(apart) / len(usual)
+    )
 
 
 def nearest(heap: np.ndarray, train: np.ndarray) -> np.ndarray:
     """The distance of each to its nearest training picture, (N,)."""
-    return np.concatenate([cdist(heap[start : start + 500], train).min(1) for start in range(0, len(heap), 500)])
+    return np.concatenate([cdist(heap[part], train).min(1) for part in parts(len(heap))])
 
 
 def resampled(measure: Callable[[np.ndarray, np.ndarray], float], real: np.ndarray, drawn: np.ndarray, seed: int) -> list[float]:
-    """95 % of a distance, by bootstrap over the drawn pictures; doubled ones make a distance larger, which is taken out."""
+    """95 % of a distance over both heaps of pictures: the spread of a bootstrap, around the value.
+
+    Doubled pictures make a distance larger, so that of the bootstrap is not taken, only its spread; of large heaps over
+    MOST_RESAMPLED pictures, and as much smaller as the root of their number says.
+    """
     rng, value = np.random.default_rng(seed), measure(real, drawn)
-    found = np.array([measure(real, drawn[rng.integers(len(drawn), size=len(drawn))]) for _ in range(RESAMPLES)])
-    low, high = np.quantile(found - found.mean() + value, (0.025, 0.975))
-    return [float(low), float(high)]
+
+    def some(heap: np.ndarray) -> np.ndarray:
+        return heap[rng.integers(len(heap), size=min(len(heap), MOST_RESAMPLED))]
+
+    spread = float(np.std([measure(some(real), some(drawn)) for _ in range(RESAMPLES)], ddof=1))
+    least = min(len(real), len(drawn))
+    error = 1.96 * spread * (min(least, MOST_RESAMPLED) / least) ** 0.5
+    return [value - error, value + error]
 
 
 DISTANCES: dict[str, tuple[Callable[[np.ndarray, np.ndarray], float], str]] = {
@@ -85,44 +119,51 @@ DISTANCES: dict[str, tuple[Callable[[np.ndarray, np.ndarray], float], str]] = {
 }
 
 
-def beside_real(
-    drawn: np.ndarray, held: np.ndarray, train: np.ndarray, rebuilt: np.ndarray, *, name: str, how: str, seed: int = 0
-) -> dict[str, dict[str, Any]]:
-    """Metrics by name from features of drawn, held-out, training and reconstructed held-out pictures; `name` is the net's, `how`
-    what it is.
+class Heaps(NamedTuple):
+    """Features of pictures, (N, F) each but `train`, which may have more rows."""
 
-    "reference" holds the same figure for as many training pictures, and for reconstructions: what a perfect generator, and one as
-    good as the decoder, would have.
+    drawn: np.ndarray
+    held: np.ndarray  # real ones, beside which all others are put
+    others: np.ndarray  # other real ones
+    rebuilt: np.ndarray  # what the model makes of those
+    train: np.ndarray
+
+
+def beside_real(its: Heaps, *, name: str, how: str, density: str = "", seed: int = 0) -> dict[str, dict[str, Any]]:
+    """Metrics of new pictures by name; `name` is the net's, `how` what it is and what the heaps are, `density` what was fitted to
+    the codes and drawn from, where that was not the model's own prior.
+
+    "reference" holds the same figure of other real pictures, which a perfect generator would have, and of their reconstructions:
+    of one as good as the decoder.
     """
-    count = len(drawn)
-    real = train[np.random.default_rng(seed).permutation(len(train))[:count]]
+    count = len(its.drawn)
+    suffix, source = (f"_{density}", f", drawn from the fitted density {density!r}") if density else ("", "")
     found: dict[str, dict[str, Any]] = {}
 
-    def add(key: str, value: float, unit: str, told: str, reference: dict[str, float], **more: Any) -> None:
-        about = f"{told}, features of {how}, {len(held):,} held-out pictures, seed {seed}"
-        found[f"{key}_{name}@{count}"] = {
-            "value": value,
-            "unit": unit,
-            "count": count,
-            "how": about,
-            "reference": reference,
-            **more,
-        }
+    def add(key: str, value: float, unit: str, told: str, **more: Any) -> None:
+        about = {"value": value, "unit": unit, "count": count, "how": f"{told}, features of {how}{source}, seed {seed}"}
+        found[f"{key}_{name}@{count}{suffix}"] = about | more
 
     for key, (measure, told) in DISTANCES.items():
-        reference = {"training pictures": measure(held, real), "reconstructions": measure(held, rebuilt)}
-        add(key, measure(held, drawn), "", told, reference, interval=resampled(measure, held, drawn, seed))
-    truth, best, decoder = (surroundings(held, heap) for heap in (drawn, real, rebuilt))
-    for key in Truth._fields:
-        reference = {"training pictures": getattr(best, key), "reconstructions": getattr(decoder, key)}
+        reference = {REAL: measure(its.held, its.others), REBUILT: measure(its.held, its.rebuilt)}
         add(
             key,
-            getattr(truth, key),
-            "" if key == "density" else "share",
-            f"{NEAREST} nearest neighbours (Naeem et al., 2020)",
-            reference,
+            measure(its.held, its.drawn),
+            "",
+            told,
+            reference=reference,
+            interval=resampled(measure, its.held, its.drawn, seed),
         )
-    share, near = remembered(drawn, held, train)
-    told = "drawn pictures nearer to a training picture than 99 % of held-out ones are"
-    add("copies", share, "share", told, {"held-out pictures": REMEMBERED}, nearness=near)
+    truth, best, decoder = (surroundings(its.held, heap) for heap in (its.drawn, its.others, its.rebuilt))
+    for key in Truth._fields:
+        value, share = getattr(truth, key), key != "density"
+        reference = {REAL: getattr(best, key), REBUILT: getattr(decoder, key)}
+        interval = {"interval": proportion(value, count)} if share else {}
+        told = f"{NEAREST} nearest neighbours (Naeem et al., 2020)"
+        add(key, value, "share" if share else "", told, reference=reference, **interval)
+    known = remembered(its.drawn, its.held, its.train)
+    told = f"drawn pictures nearer to one of {len(its.train):,} training pictures than 99 % of held-out ones are"
+    reference = {"held-out pictures": REMEMBERED, "held-out pictures that stand in training too": known.doubles}
+    more = {"reference": reference, "nearness": known.nearness, "interval": proportion(known.copies, count)}
+    add("copies", known.copies, "share", told, **more)
     return found

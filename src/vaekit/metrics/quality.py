@@ -7,6 +7,7 @@ https://arxiv.org/abs/1801.01401, but not with their Inception net: never call t
 Shapes: N and M pictures, F features.
 """
 
+import hashlib
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from ..nets.judge import FeatureNet, Judge
 from ..objectives.perceptual import seen_apart
 
 BATCH, STEPS, RATE = 128, 1500, 2e-3
+BLOCK = 512  # rows of features beside all others at once
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,14 @@ def perceptual_distances(judge: FeatureNet, images: np.ndarray, others: np.ndarr
     return torch.cat([seen_apart(judge, *pair).double().cpu() for pair in pairs]).numpy()
 
 
+def print_of(judge: FeatureNet) -> str:
+    """What tells one judge from another: the beginning of sha256 over its numbers."""
+    found = hashlib.sha256()
+    for tensor in judge.state_dict().values():
+        found.update(tensor.cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()[:12]
+
+
 def quality(judge: FeatureNet, real: np.ndarray, drawn: np.ndarray) -> Quality:
     """Of drawn pictures beside real ones, both (N, C, H, W)."""
     a, b = features_of(judge, real), features_of(judge, drawn)
@@ -160,14 +170,15 @@ def kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
     """MMD^2 with the kernel (x y / F + 1)^3, unbiased (Binkowski et al., section 4): it may lie a little below 0."""
     check(a, b)
 
-    def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return (x @ y.T / x.shape[1] + 1) ** 3
+    def total(x: np.ndarray, y: np.ndarray) -> float:
+        """Of the kernel over all pairs, some rows at a time: N^2 numbers would not fit into memory."""
+        return sum(((x[start : start + BLOCK] @ y.T / x.shape[1] + 1) ** 3).sum() for start in range(0, len(x), BLOCK))
 
     def among(x: np.ndarray) -> float:
-        found = kernel(x, x)
-        return (found.sum() - np.trace(found)) / (len(x) * (len(x) - 1))
+        own = ((np.square(x).sum(1) / x.shape[1] + 1) ** 3).sum()
+        return (total(x, x) - own) / (len(x) * (len(x) - 1))
 
-    return float(among(a) + among(b) - 2 * kernel(a, b).mean())
+    return float(among(a) + among(b) - 2 * total(a, b) / (len(a) * len(b)))
 
 
 def check(a: np.ndarray, b: np.ndarray, least: int = 2) -> None:

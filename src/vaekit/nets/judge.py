@@ -19,6 +19,11 @@ class FeatureNet(Part):
 
     image: Shape
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the pictures that it looks at, to which others are brought."""
+        return self.image[1], self.image[2]
+
     def layers(self, x: Tensor) -> list[Tensor]:
         """Features at every place of several maps, (B, F, H', W') each."""
         raise NotImplementedError
@@ -66,6 +71,10 @@ class OnnxNet(FeatureNet):
     """Any net out of an ONNX file, for images of another size than it was made for too; its outputs are the maps."""
 
     graph: Graph
+
+    @property
+    def size(self):
+        return self.graph.size[1:]
 
     def layers(self, x):
         channels, height, width = self.graph.size

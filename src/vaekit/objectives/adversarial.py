@@ -72,6 +72,8 @@ class AAE(Matched):
 class WAEGAN(Matched):
     """|x - x'|^2 - weight * log D(z): Tolstikhin et al. (2018), algorithm 1. https://arxiv.org/abs/1711.01558."""
 
+    asks_density = False
+
     weight: float = 10.0
 
     def forward(self, t, at):

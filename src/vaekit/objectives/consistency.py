@@ -12,6 +12,7 @@ from torch.distributions import kl_divergence
 from torch.nn import functional as F
 
 from .. import world
+from ..distributions import exactly
 from ..terms import distortion, rate
 from ..trace import Trace
 from .objective import Objective
@@ -46,10 +47,13 @@ class Consistency(Objective):
         angle, along, across, size = (2 * world.uniform((len(x), 4), 0, x) - 1).unbind(1)
         angle, size = angle * math.radians(self.turn), 1 + size * self.scale
         cos, sin = size * angle.cos(), size * angle.sin()
-        affine = torch.stack([cos, sin, -sin, cos, 2 * self.shift * along, 2 * self.shift * across], 1).unflatten(1, (3, 2))
+        wide = x.shape[3] / x.shape[2]  # places count from -1 to 1 along both sides, whatever these are
+        shifts = 2 * self.shift * along, 2 * self.shift * across
+        affine = torch.stack([cos, sin * wide, -sin / wide, cos, *shifts], 1).unflatten(1, (3, 2))
         down, right = (torch.arange(n, dtype=x.dtype, device=x.device) * (2 / n) + 1 / n - 1 for n in x.shape[2:])
         places = torch.stack([*torch.meshgrid(right, down, indexing="xy"), x.new_ones(x.shape[2:])], -1)  # (H, W, 3)
-        grid = (places.flatten(0, 1) @ affine).unflatten(1, x.shape[2:])  # where each pixel is taken from, (B, H, W, 2)
+        with exactly(x):  # else places would be half a pixel off
+            grid = (places.flatten(0, 1) @ affine).unflatten(1, x.shape[2:])  # where each pixel is taken from, (B, H, W, 2)
         return F.grid_sample(x, grid, padding_mode="border", align_corners=False).clamp(0, 1)
 
     def forward(self, t: Pair, at):

@@ -6,6 +6,7 @@ https://arxiv.org/abs/1711.00848
 import torch
 
 from .. import world
+from ..distributions import exactly
 from ..errors import UsageError
 from ..terms import distortion, gaussian, rate
 from .objective import Objective
@@ -27,7 +28,8 @@ class DIPVAE(Objective):
 
     def forward(self, t, at):
         q = gaussian(t, "DIPVAE")
-        covariance = torch.cov(world.united(q.mean).T, correction=0)
+        with exactly(q.mean):
+            covariance = torch.cov(world.united(q.mean).T, correction=0)
         if self.kind == 2:
             covariance = covariance + torch.diag(world.mean(q.variance.mean(0)))
         on = torch.diagonal(covariance)

@@ -13,16 +13,21 @@ from ..errors import UsageError
 from ..terms import mse, rate
 from .objective import Objective
 
+MOST = 5.0  # excess that a batch counts for: early on it is anything
+
 
 class GECO(Objective):
     """KL + lambda * C, C = D * (MSE - rmse^2) over the D pixel values; lambda grows while C is above 0: their algorithm 1.
 
-    `rmse`: the reconstruction error to be reached, in pixel values from 0 to 1. `speed`: of log lambda, per image and nat.
+    `rmse`: the reconstruction error to be reached, in pixel values from 0 to 1. `speed`: of log lambda, per image, times by how
+    much MSE exceeds rmse^2 as a share of it, which means the same for pictures of any size.
     """
+
+    asks_density = False
 
     rmse: float = 0.1
     decay: float = 0.99
-    speed: float = 1e-5
+    speed: float = 1e-4
 
     comparable = False  # lambda changes
 
@@ -41,7 +46,7 @@ class GECO(Objective):
         return (mse(t) - self.rmse**2) * t.x[0].numel()
 
     def observe(self, t):
-        return world.mean(self.constraint(t).detach().mean())
+        return world.mean((mse(t) / self.rmse**2 - 1).detach().mean()).clamp_max(MOST)
 
     def absorb(self, statistic, images):
         self.steps.add_(1)

@@ -23,6 +23,8 @@ class KLAutoencoder(Objective):
     critic's weight is fixed, where theirs follows the gradients of the decoder's last layer.
     """
 
+    asks_density = False
+
     image: tuple[int, int, int]
     judge: FeatureNet | None = None
     features: float = 1.0

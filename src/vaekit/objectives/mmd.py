@@ -40,5 +40,7 @@ class WAEMMD(Discrepancy):
     Tolstikhin et al. (2018), Wasserstein Auto-Encoders, eq. 4. https://arxiv.org/abs/1711.01558.
     """
 
+    asks_density = False
+
     def forward(self, t, at):
         return {"squares": squares(t), "mmd": self.discrepancy(t)}

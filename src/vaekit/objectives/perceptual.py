@@ -18,6 +18,8 @@ class Perceptual(Objective):
     The judge learns nothing more: see `vaekit judge`. It is no density of pixels.
     """
 
+    asks_density = False
+
     judge: FeatureNet
     weight: float = 100.0
     pixels: float = 1000.0

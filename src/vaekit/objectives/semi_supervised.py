@@ -4,14 +4,16 @@ Kingma et al. (2014), Semi-supervised learning with deep generative models, thei
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from .. import world
 from ..conditional import Conditional
 from ..distributions import full_precision
 from ..errors import UsageError
+from ..likelihoods import FINEST, GaussianOfBatch
 from ..model import Model
 from ..nets.judge import Judge
 from ..terms import distortion, rate
@@ -63,7 +65,13 @@ class SemiSupervised(Objective):
     def look(self, model, x, c=None):
         each = with_every_label(model, x, self.samples)
         t, c = model(x, self.samples, c), x.new_full((len(x), self.labels), torch.nan) if c is None else c
-        return Supposed(t.x, t.groups, t.px, c, self.log_q(x), each, model.withheld)  # pyright: ignore[reportArgumentType]
+        log_q = self.log_q(x)
+        if isinstance(each.px, GaussianOfBatch):  # the residual of decodings under other labels is not that of the model
+            share = torch.where(c.isnan().any(1, keepdim=True), log_q.detach().exp(), c.nan_to_num(0.0)).flatten()
+            errors = (each.x - each.px.mean).detach().square().mean((0, 2, 3, 4))
+            variance = world.mean((share * errors).sum() / len(x)).clamp_min(FINEST**2)
+            each = replace(each, px=each.px.at(variance))
+        return Supposed(t.x, t.groups, t.px, c, log_q, each, model.withheld)  # pyright: ignore[reportArgumentType]
 
     def forward(self, t: Supposed, at):
         every = (distortion(t.each) + rate(t.each) + math.log(self.labels)).unflatten(0, t.log_q.shape)

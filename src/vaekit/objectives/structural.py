@@ -11,6 +11,8 @@ from .objective import Objective
 class Structural(Objective):
     """weight * (1 - MS-SSIM(x, x')) + KL, their eq. 4, the mean over the K samples. It is no density of pixels."""
 
+    asks_density = False
+
     weight: float = 1000.0
 
     def forward(self, t, at):

@@ -30,6 +30,8 @@ class VAEGAN(Objective):
     critic from the last: it tells pictures from reconstructions and from dreams.
     """
 
+    asks_density = False
+
     image: tuple[int, int, int]
     likeness: float = 1.0
     fooling: float = 1.0

@@ -56,7 +56,7 @@ class Sight:
     """What the figures of a run look at, each thing computed once and only when a figure asks."""
 
     def __init__(self, run: Run, data: Dataset, seed: int = 0):
-        self.run, self.data, self.seed = run, data, seed
+        self.run, self.data, self.seed = run, run.as_measured(data), seed
         self.model = run.load_model()
         self.split = "test" if len(data.splits["test"]) else "validation"
         self.rows = data.splits[self.split]

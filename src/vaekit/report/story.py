@@ -13,10 +13,13 @@ from ..metrics.edits import rows_of_edits
 from ..run import Run
 from . import figures
 from .figures import Picture, Sight
+from .neighbours import neighbours
 from .page import Details, Fact, FigureOnPage, Section, Table, write_page
 
 DRIFTED = 0.05  # spreads of the codes, from which a training from earlier weights is said to have moved them
+NEW = ("Are they new?", "New pictures beside the training pictures that are most like them.", neighbours)
 HEADLINES = (
+    ("nll", "-log p(x), at most"),
     ("elbo", "ELBO"),
     ("distortion", "Distortion"),
     ("rate", "Rate"),
@@ -35,7 +38,9 @@ def write_report(run: Run, data: Dataset, beside: Run | None = None, seed: int =
     sight = Sight(run, data, seed)
     run.figures.mkdir(exist_ok=True)
     sections = [
-        Section(title, lead, figures=drawn) for title, lead, pictures in figures.CHAPTERS if (drawn := keep(run, pictures(sight)))
+        Section(title, lead, figures=drawn)
+        for title, lead, pictures in (*figures.CHAPTERS[:2], NEW, *figures.CHAPTERS[2:])
+        if (drawn := keep(run, pictures(sight)))
     ]
     if run.has_attributes:
         sections.insert(3, attribute_section(run, sight))
@@ -181,7 +186,7 @@ def numbers(run: Run) -> Section:
             metric["unit"],
             metric.get("split", ""),
             metric.get("count", ""),
-            metric["how"],
+            "; ".join([metric["how"], *(f"{name} {value:.4g}" for name, value in metric.get("reference", {}).items())]),
         )
         for name, metric in metrics.items()
     ]

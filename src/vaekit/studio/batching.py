@@ -15,6 +15,9 @@ class Busy(VaekitError):
     """More is waiting than can be done soon."""
 
 
+STEP = 16  # rows of a pass: 1, 2, 4, 8, and multiples of this
+
+
 class Waiting(NamedTuple):
     """Rows that somebody wants an answer for."""
 
@@ -28,7 +31,7 @@ class Batcher:
     While one pass is under way new requests gather; the next takes as many of them as `most` rows. `queue`: rows that may wait.
     """
 
-    def __init__(self, work: Callable[[np.ndarray], np.ndarray], executor: Executor, *, most: int = 256, queue: int = 16_384):
+    def __init__(self, work: Callable[[np.ndarray], np.ndarray], executor: Executor, *, most: int = 64, queue: int = 16_384):
         self.work, self.executor, self.most, self.queue = work, executor, most, queue
         self.waiting: deque[Waiting] = deque()
         self.task: asyncio.Task[None] | None = None
@@ -52,7 +55,7 @@ class Batcher:
                 continue
             self.passes += 1
             try:
-                found = await loop.run_in_executor(self.executor, self.work, np.concatenate([each.rows for each in taken]))
+                found = await loop.run_in_executor(self.executor, self.pass_of, np.concatenate([each.rows for each in taken]))
             except Exception as error:  # noqa: BLE001 (each of them hears of it)
                 for each in taken:
                     if not each.answer.done():
@@ -62,6 +65,15 @@ class Batcher:
             for each, part in zip(taken, np.split(found, ends), strict=True):
                 if not each.answer.done():
                     each.answer.set_result(part)
+
+    def pass_of(self, rows: np.ndarray) -> np.ndarray:
+        """Their answers, computed with the last row again up to a length that comes often: a network plans each new one anew.
+
+        That takes time, and the plans memory.
+        """
+        size = 1 << (len(rows) - 1).bit_length() if len(rows) <= STEP else -(-len(rows) // STEP) * STEP
+        more = min(size, max(self.most, len(rows))) - len(rows)
+        return self.work(np.concatenate([rows, rows[-1:].repeat(more, 0)]))[: len(rows)]
 
     def take(self) -> list[Waiting]:
         """The oldest requests that fit into one pass, and at least one; those that nobody waits for any more are left out."""

@@ -28,6 +28,7 @@ from ..run import Run
 from ..training import Training
 from .batching import Batcher
 from .bundle import MOST_POINTS, SEEDED, Bundle, as_bytes, bundle_of, facts
+from .kept import kept_bundle, stamp_of
 
 T = TypeVar("T")
 FILES = ThreadPoolExecutor(2, "files")  # decode what is uploaded: a large picture takes memory
@@ -44,7 +45,8 @@ class Wish(NamedTuple):
 
     points: int = MOST_POINTS  # on the map, at most
     layout: str = "pca"  # of the map
-    batch: int = 256  # codes or pictures of several requests that share a forward pass, at most
+    batch: int = 64  # codes or pictures of several requests that share a forward pass, at most
+    device: str = "auto"  # where models compute
 
 
 class NotYet(VaekitError):
@@ -98,14 +100,8 @@ class Shown:
 
     @property
     def stamp(self) -> str | None:
-        """What tells one state of the weights, vectors and densities from another without reading them; None without weights."""
-
-        def of(name: str) -> str:
-            file = self.run.path / name
-            return f"{file.stat().st_size:x}.{file.stat().st_mtime_ns:x}" if file.exists() else "0"
-
-        kept = [of(name) for name in ("weights.safetensors", "attributes.safetensors", "priors/priors.json")]
-        return None if kept[0] == "0" else "-".join(kept)
+        """What tells one state of the run from another; None before there are weights."""
+        return stamp_of(self.run)
 
     def log(self, after: int) -> dict[str, Any]:
         """The whole lines of the log from a byte on, and the byte behind them; from the first where that byte begins no line."""
@@ -215,13 +211,12 @@ class Shown:
             if not made.model.has_prior:
                 raise UsageError("A plain autoencoder has no prior. Draw from a fitted density: vaekit fit-prior.")
             return await self.soon(prior_codes, made.model, n, seed, temperature, told_of(made.model, given))
-        if given:
-            raise UsageError("A fitted density knows of no labels. Draw from the model's own prior.")
         if prior != "fitted" and prior not in made.bundle.manifest["priors"]:
             known = ", ".join(["own", "fitted", *made.bundle.manifest["priors"]])
             raise UsageError(f"There is no prior {prior!r}. Expected one of {known}.")
         which = None if prior == "fitted" else prior
-        return await self.soon(lambda: fitted_codes(self.run, which, made.model, n=n, seed=seed, temperature=temperature))
+        how: dict[str, Any] = {"n": n, "seed": seed, "temperature": temperature, "given": given}
+        return await self.soon(lambda: fitted_codes(self.run, which, made.model, **how))
 
     async def edit(self, z: np.ndarray, add: dict[str, float], sigmas: bool) -> np.ndarray:
         """z + alpha * vector, (n, D)."""
@@ -278,7 +273,7 @@ class Shown:
     def drawn_now(self, stamp: str, n: int, seed: int) -> np.ndarray:
         if self.latest is None or self.latest[0] != stamp:
             with SEEDED:
-                self.latest = stamp, self.run.load_model()
+                self.latest = stamp, self.run.load_model(self.wish.device)
         model = self.latest[1]
         if not model.has_prior:
             raise UsageError("A plain autoencoder has no prior to draw from.")
@@ -288,8 +283,9 @@ class Shown:
 def made_of(run: Run, stamp: str, wish: Wish, data: Dataset | None) -> Made:
     data = data or run.as_measured(run.open_data())
     with SEEDED:
-        model = run.load_model()
-    return Made(stamp, model, bundle_of(run, model, data, most=wish.points, layout=wish.layout), data)
+        model = run.load_model(wish.device)
+    how: dict[str, Any] = {"most": wish.points, "layout": wish.layout}
+    return Made(stamp, model, kept_bundle(run, data, lambda: bundle_of(run, model, data, **how), **how), data)
 
 
 def told_of(model: Model, given: Sequence[str]) -> np.ndarray:
@@ -321,11 +317,13 @@ def prior_codes(model: Model, n: int, seed: int, temperature: float, told: np.nd
         return model.draw(n, temperature, c).float().cpu().numpy()
 
 
-def fitted_codes(run: Run, name: str | None, model: Model, *, n: int, seed: int, temperature: float) -> np.ndarray:
+def fitted_codes(
+    run: Run, name: str | None, model: Model, *, n: int, seed: int, temperature: float, given: Sequence[str]
+) -> np.ndarray:
     """Draws of a density that was fitted to the codes, (n, D)."""
     with SEEDED:
         _, density = run.load_prior(name)
-        return draw_codes(density, model, n, seed, temperature)
+        return draw_codes(density, model, n, seed, temperature, given=given)
 
 
 def nearest(mu: np.ndarray, z: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-// A group of points in a lasso: its mean, some of it, and a direction from one group to another.
+// A group of points in a lasso: its mean, some of it, new ones like it, and a direction from one group to another.
 
 import { el, paint, say } from "studio/dom.js";
 
@@ -29,7 +29,7 @@ export function groupPanel(page, codes, decodeAll) {
     const mean = codes.mean(chosen);
     const count = Math.min(SOME, chosen.length);
     const some = Array.from({ length: count }, (_, i) => chosen[Math.floor((i * chosen.length) / count)]);
-    const [middle, ...others] = await decodeAll([mean, ...some.map((place) => codes.at(place))]);
+    const [middle, ...others] = await decodeAll([mean, ...some.map((place) => codes.at(place)), ...codes.like(chosen, mean, SOME)]);
     if (mine !== turn || !middle) return;
     const keepAs = (name) => () => {
       page.groups[name] = { mean, count: chosen.length };
@@ -41,7 +41,9 @@ export function groupPanel(page, codes, decodeAll) {
       el("p", {}, "Its mean:"),
       pictures([middle], "Mean of the group"),
       el("p", {}, "Some of it:"),
-      pictures(others, "Picture"),
+      pictures(others.slice(0, count), "Picture"),
+      el("p", {}, "New ones like it:"),
+      pictures(others.slice(count), "New picture"),
       el(
         "div.buttons",
         {},

@@ -1,21 +1,24 @@
-// The page as one file: arrays and networks lie in it, and this browser computes.
+// The page without a server of its own: arrays and networks lie in it or beside it, and this browser computes.
 
 import * as ort from "ort";
 import { start } from "studio/app.js";
 import { cover, el, say } from "studio/dom.js";
-import { Run } from "studio/run.js";
+import { answer, Run } from "studio/run.js";
 
 const GOLDEN = 2; // of 255, that pictures computed here may differ from those that torch computed
-const FPS = 24;
 
-const text = (id) => document.getElementById(id).textContent;
-
-async function unpacked(name) {
-  const letters = atob(text(`blob-${name}`));
+/** A blob by name: a part of this page, or a file beside it. */
+async function packed(name) {
+  const part = document.getElementById(`blob-${name}`);
+  if (!part) return (await answer(`data/${name}.bin`)).body;
+  const letters = atob(part.textContent);
   const bytes = new Uint8Array(letters.length);
   for (let i = 0; i < letters.length; i++) bytes[i] = letters.charCodeAt(i); // many times as fast as Uint8Array.from
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Response(stream).arrayBuffer();
+  return new Blob([bytes]).stream();
+}
+
+async function unpacked(name) {
+  return new Response((await packed(name)).pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
 }
 
 /** A network that answers one question after the other. */
@@ -39,8 +42,6 @@ class Network {
 }
 
 class PackedRun extends Run {
-  films = globalThis.MediaRecorder?.isTypeSupported("video/webm") ? ["webm"] : [];
-
   blob(name) {
     return unpacked(name);
   }
@@ -107,27 +108,6 @@ class PackedRun extends Run {
     return Array.from({ length: n }, () => Float32Array.from({ length: this.latent }, () => temperature * normal()));
   }
 
-  async film(z) {
-    const scale = Math.max(1, Math.round(256 / this.width));
-    const canvas = el("canvas", { width: this.width * scale, height: this.height * scale });
-    const pen = canvas.getContext("2d");
-    pen.imageSmoothingEnabled = false;
-    const small = el("canvas", { width: this.width, height: this.height });
-    const recorder = new MediaRecorder(canvas.captureStream(FPS), { mimeType: "video/webm" });
-    const parts = [];
-    recorder.ondataavailable = (event) => parts.push(event.data);
-    const done = new Promise((resolve) => (recorder.onstop = resolve));
-    recorder.start();
-    for (const code of z) {
-      small.getContext("2d").putImageData(new ImageData(await this.decode(code), this.width, this.height), 0, 0);
-      pen.drawImage(small, 0, 0, canvas.width, canvas.height);
-      await new Promise((resolve) => setTimeout(resolve, 1000 / FPS));
-    }
-    recorder.stop();
-    await done;
-    return new Blob(parts, { type: "video/webm" });
-  }
-
   /** By how much of 255 pictures differ here from those that torch computed, at most. */
   async gap() {
     const [z, golden] = [await this.array("golden_z"), await this.array("golden")];
@@ -137,7 +117,7 @@ class PackedRun extends Run {
 }
 
 ort.env.wasm.numThreads = 1;
-const manifest = JSON.parse(text("manifest"));
+const manifest = JSON.parse(document.getElementById("manifest").textContent);
 let opened = null;
 
 async function open() {

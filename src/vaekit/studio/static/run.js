@@ -1,6 +1,9 @@
 // A run as the page asks it: the same questions to the server, and to the model in this browser.
 // Shapes: n codes of D latents in rows; pictures as RGBA bytes, n * H * W * 4.
 
+import { record, recorded } from "studio/film.js";
+import { rows } from "studio/space.js";
+
 const TYPES = { "<f4": Float32Array, "<u2": Uint16Array, "<i4": Int32Array, "|u1": Uint8Array };
 
 export function rgbaOf(bytes, channels) {
@@ -16,10 +19,12 @@ export function rgbaOf(bytes, channels) {
 }
 
 /**
- * What both kinds of runs share. A kind has blob(name), picture(place, kind), encode(file), decode(z, given), sample(wish) and
- * film(z, kind). given: what a conditional model is told, ["label=3"].
+ * What both kinds of runs share. A kind has blob(name), picture(place, kind), encode(file), decode(z, given) and sample(wish).
+ * given: what a conditional model is told, ["label=3"].
  */
 export class Run {
+  films = recorded;
+
   constructor(name, manifest) {
     this.name = name;
     this.manifest = manifest;
@@ -59,6 +64,11 @@ export class Run {
     return rgbaOf(bytes, this.channels);
   }
 
+  /** The pictures of codes as a film of one of the kinds in `films`. */
+  async film(z, kind, given = []) {
+    return record(this.pictures(await this.decode(rows(z), given)), this.width, this.height, kind);
+  }
+
   /** Several pictures of RGBA bytes, one by one. */
   pictures(rgba) {
     const size = 4 * this.height * this.width;
@@ -68,7 +78,7 @@ export class Run {
 
 /** A run that the studio's server answers for. */
 export class RemoteRun extends Run {
-  films = ["gif", "webp"];
+  films = [...SERVED, ...recorded];
 
   static async open(name) {
     return new RemoteRun(name, await answer(`/api/runs/${encodeURIComponent(name)}/manifest`).then((got) => got.json()));
@@ -110,6 +120,7 @@ export class RemoteRun extends Run {
   }
 
   async film(z, kind, given = []) {
+    if (!SERVED.includes(kind)) return super.film(z, kind, given);
     return (await this.ask("film", { z: z.map((code) => Array.from(code)), kind, fps: 24, given })).blob();
   }
 
@@ -123,6 +134,7 @@ export class RemoteRun extends Run {
 }
 
 const RAW = "application/octet-stream";
+const SERVED = ["gif", "webp"]; // films that the server makes
 
 /** A response, or an error that says what the server said. */
 export async function answer(where, how) {

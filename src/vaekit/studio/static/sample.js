@@ -23,15 +23,18 @@ export async function sampleView(page) {
       : "This page can draw codes from N(0, 1) alone, and this model has another prior. The studio can: vaekit studio.";
     return el("div.sample", {}, el("p.hint", {}, why));
   }
-  const labels = (manifest.condition?.labels ?? []).map((name) => [`label=${name}`, name]);
+  // What can be asked for by label: of a conditional model draws of its own prior, of any model those of a density of each label
+  const labelsOf = (prior) =>
+    (prior === "labels" ? manifest.labels : prior === "own" ? (manifest.condition?.labels ?? []) : []).map((name) => [`label=${name}`, name]);
   const known = (options, value) => options.some(([key]) => key === value);
   const wish = {
     prior: known(priors, state.prior) ? state.prior : priors[0][0],
     temperature: Number.isFinite(+state.temperature) ? Math.min(Math.max(+state.temperature, 0), 2) : 1,
     seed: Number.isInteger(+state.seed) && +state.seed >= 0 ? +state.seed : 0,
     n: COUNT,
-    given: known(labels, state.given) ? [state.given] : [],
+    given: [],
   };
+  if (known(labelsOf(wish.prior), state.given)) wish.given = [state.given];
   const sheet = el("div.sheet");
   const near = el("div.near");
   let turn = 0;
@@ -40,13 +43,13 @@ export async function sampleView(page) {
     const asked = { ...wish };
     page.keep({ prior: asked.prior, temperature: asked.temperature, seed: asked.seed, given: asked.given[0] ?? "" });
     const drawn = await run.sample(asked);
-    const pictures = run.pictures(await run.decode(rows(drawn), asked.given));
+    const pictures = run.pictures(await run.decode(rows(drawn), manifest.condition ? asked.given : []));
     turn++;
     sheet.replaceChildren(
       ...pictures.map((rgba, i) => {
         const canvas = el("canvas.small");
         paint(canvas, rgba, run.width, run.height);
-        const show = () => beside(rgba, drawn[i], i + 1, asked.given);
+        const show = () => beside(rgba, drawn[i], i + 1, manifest.condition ? asked.given : []);
         return el("button.bare", { onclick: show, "aria-label": `Sample ${i + 1}: show its neighbours` }, canvas);
       }),
     );
@@ -72,17 +75,21 @@ export async function sampleView(page) {
     say(`Nearest training pictures of sample ${number}`);
   }
 
-  const label = select([["", "any"], ...labels], wish.given[0] ?? "", (value) => {
+  const label = select([], "", (value) => {
     wish.given = value ? [value] : [];
     draw();
   });
   const labelled = field("Label", label);
-  const toggle = () => (labelled.hidden = !labels.length || wish.prior !== "own"); // a fitted density knows of none
+  const offer = () => {
+    const labels = labelsOf(wish.prior);
+    labelled.hidden = !labels.length;
+    label.replaceChildren(...[["", "any"], ...labels].map(([value, text]) => el("option", { value }, text)));
+    label.value = wish.given[0] ?? "";
+  };
   const prior = select(priors, wish.prior, (value) => {
     wish.prior = value;
     wish.given = [];
-    label.value = "";
-    toggle();
+    offer();
     draw();
   });
   const temperature = slider({
@@ -101,7 +108,7 @@ export async function sampleView(page) {
     wish.seed += 1;
     draw();
   };
-  toggle();
+  offer();
   const controls = el(
     "div.controls",
     {},

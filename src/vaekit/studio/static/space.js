@@ -23,6 +23,15 @@ export class PackedCodes {
     return Float32Array.from(sum, (value) => value / Math.max(places.length, 1));
   }
 
+  /** Draws from the Gaussian, independent along latents, of the codes at some places; `mean` is theirs. */
+  like(places, mean, count) {
+    const sum = new Float64Array(this.latent);
+    for (const place of places) this.at(place).forEach((value, d) => (sum[d] += (value - mean[d]) ** 2));
+    const normal = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
+    const spread = sum.map((value) => Math.sqrt(value / Math.max(places.length, 1)));
+    return Array.from({ length: count }, () => mean.map((value, d) => value + spread[d] * normal()));
+  }
+
   /** The k places whose codes are nearest, near ones first; `keep` says which places count. */
   nearest(z, k, keep = () => true) {
     const found = [];

@@ -1,0 +1,77 @@
+"""How long the bound on -log p(x) takes, beside what the machine can do, and whether bf16 says the same as fp32.
+
+    vaekit train MNIST --recipe density --minutes 4 --no-report --out RUN
+    python benchmarks/bound.py RUN [--samples 5000] [--out benchmarks]
+
+All test pictures, as `vaekit evaluate RUN --samples 5000 --precision bf16 --compile` measures them; the decoder is asked once for
+each image and sample. Needs a quiet machine.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from machine import load, write_results
+from throughput import ask
+from torch.utils.flop_counter import FlopCounterMode
+
+from vaekit.execution import Execution, available_threads
+from vaekit.metrics.bounds import importance_bound, log_weights
+from vaekit.metrics.evaluate import seen_of
+from vaekit.model import Model
+from vaekit.run import Run
+from vaekit.train import Images, shown
+
+COMPARED, FEWER = 1000, 128  # images and samples on which both precisions are asked
+MINUTES, AGREE = 15.0, 0.02  # asked
+
+
+def mflop(model: Model, images: Images, samples: int = 8) -> float:
+    """Of one image and sample, counted by torch: products and convolutions."""
+    x, c = shown(images(slice(0, 1)))
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        log_weights(model, (x, c), model.encode(x, c).rsample((samples,)), Execution(torch.device("cpu")))
+    return counter.get_total_flops() / samples / 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--samples", type=int, default=5000)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    given = parser.parse_args()
+    before, run = load(), Run.open(given.run)
+    ceilings = ask(Path(sys.executable), "ceilings")
+    data, model = run.as_measured(run.open_data()), run.load_model("cpu")
+    rows = data.splits["test"]
+    images = seen_of(model, data, rows)
+    plain, fast = (
+        Execution(torch.device("cpu"), precision, compile="on", threads=available_threads()) for precision in ("fp32", "bf16")
+    )
+    fast.apply()
+    both = [importance_bound(model, images, min(COMPARED, len(rows)), FEWER, execution=each).value for each in (plain, fast)]
+    found = importance_bound(model, images, len(rows), given.samples, execution=fast)
+    asked, cost = len(rows) * given.samples / found.seconds, mflop(model, images)
+    figures: dict[str, Any] = {
+        f"-log p(x), IS-{given.samples}, {len(rows):,} images": round(-found.value, 3),
+        "parameters": sum(its.numel() for its in model.parameters()),
+        "minutes": f"{found.seconds / 60:.1f}, {MINUTES:g} or less asked",
+        "images x samples a second": round(asked),
+        "MFLOP of an image and sample": round(cost, 3),
+        "GFLOP/s of products": round(asked * cost / 1e3, 1),
+        "bf16 GFLOP/s of a large matrix product": round(ceilings["bf16 GFLOP/s"]),
+        "fp32 GFLOP/s of a large matrix product": round(ceilings["fp32 GFLOP/s"]),
+        f"nats between bf16 and fp32, {COMPARED:,} images, {FEWER} samples": f"{abs(both[0] - both[1]):.4f}, {AGREE:g} asked",
+        "how": run.description["command"],
+    }
+    print(
+        write_results(
+            given.out, "bound", f"python benchmarks/bound.py RUN --samples {given.samples}", figures, load_before=before
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

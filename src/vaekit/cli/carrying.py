@@ -1,0 +1,81 @@
+"""What train and resume share: training to the end, and telling what came out."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from .. import world
+from ..data import Dataset
+from ..errors import Stopped, VaekitError
+from ..finish import finish, spread
+from ..fitting import fit
+from ..run import Run
+from ..together import fit_together
+from .answer import Answer, metric_rows, nll_lines, spread_rows, table
+from .progress import Bar, console, doing, residual_line
+from .stopping import code_of, reason
+
+
+def carry_out(run: Run, dataset: Dataset, snapshot_seconds: float, report: bool, shard: bool) -> Answer:
+    """Train to the end and tell what came out."""
+    announce(run)
+    with Bar() as bar:
+        fit(run, dataset, bar, snapshot_seconds, shard)
+    if not report or not world.here.first:
+        return Answer({"run": str(run.path)}, str(run.path))
+    with doing("measuring and drawing the report"), world.alone():
+        page = finished(run, dataset)
+    from ..report.story import notes
+
+    metrics = run.metrics
+    told = "\n".join([table(metric_rows(metrics)), *nll_lines(metrics), residual_line(metrics), *notes(run)])
+    return Answer({"run": str(run.path), "report": str(page), "metrics": metrics}, f"{told}\nrun     {run.path}\nreport  {page}")
+
+
+def announce(run: Run) -> None:
+    """Say what happens in the seconds before the first step."""
+    training = run.description["training"]
+    if "execution" not in run.description and training["tune"] and not training["deterministic"]:
+        console.print("timing the ways to take a step ...")
+
+
+TOGETHER = {"auto": None, "on": True, "off": False}
+
+
+def carry_out_together(
+    sets: dict[str, list[Run]], dataset: Dataset, snapshot_seconds: float, report: bool, together: bool | None
+) -> Answer:
+    """Train all to the end and tell what came out, and how much it depends on the seed; of each set apart."""
+    runs = [run for its in sets.values() for run in its]
+    announce(runs[0])
+    with Bar() as bar:
+        fit_together(runs, dataset, bar, snapshot_seconds, together=together)
+    told = {"runs": [str(run.path) for run in runs]}
+    if not report or not world.here.first:
+        return Answer(told, "\n".join(told["runs"]))
+    with doing("measuring and drawing the reports"), world.alone():
+        pages = [str(finished(run, dataset)) for run in runs]
+    found = {name: spread(its) for name, its in sets.items()}
+    rows = [table(spread_rows(found)), *(f"report  {page}" for page in pages)]
+    if len(runs) > len(sets):
+        rows.insert(1, f"{'medians ' * (len(sets) > 1)}over {len(runs) // len(sets)} seeds")
+    return Answer(told | {"reports": pages, "metrics": found.get("", found)}, "\n".join(rows))
+
+
+def finished(run: Run, dataset: Dataset) -> Path:
+    """The report; where making it is stopped or fails, word that the training itself is safe."""
+    safe = f"The training itself is done and saved. Measure and draw again: vaekit resume {run.path}"
+    try:
+        return finish(run, dataset)
+    except KeyboardInterrupt as stop:
+        raise Stopped(safe, code_of(stop)) from stop
+    except OSError as error:
+        raise VaekitError(f"{reason(error)}. {safe}") from error
+
+
+def watched(runs: list[Path], cache: Path | None, wanted: bool) -> Callable[[], None] | None:
+    """Open the studio of runs that are about to be trained where it is wanted; the result keeps it open."""
+    if not wanted or not world.here.first:
+        return None
+    from .studio import open_beside  # a web server takes its time to import
+
+    return open_beside(runs, cache.expanduser().absolute() if cache else None)
