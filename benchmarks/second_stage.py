@@ -13,7 +13,7 @@ from typing import Any
 
 from machine import load, write_results
 
-from vaekit.cli.evaluate import own_words
+from vaekit.cli.evaluate import named_judge
 from vaekit.finish import fit_second_stage, measure, own_judge
 from vaekit.nets.judge import judge_from
 from vaekit.run import Run
@@ -25,7 +25,7 @@ SHOWN = ("fd", "kd", "sd", "precision", "recall", "density", "coverage", "copies
 def compared(run: Run, pictures: int, judge: Path | None, steps: int) -> dict[str, dict[str, Any]]:
     """Metrics of new pictures by the density that they were drawn from: own, and the best fitted one by name."""
     data = run.open_data()
-    name, eye, how = own_words(judge, judge_from(judge, data.image)) if judge else own_judge(data)
+    name, eye, how = named_judge(judge, judge_from(judge, data.image)) if judge else own_judge(data)
     if not run.priors:
         fit_second_stage(run, data, steps=steps, judge=eye)
     best, _ = run.load_prior()

@@ -13,6 +13,7 @@ from .editing import compute_attributes, split_by
 from .errors import UsageError
 from .execution import Execution
 from .latent import codes, decode
+from .latent.encode import prior_codes
 from .latent.second_stage import ASKED, Progress, codes_for, draw_codes, fit_priors, hole_of, kinds_for, own_codes
 from .metrics import Metric, evaluate, likelihood
 from .metrics.bounds import around
@@ -147,9 +148,7 @@ def codes_from(run: Run, model: Model, prior: str, count: int, seed: int) -> tup
     if prior == "own":
         if not model.has_prior:
             raise UsageError("A plain autoencoder has no prior to draw from. Fit a density (vaekit fit-prior): --prior fitted.")
-        with torch.no_grad(), torch.random.fork_rng():
-            torch.manual_seed(seed)
-            return model.draw(count).float().cpu().numpy(), ""
+        return prior_codes(model, count, seed), ""
     name, density = run.load_prior(None if prior == "fitted" else prior)
     return draw_codes(density, model, count, seed), name
 

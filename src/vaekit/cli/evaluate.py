@@ -71,7 +71,7 @@ def evaluate(
     if not len(data.splits[split]):
         have = ", ".join(f"{name} {len(rows):,}" for name, rows in data.splits.items())
         raise UsageError(f"{data.name} has no {split} pictures ({have}). Give another split: --split validation")
-    eye = own_words(judge, judge_from(judge, data.image)) if judge else None
+    eye = named_judge(judge, judge_from(judge, data.image)) if judge else None
     asked = data.attribute_names if factors == ["all"] else tuple(factors or ())
     if prior and not pictures:
         raise UsageError(f"--prior {prior} says where new pictures are drawn from, and none were asked for. Add --pictures 2000.")
@@ -88,7 +88,7 @@ def evaluate(
     return answer
 
 
-def own_words(file: Path, eye: FeatureNet) -> tuple[str, FeatureNet, str]:
+def named_judge(file: Path, eye: FeatureNet) -> tuple[str, FeatureNet, str]:
     """A judge with its name in figures, which says how large the pictures are that it looks at, and what it is."""
     height, width = eye.size
     size = f"{height}" if height == width else f"{height}x{width}"

@@ -16,7 +16,7 @@ from ..data import Dataset
 from ..distributions import Gaussian
 from ..known import known_of
 from ..latent import codes
-from ..latent.encode import draws
+from ..latent.encode import draws, prior_codes
 from ..latent.second_stage import draw_codes
 from ..metrics.evaluate import seen_of
 from ..model import Model
@@ -122,10 +122,7 @@ class Exam:
             p = draw_codes(self.run.load_prior()[1], self.model, len(z), self.seed)
         else:
             z = draws(self.model, self.data.pixels, self.seed, rows, known)
-            told = None if known is None else torch.from_numpy(known).to(next(self.model.parameters()))
-            with torch.no_grad(), torch.random.fork_rng():
-                torch.manual_seed(self.seed)
-                p = self.model.draw(len(z), c=told).float().cpu().numpy()
+            p = prior_codes(self.model, len(z), self.seed, c=known)
         return told_apart(z, p, self.seed), mmd(z, p, self.seed)
 
 

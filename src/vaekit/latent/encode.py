@@ -152,6 +152,16 @@ def reconstruct(model: Model, images: np.ndarray) -> np.ndarray:
     return decode(model, codes(model, images).mu)
 
 
+@torch.no_grad()
+def prior_codes(model: Model, n: int, seed: int = 0, temperature: float = 1.0, c: np.ndarray | None = None) -> np.ndarray:
+    """n codes z ~ p(z), (n, D), scaled by `temperature` around the prior's mean; c (n, Y). Raises as `Model.draw`."""
+    like = next(model.parameters())
+    told = None if c is None else torch.from_numpy(np.asarray(c, np.float32)).to(like)
+    with torch.random.fork_rng([like.device] if like.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        return model.draw(n, temperature, told).float().cpu().numpy()
+
+
 def sample(model: Model, n: int, seed: int = 0, temperature: float = 1.0, c: np.ndarray | None = None) -> np.ndarray:
     """n pictures from the prior, (n, C, H, W) in [0, 1]: z ~ p(z), scaled by `temperature` around its mean, decoded.
 
@@ -159,12 +169,7 @@ def sample(model: Model, n: int, seed: int = 0, temperature: float = 1.0, c: np.
 
     Raises UsageError for a plain autoencoder.
     """
-    like = next(model.parameters())
-    told = None if c is None else torch.from_numpy(np.asarray(c, np.float32)).to(like)
-    with torch.no_grad(), torch.random.fork_rng([like.device] if like.device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        z = model.draw(n, temperature, told)
-    return decode(model, z.float().cpu().numpy(), c)
+    return decode(model, prior_codes(model, n, seed, temperature, c), c)
 
 
 def kl_per_latent(model: Model, found: Codes) -> np.ndarray:
