@@ -1,5 +1,7 @@
 """Bits a pixel value, and the intervals beside figures, where both can be worked out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ import tiny
 from vaekit.data import binarized
 from vaekit.levels import CategoricalLevels, LogisticLevels
 from vaekit.likelihoods import BernoulliPixels, ContinuousBernoulliPixels, FixedGaussian, Likelihood
-from vaekit.metrics import evaluate
+from vaekit.metrics import evaluate, likelihood
 from vaekit.metrics.bounds import around, proportion
 from vaekit.metrics.evaluate import explained, seen_of
 from vaekit.model import VAE
@@ -79,7 +81,7 @@ def test_intervals_are_those_of_the_mean_over_images():
     for name in ("distortion", "rate", "elbo"):
         low, high = metrics[name]["interval"]
         assert (low + high) / 2 == pytest.approx(metrics[name]["value"])
-        assert high - low == pytest.approx(2 * 1.96 * each[name].std() / len(rows) ** 0.5)
+        assert high - low == pytest.approx(2 * 1.96 * each[name].std(ddof=1) / len(rows) ** 0.5)
     for name in ("rmse", "psnr", "ssim"):
         low, high = metrics[name]["interval"]
         assert low < metrics[name]["value"] < high
@@ -95,3 +97,12 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
     )
     assert proportion(1.0, 20)[1] == pytest.approx(1)
     assert proportion(1.0, 20)[0] < 0.9
+
+
+def test_a_single_picture_tells_of_no_others():
+    assert around(1.0, np.ones(1)) is None
+    data, model = tiny.dataset(), tiny.model(likelihood=BernoulliPixels()).eval()
+    data = replace(data, splits=data.splits | {"test": data.splits["test"][:1]})
+    metrics = evaluate(model, ELBO(), data) | likelihood(model, data, 5)
+    assert metrics["nll"]["count"] == 1
+    assert not any("interval" in metric for metric in metrics.values())

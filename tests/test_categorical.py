@@ -1,11 +1,19 @@
 """Categorical latents: draws are one-hot, as often as they are probable, and the closed form is the mean log ratio."""
 
+import json
+
+import numpy as np
 import pytest
 import torch
 from torch.distributions import kl_divergence
 
+import tiny
 from vaekit.categorical import CategoricalLatents, OneHots, UniformCategories
 from vaekit.errors import UsageError
+from vaekit.latent import codes, kl_per_latent
+from vaekit.metrics import evaluate
+from vaekit.objectives import ELBO
+from vaekit.terms import rate
 
 F64 = torch.float64
 
@@ -52,3 +60,23 @@ def test_what_cannot_be_dealt_is_said():
         UniformCategories(latent=4, categories=1)
     with pytest.raises(UsageError, match="above 0"):
         CategoricalLatents(features=2, latent=4, categories=2, temperature=0.0)
+
+
+def test_what_each_choice_carries_adds_up_to_the_rate_and_can_be_kept():
+    """Of the first choice the model is so sure that its variance is 0 in fp32."""
+    torch.manual_seed(0)
+    q, p = CategoricalLatents(features=16, latent=6, categories=3), UniformCategories(latent=6, categories=3)
+    model, data = tiny.model(latent=6, posterior=q, prior=p).eval(), tiny.dataset()
+    with torch.no_grad():
+        model.posterior.head.weight[:3].mul_(1e6)
+    found = codes(model, data.pixels)
+    assert np.isneginf(found.log_var).any()
+    kl = kl_per_latent(model, found)
+    np.testing.assert_array_equal(kl, kl[::3].repeat(3))
+    assert kl[0] == pytest.approx(np.log(3), rel=1e-3)
+    expected = rate(model(torch.from_numpy(data.pixels) / 255)).mean().item()
+    assert kl[::3].sum() == pytest.approx(expected, rel=1e-4)
+    metrics = evaluate(model, ELBO(), data)
+    json.dumps(metrics, allow_nan=False)
+    active = metrics["active_latents"]
+    assert (active["unit"], len(active["kl_per_latent"])) == ("choices", 2)

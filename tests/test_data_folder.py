@@ -176,7 +176,12 @@ def test_folders_are_labels(tmp_path, cache):
     assert [data.label_names[label] for label in data.labels] == [file.split("/")[0] for file in data.files]
     assert sorted(np.concatenate([data.labels_of(side) for side in data.splits])) == sorted(data.labels)
     (tmp_path / "x" / "loose.png").write_bytes(encoded(77))
-    assert open_data(tmp_path / "x", size=8, cache=cache).labels is None
+    for number in range(20):
+        (tmp_path / "x" / "dog" / f"{number}.png").write_bytes(encoded(100 + number))
+    found = open_data(tmp_path / "x", size=8, cache=cache)
+    assert found.labels is None
+    assert found.quarantine.paths("beside the labels") == ("loose.png",)
+    assert not found.quarantine.lost
 
 
 def test_a_folder_called_unlabelled_is_no_label(tmp_path, cache):

@@ -5,6 +5,7 @@ import pytest
 
 from vaekit.errors import UsageError
 from vaekit.latent import attribute_vectors
+from vaekit.latent.attributes import held_out_interval
 from vaekit.latent.directions import METHODS, directions, leaks, orthogonal
 
 TRUE = np.array([[2.0, 0.0, 0.0, 0.0], [0.0, 1.5, 0.0, 0.0]])  # of two attributes that come together
@@ -108,3 +109,11 @@ def test_what_is_known_of_a_vector():
 def test_a_method_that_is_none_is_told():
     with pytest.raises(UsageError, match="No method is named 'ridg'"):
         directions(*confounded(40), method="ridg")
+
+
+def test_the_interval_of_few_codes_is_as_wide_as_it_must_be():
+    """Groups of four, ten standard deviations apart: in at least 95 of 100 cases it holds that."""
+    rng = np.random.default_rng(0)
+    held = [held_out_interval(10 + rng.standard_normal((4, 1)), rng.standard_normal((4, 1)), seed) for seed in range(500)]
+    assert np.mean([low < 10 < high for low, high in held]) > 0.93
+    assert held_out_interval(np.ones((4, 2)), np.ones((5, 2)), 0) == (0, 0)

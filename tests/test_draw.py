@@ -181,6 +181,7 @@ def test_latents_are_sorted_by_kl_and_named_by_their_column():
     rows = texts(draw.traversals(pixels(3, 3, 1, 8, 8), (5, 17, 2), kl, (-3, 0, 3)))
     assert [text for text in rows if text.startswith("z")] == ["z17", "z2", "z5"]
     assert {"3 nats", "−3σ", "+3σ"} <= set(rows)
+    assert {"10%", "50%"} <= set(texts(draw.traversals(pixels(3, 3, 1, 8, 8), (5, 17, 2), kl, (0.1, 0.5, 0.9), shares=True)))
 
 
 def test_training_curves_from_what_a_log_holds():

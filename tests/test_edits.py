@@ -1,5 +1,7 @@
 """Measures of edits on models and judges that are linear, where every number can be worked out; and true counterfactuals."""
 
+import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -11,8 +13,13 @@ import tiny
 from vaekit.data import drawn_faces, drawn_shapes, open_data
 from vaekit.data.counterfactuals import counterfactuals
 from vaekit.distributions import Gaussian
+from vaekit.editing import bench, choose_attributes, compute_attributes
 from vaekit.errors import UsageError
-from vaekit.metrics.edits import GOAL, against_truth, guided, interaction, judged, reached, rows_of_edits
+from vaekit.fitting import fit
+from vaekit.latent import codes
+from vaekit.likelihoods import BernoulliPixels
+from vaekit.metrics.edits import GOAL, against_truth, guided, interaction, judged, reached, rows_of_edits, seen
+from vaekit.planning import start
 
 
 class Linear(nn.Module):
@@ -36,7 +43,7 @@ class LinearJudge(nn.Module):
 
     def __init__(self, weights: np.ndarray):
         super().__init__()
-        self.weights = torch.from_numpy(weights).float()
+        self.register_buffer("weights", torch.from_numpy(weights).float())
 
     def forward(self, x):
         return x.flatten(1), (x.flatten(1) - 0.5) @ self.weights.T
@@ -102,6 +109,14 @@ def test_dependency_at_the_strength_that_reaches_the_goal():
     assert found.success == pytest.approx((logits[unchanged] + GOAL > 0).mean(), abs=0.03)
 
 
+def test_an_attribute_without_others_depends_on_none():
+    mu = PICTURES.reshape(50, 6) / 255.0
+    found = judged(Linear(), LinearJudge(WEIGHTS[:1]), SCALE[:1], mu, np.array([0.1, 0.04, 0, 0, 0, 0]), sign=CHANGE, target=0)
+    assert found is not None
+    assert (found.dependency, found.flipped) == (0, 0)
+    assert found.identity > 0
+
+
 def test_what_is_linear_adds_up_and_what_is_not_does_not():
     """A judge that squares pixel 0: both at once are 2 * 0.1 * 0.2 more than one after the other."""
     mu, one, other = PICTURES.reshape(50, 6) / 255.0, np.zeros((50, 6)), np.zeros((50, 6))
@@ -142,16 +157,23 @@ def test_the_strength_lies_between_those_looked_at():
     assert reached(lambda alpha: -alpha) is None
 
 
-def test_a_guided_vector_leaves_the_other_logits_alone():
-    """Logit 0 hears pixels 0 and 1, logit 1 pixel 1 alone: the way to move the first is along pixel 0."""
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_a_guided_vector_leaves_the_other_logits_alone(kind):
+    """Logit 0 hears pixels 0 and 1, logit 1 pixel 1 alone: the way to move the first is along pixel 0.
+
+    Codes and judges go where the model is, be it another type or another device, and the judges are asked there afterwards.
+    """
     weights = np.array([[6.0, 6, 0, 0, 0, 0], [0, 6, 0, 0, 0, 0], [0, 0, 6, 0, 0, 0]])
     mu = np.random.default_rng(0).normal(0.5, 0.03, (500, 6))
     sign, start = np.where(np.arange(500) % 2, 1.0, -1.0), np.array([0.05, 0.05, 0.02, 0, 0, 0])
-    found = weights @ guided(Linear(), [(LinearJudge(weights), np.full(3, 0.2, np.float32))], mu, sign, start, target=0)
+    model, judge = Linear().to(kind), LinearJudge(weights)
+    found = weights @ guided(model, [(judge, np.full(3, 0.2, np.float32))], mu, sign, start, target=0)
     before = weights @ start
     assert found[0] > 0
     assert abs(found[1]) / found[0] < 0.2 < before[1] / before[0]
     assert abs(found[2]) / found[0] < 0.1
+    assert judge.weights.dtype == kind
+    assert seen(judge, PICTURES)[0].shape == (50, 3)
 
 
 # Counterfactuals
@@ -196,3 +218,73 @@ def test_what_nobody_knows_is_told():
         counterfactuals(tiny.dataset(), [0], "Smiling")
     with pytest.raises(UsageError, match="no attribute 'Grin'"):
         counterfactuals(faces(), [0], "Grin")
+
+
+# Of a run
+
+
+@pytest.fixture
+def chosen(tmp_path, quick, monkeypatch):
+    """Choose the best vectors of a run on pictures with these attributes, and of these splits; what is kept of them."""
+    monkeypatch.setattr("vaekit.metrics.edits.STEPS", 3)
+
+    def choose(columns: dict[str, np.ndarray], **splits: np.ndarray) -> dict:
+        data = attributed(columns)
+        data = replace(data, splits=data.splits | splits)
+        run = start(tmp_path / "run", data, tiny.recipe(images=80))
+        fit(run, data)
+        choose_attributes(run, data, steps=10)
+        return json.loads((run.path / "attributes.json").read_text(), parse_constant=pytest.fail)["attributes"]
+
+    return choose
+
+
+def attributed(columns: dict[str, np.ndarray]):
+    values = np.stack(list(columns.values()), 1).astype(np.float32)
+    return replace(tiny.dataset(), attributes=values, attribute_names=tuple(columns))
+
+
+BRIGHT = (tiny.dataset().pixels.max((1, 2, 3)) > 200).astype(float)
+
+
+def test_the_best_vector_of_a_single_attribute(chosen):
+    about = chosen({"Bright": BRIGHT})["Bright"]
+    assert about["method"] == about["edits"]["best"]
+    assert about["edits"]["how"].endswith("on test")
+
+
+def test_an_attribute_of_which_held_out_pictures_say_nothing(chosen):
+    """Of one nothing is known beyond training, of another nothing in the test split."""
+    train, tested = np.arange(40) < 30, np.arange(40) >= 35
+    about = chosen(
+        {"Bright": BRIGHT, "Early": np.where(train, np.arange(40) % 2, np.nan), "Seen": np.where(tested, np.nan, BRIGHT)}
+    )
+    early, seen_ = about["Early"]["edits"], about["Seen"]["edits"]
+    assert not any([*early["validation"].values(), *early["test"].values()])
+    assert "no test picture tells of Seen" in seen_["how"]
+    assert about["Early"]["method"] == "mean"
+
+
+def test_edits_without_a_test_split_are_scored_where_they_were_chosen(chosen):
+    about = chosen({"Bright": BRIGHT}, validation=np.arange(30, 40), test=np.arange(0))
+    assert "on validation" in about["Bright"]["edits"]["how"]
+
+
+def test_edits_are_not_chosen_on_a_single_picture(chosen):
+    with pytest.raises(UsageError, match="it takes 2 or more"):
+        chosen({"Bright": BRIGHT}, validation=np.arange(30, 31), test=np.arange(31, 40))
+
+
+def test_vectors_are_those_of_pixels_as_the_model_saw_them_and_of_so_many_codes_at_most(tmp_path, quick, monkeypatch):
+    data = attributed({"Bright": BRIGHT})
+    made = tiny.recipe(make=lambda: tiny.model(likelihood=BernoulliPixels()), images=80, binarize="dynamic")
+    run = start(tmp_path / "run", data, made)
+    fit(run, data)
+    compute_attributes(run, data)
+    rows = data.splits["train"]
+    mu, has = codes(run.load_model("cpu"), run.as_measured(data).pixels, rows).mu, BRIGHT[rows]
+    expected = mu[has == 1].mean(0) - mu[has == 0].mean(0)
+    np.testing.assert_allclose(run.load_attributes()[0]["Bright"], expected, rtol=1e-4, atol=1e-6)
+    monkeypatch.setattr(sys.modules["vaekit.metrics.evaluate"], "MOST_FITTED", 24)  # a function of that name hides it
+    assert compute_attributes(run, data)["images"] == 24
+    assert bench(run, data, 0, 2, None).mu.shape == (24, 3)

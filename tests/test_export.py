@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import tiny
-from vaekit.data import open_data
+from vaekit.data import open_data, read_image
 from vaekit.errors import CheckFailed, DataError, UsageError
 from vaekit.export import networks, page, page_of, write_folder, write_networks
 from vaekit.export.networks import Encoder, compare
@@ -79,17 +79,32 @@ def run(tmp_path_factory):
 def test_the_readme_beside_the_files_can_be_followed(run, tmp_path, monkeypatch):
     *_, readme = write_networks(run, tmp_path / "onnx")
     (code,) = re.findall(r"```python\n(.*?)```", readme.read_text(), re.S)
-    Image.fromarray(run.open_data().pixels[0, 0]).save(tmp_path / "some.png")
     monkeypatch.chdir(tmp_path / "onnx")
-    found: dict = {}
-    exec(code.replace("PICTURE", str(tmp_path / "some.png")), found)  # what a reader is told to run
+
+    def follow(picture) -> dict:
+        found: dict = {}
+        exec(code.replace("PICTURE", str(picture)), found)  # what a reader is told to run
+        return found
+
     model = run.load_model("cpu")
-    np.testing.assert_allclose(found["picture"], decode(model, codes(model, run.open_data().pixels[:1]).mu), atol=1e-4)
+    Image.fromarray(run.open_data().pixels[0, 0]).save(tmp_path / "some.png")
+    expected = decode(model, codes(model, run.open_data().pixels[:1]).mu)
+    np.testing.assert_allclose(follow(tmp_path / "some.png")["picture"], expected, atol=1e-4)
+
+    y, x = np.mgrid[0:40, 0:60]
+    shades = np.stack([4 * x, 6 * y, 255 - 4 * x, 3 * x + y], -1).astype(np.uint8)  # and ever less transparent
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(shades).save(tmp_path / "large.png", exif=turned)
+    np.testing.assert_allclose(
+        255 * follow(tmp_path / "large.png")["x"][0], read_image(tmp_path / "large.png", model.image), atol=1.01
+    )
 
 
 def test_the_page_holds_everything_and_asks_for_nothing(run):
     bundle = bundle_of(run, run.load_model("cpu"), run.open_data(), most=50)
     assert bundle.manifest["path"] == str(run.path)
+    bundle.manifest["notes"] = [f"{run.path} has vectors of other weights"]
     html = page_of(bundle, networks(run.load_model("cpu")), standard=True)
     assert "connect-src 'none'" in html
     assert not re.findall(r'(?:src|href)="(?!#|data:)', html.partition('<script type="text/plain"')[0])
@@ -101,6 +116,13 @@ def test_the_page_holds_everything_and_asks_for_nothing(run):
     modules = set(re.findall(r'data-module="([^"]+)"', html))
     assert {"ort", "studio/app.js", "studio/packed.js"} <= modules
     assert len(html) < 8_000_000
+
+
+def test_a_page_has_no_more_pictures_than_it_can_carry_codes_of(run, monkeypatch):
+    monkeypatch.setattr("vaekit.export.page.MOST_NUMBERS", 60)
+    bundle, model = page.gathered(run, run.open_data(), 50, "pca")
+    assert bundle.manifest["count"] == 60 // model.latent
+    assert bundle.mu is not None
 
 
 def test_a_runtime_that_was_changed_is_refused(monkeypatch, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import tiny
+from vaekit.errors import UsageError
 from vaekit.metrics.evaluate import errors_of, evaluate, seen_of
 from vaekit.metrics.paired import difference, per_image
 from vaekit.objectives import ELBO, Reconstruction
@@ -41,6 +42,8 @@ def test_a_difference_beyond_the_noise():
     assert high - low == pytest.approx(2 * 1.96 / 400**0.5, rel=0.15)
     assert not difference(a, a + noise - noise.mean())["beyond_noise"]
     assert not difference(a, a)["beyond_noise"]
+    with pytest.raises(UsageError, match="2 or more"):
+        difference(a[:1], a[:1] + 1)
 
 
 def test_psnr_and_ssim_of_pictures_that_are_known():

@@ -12,7 +12,7 @@ from vaekit.data import open_data
 from vaekit.errors import UsageError
 from vaekit.finish import own_judge
 from vaekit.latent.encode import as_pictures
-from vaekit.metrics.quality import features_of, frechet_distance, judge_of, kernel_distance, quality
+from vaekit.metrics.quality import another, features_of, frechet_distance, judge_of, kernel_distance, quality
 
 rng = np.random.default_rng(0)
 
@@ -78,3 +78,12 @@ def test_a_judge_is_taught_what_is_known():
     assert own_judge(labelled, steps=5)[0] == "labels"
     rare = replace(plain, attributes=np.eye(len(plain), 1, dtype=np.float32), attribute_names=("A",))
     assert own_judge(rare, steps=5)[0] == "random"
+
+
+@pytest.mark.parametrize("count", [2, 3, 100])
+def test_another_picture_is_never_the_same_and_not_the_next_in_a_sorted_folder(count):
+    places = another(count, 0)
+    assert sorted(places) == list(range(count))
+    assert (places != np.arange(count)).all()
+    kinds = np.arange(count) // 50
+    assert count < 100 or (kinds[places] != kinds).mean() > 0.3

@@ -12,6 +12,8 @@ from PIL import Image
 
 from vaekit import draw, report
 from vaekit.errors import UsageError
+from vaekit.report.page import written
+from vaekit.report.story import figures_of
 
 EVIL = "\"><script>alert('x')</script><img src=https://evil.example/a.png onerror=alert(1)>{{ 7*7 }}.jpg"
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -122,6 +124,23 @@ def test_facts_carry_unit_and_note():
     text = " ".join(Page(page()).text.split())
     for words in ("−89.08", "nats per image", "60,000", "1,200", "−0.5", "Figure 1", "Figure 2"):
         assert words in text
+
+
+@pytest.mark.parametrize(
+    ("metric", "told"),
+    [
+        ({"value": 21_534.23, "interval": [21_533.9, 21_534.6]}, ("21,534.23", "21,533.90 to 21,534.60")),
+        ({"value": -89.0812, "interval": [-90.1, -88.0]}, ("−89.1", "−90.1 to −88.0")),
+        ({"value": 0.07123, "interval": [0.07, 0.0724]}, ("0.0712", "0.0700 to 0.0724")),
+        ({"value": 4000.0, "interval": [3000.0, 5000.0]}, ("4,000", "3,000 to 5,000")),
+        ({"value": 9999.97}, ("10,000", "")),
+        ({"value": 0.5, "interval": [0.5, 0.5]}, ("0.5", "")),
+        ({"value": 60_000}, ("60,000", "")),
+    ],
+)
+def test_a_figure_and_its_interval_have_the_decimals_that_the_interval_leaves(metric, told):
+    value, interval = figures_of(metric)
+    assert (written(value), interval) == told
 
 
 def test_pictures_have_their_size_and_their_bytes():

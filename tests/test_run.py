@@ -1,5 +1,7 @@
 """The run folder keeps what it is given, and says what it lacks."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -8,8 +10,8 @@ from tiny import dataset, recipe
 from vaekit.errors import DataError, UsageError
 from vaekit.fitting import fit
 from vaekit.planning import start
-from vaekit.run import Run, next_paths
-from vaekit.stored import save_part, save_tensors
+from vaekit.run import Run, claim_paths
+from vaekit.stored import Stored, save_part, save_tensors
 
 
 @pytest.fixture
@@ -29,7 +31,14 @@ def test_a_run_that_has_nothing_yet_says_what_to_do(tmp_path):
         run.load_model()
     with pytest.raises(UsageError, match="no attribute vectors"):
         run.load_attributes()
-    assert [path.name for path in next_paths(tmp_path, ["my pictures!", "?"])] == ["0002-my-pictures", "0003-run"]
+    assert [path.name for path in claim_paths(tmp_path, ["my pictures!", "?"])] == ["0002-my-pictures", "0003-run"]
+
+
+def test_two_that_begin_at_once_get_folders_of_their_own(tmp_path):
+    with ThreadPoolExecutor(8) as several:
+        claimed = [path for paths in several.map(lambda _: claim_paths(tmp_path, ["a", "b"]), range(50)) for path in paths]
+    assert len(set(claimed)) == 100
+    assert all(path.is_dir() for path in claimed)
 
 
 def test_damaged_files_are_named(trained):
@@ -112,9 +121,16 @@ def test_what_was_measured_is_added_up(tmp_path):
     run.add_metrics({"elbo": {"value": -3.0, "unit": "nats"}})
     assert run.metrics.keys() == {"mse", "elbo"}
     save_part(run.path / "weights.safetensors", tiny.model())  # others than those that this was measured of
+    assert run.metrics == {}
     run.add_metrics({"nll": {"value": 3.0, "unit": "nats"}})
     assert run.metrics == {"nll": {"value": 3.0, "unit": "nats", "weights": run.weights_digest}}
     run.save_attributes({"Smiling": torch.arange(3.0)}, {"Smiling": {"norm": 1.0}})
     vectors, about = run.load_attributes()
     assert torch.equal(vectors["Smiling"], torch.arange(3.0))
     assert about["Smiling"]["norm"] == 1.0
+    assert run.has_attributes
+    save_part(run.path / "weights.safetensors", tiny.model())
+    assert not run.has_attributes
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        run.save_attributes({"Hat": torch.arange(2.0)}, {"Hat": {"norm": float("nan")}})
+    assert Stored(run.path / "attributes.safetensors").names == ("Smiling",)

@@ -10,7 +10,7 @@ from torch.distributions import Independent, Normal
 
 import tiny
 from conformance import VARIANTS
-from vaekit.code_priors import FlowMatching, FullMixture, SecondVAE, Standardized
+from vaekit.code_priors import CodeExemplars, FlowMatching, FullMixture, SecondVAE, Standardized
 from vaekit.code_transformer import CodeTransformer
 from vaekit.errors import UsageError
 from vaekit.latent.second_stage import KINDS, draw_codes, fit_priors, kinds_for
@@ -67,6 +67,22 @@ def test_the_density_integrates_to_one(prior):
     grid = torch.stack(torch.meshgrid(steps, steps, indexing="ij"), -1).reshape(-1, 2)
     total = prior().log_prob(grid).exp().sum().item() * (14 / 80) ** 2
     assert total == pytest.approx(1, abs=0.05)
+
+
+def test_around_codes_lies_a_mixture_of_gaussians_as_wide_as_other_codes_say():
+    codes = torch.from_numpy(rings(1000)) * torch.tensor([1.0, 10.0])
+    part = CodeExemplars(latent=2, components=200)
+    part.fit(codes, seed=0)
+    at = codes[:50] + 0.1
+    widths = (part.log_var / 2).exp()
+    each = Independent(Normal(part.centres, widths.expand(200, 2)), 1).log_prob(at[:, None])
+    torch.testing.assert_close(part().log_prob(at), each.logsumexp(1) - math.log(200))
+    held = torch.from_numpy(rings(2000)) * torch.tensor([1.0, 10.0])
+    found = part.nats(held).mean()
+    for wrong in (0.3, 3.0):
+        part.log_var.copy_((widths * wrong).square().log())
+        assert part.nats(held).mean() > found + 0.1
+    assert widths[1] > 3 * widths[0]
 
 
 def test_the_flow_goes_back_the_way_it_came():
@@ -143,6 +159,25 @@ def test_codes_that_follow_each_other_are_learned():
         fitted.prior(VARIANTS["lookup-free"]()[0])
     with pytest.raises(UsageError, match="'gaussian' for these codes"):
         fit_priors(sequences, sequences, ["gaussian"], kinds=kinds_for(model))
+
+
+def test_a_vamp_prior_of_a_trained_encoder_is_fitted_where_it_is_named():
+    model = tiny.model().eval().requires_grad_(False)
+    pictures = tiny.pictures(20)
+    with torch.no_grad():
+        q = model.encode(torch.from_numpy(tiny.pictures(300, seed=1)) / 255)
+        codes = q.rsample((1,))[0]
+    kinds = kinds_for(model, pictures=pictures)
+    about = {"kinds": kinds, "model": model, "steps": 40}
+    assert {its.name for its in fit_priors(codes.numpy(), codes.numpy(), **about | {"steps": 1})} == set(KINDS)
+    (fitted,) = fit_priors(codes[:200].numpy(), codes[200:].numpy(), ["vamp"], **about)
+    u = fitted.prior.inputs.sigmoid()
+    each = model.encode(u).log_prob(codes[200:, None])
+    assert fitted.nats == pytest.approx(-(each.logsumexp(1) - math.log(20)).mean().item(), abs=1e-3)
+    first = kinds["vamp"](model.latent)
+    torch.testing.assert_close(first.inputs.sigmoid(), torch.from_numpy(pictures) / 255, atol=0.011, rtol=0)
+    assert fitted.nats < first.nats(codes[200:], model).mean()
+    assert draw_codes(fitted.prior, model, 5).shape == (5, model.latent)
 
 
 def test_the_same_seed_fits_the_same_density():

@@ -8,7 +8,10 @@ import torch
 from scipy.special import ive
 from torch.distributions import kl_divergence
 
+import tiny
 from vaekit.errors import UsageError
+from vaekit.metrics import evaluate
+from vaekit.objectives import ELBO
 from vaekit.recipes import cook
 from vaekit.sphere import EvenSphere, Spherical, UniformSphere, VonMisesFisher, log_area
 
@@ -98,3 +101,9 @@ def test_draws_on_the_sphere_know_no_temperature():
     torch.testing.assert_close(model.draw(5).norm(dim=1), torch.ones(5))
     with pytest.raises(UsageError, match="Leave it at 1"):
         model.draw(5, 0.5)
+
+
+def test_a_direction_has_no_parts_that_carry_something_each():
+    metrics = evaluate(cook("sphere", (1, 8, 8), {"net": "mlp", "latent": 4}).model.eval(), ELBO(), tiny.dataset())
+    assert "rate" in metrics
+    assert "active_latents" not in metrics

@@ -1,14 +1,20 @@
 """The search for a rate-distortion front: what is on it, what is proposed, and that a killed one goes on."""
 
 import json
+import shlex
 import subprocess
 import sys
+from inspect import signature
+from pathlib import Path
 
 import pytest
 
 import tiny
 from vaekit import draw
-from vaekit.errors import UsageError
+from vaekit.cli.sweep import training_of
+from vaekit.cli.training import train
+from vaekit.errors import UsageError, VaekitError
+from vaekit.run import Run
 from vaekit.sweeping import Tried, check, front, proposed, sweep
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -39,11 +45,36 @@ def test_ranges_that_are_none(latents, betas, told):
         check(1, (2, 8), (0.1, 1))
 
 
-def searched(place, **more):
+def searched(place, images: int = 80, betas: tuple[float, float] = (0.5, 2), **more):
     def make(latent: int, beta: float):
-        return tiny.recipe(make=lambda: tiny.model(latent=latent), images=80)
+        return tiny.recipe(make=lambda: tiny.model(latent=latent), images=images)
 
-    return sweep(tiny.dataset(), make, place, latents=(2, 6), betas=(0.5, 2), **more)
+    return sweep(tiny.dataset(), make, place, latents=(2, 6), betas=betas, **more)
+
+
+def test_another_search_in_the_same_place_trains_its_own_models(tmp_path):
+    """Of another recipe, of other ranges, from another seed: neither an old answer nor a folder that is taken."""
+    found = [searched(tmp_path, trials=2, **more) for more in ({}, {"images": 48}, {"betas": (0.1, 2)}, {"seed": 1}, {})]
+    paths = [{its.path for its in tried} for tried in found]
+    assert len(set.union(*paths)) == 8
+    assert found[4] == found[0]
+
+
+def test_two_do_not_search_in_one_place(tmp_path):
+    with Run(tmp_path).lock(), pytest.raises(VaekitError, match="being written by process"):
+        searched(tmp_path, trials=2)
+
+
+def test_the_proposed_command_has_all_that_was_given():
+    given = {"images": 640, "net": "mlp", "batch_size": 32, "binarize": None, "attributes": Path("a table.csv"), "size": "16x24"}
+    program, command, data, *words = shlex.split(training_of("my pictures", "vae", at(1, 2), given))
+    assert (program, command, data) == ("vaekit", "train", "my pictures")
+    options = dict(zip(words[::2], words[1::2], strict=True))
+    own = {"--recipe": "vae", "--latent": "8", "--beta": "1"}
+    assert options == own | {
+        "--images": "640", "--net": "mlp", "--batch-size": "32", "--attributes": "a table.csv", "--size": "16x24",
+    }  # fmt: skip
+    assert {name.removeprefix("--").replace("-", "_") for name in options} <= signature(train).parameters.keys()
 
 
 def test_a_search_that_was_stopped_goes_on(tmp_path, monkeypatch):
@@ -78,6 +109,7 @@ def test_the_command_proposes_one(tmp_path):
     told = json.loads(first.stdout)
     assert len(told["tried"]) == 3
     assert told["command"].startswith("vaekit train digits --recipe vae --latent ")
+    assert "--images 640 --net mlp --seed 0" in told["command"]
     assert (tmp_path / "sweep" / "front.png").exists()
     assert json.loads(again.stdout) == told
 

@@ -2,6 +2,9 @@
 
 import json
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +24,7 @@ from vaekit.step import Apart, Whole
 from vaekit.train import NonFinite, looking, picture, train, validate
 from vaekit.training import Training
 
-FP32 = Execution(CPU)
+FP32, HERE = Execution(CPU), Path(__file__).parent
 pytestmark = pytest.mark.usefixtures("quick")
 
 
@@ -229,3 +232,33 @@ def test_warm_up_takes_a_tenth_of_a_short_budget_at_most():
     assert rates[0] == pytest.approx(0.001)
     assert max(rates) == rates[10] == pytest.approx(0.98, abs=0.01)
     assert rates[:11] == sorted(rates[:11])
+
+
+# Speed
+
+
+FADED = """
+import sys, torch, tiny
+from vaekit import fit, start
+from vaekit.fitting import Silent
+
+def left():
+    torch.set_num_threads(2)
+    return (torch.full((1 << 20,), 1e-30) * 1e-9).count_nonzero().item()
+
+class Watch(Silent):
+    def logged(self, record, fraction):
+        print(left())
+
+data = tiny.dataset()
+fit(start(sys.argv[1], data, tiny.recipe(images=8)), data, Watch())
+print(left() > 0)
+"""
+
+
+def test_moments_that_fade_away_do_not_make_steps_slow(tmp_path):
+    """While training, what is below 1e-38 is 0 in every thread: computed with, it is slow. Afterwards all is as it was."""
+    command = [sys.executable, "-c", FADED, str(tmp_path / "run")]
+    said = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=True).stdout.split()
+    assert set(said[:-1]) == {"0"}
+    assert said[-1] == "True"

@@ -103,6 +103,14 @@ def test_a_candidate_that_fails_is_left_out_and_named():
     assert any("RuntimeError" in message for message in heard)
 
 
+def test_what_pays_only_with_something_else_is_found_too():
+    seconds = {("bf16", "patches"): 1, ("fp32", "patches"): 2, ("fp32", "contiguous"): 4}
+    machine = Machine(lambda execution: seconds.get((execution.precision, execution.layout), 6))
+    found = choose(training(**OPEN | {"layout": "auto"}), machine, 8, about="both", convolves=True)
+    assert (found.execution.precision, found.execution.layout) == ("bf16", "patches")
+    assert len(machine.tried) == len(set(machine.tried))
+
+
 @pytest.mark.parametrize("layout", ["channels_last", "patches"])
 def test_a_memory_layout_is_tried_only_where_there_are_convolutions(layout):
     for convolves in (False, True):

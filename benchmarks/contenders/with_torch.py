@@ -22,6 +22,7 @@ TRICKS = {
     "one graph": "forward, backward, clipping, AdamW and the average compiled as one graph, whose assumptions are not checked",
     "no scalars inside": "bias corrections are inputs, the clip factor a reduction: else every vector computes them again",
     "channels last": "convolutions over (B, H, W, C)",
+    "no denormals": "below 1e-38 is 0: moments of weights that seldom see a lit pixel fade into such numbers, which are slow",
     "patches": "biases outside the convolutions, small maps as matrix products of patches (vaekit.convolutions)",
 }
 
@@ -113,6 +114,7 @@ def shuffled(count: int) -> Iterator[Tensor]:
 
 def train(task: Task, pixels: np.ndarray, clock: Clock, tricks: list[str]) -> dict:
     torch.manual_seed(0)
+    torch.set_flush_denormal("no denormals" in tricks)
     net, data, images = Net(task.name, task.image, task.latent), torch.from_numpy(np.array(pixels)), 0
     parameters = sum(weight.numel() for weight in net.parameters())
     layout = torch.channels_last if "channels last" in tricks else torch.contiguous_format

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, MixtureSameFamily
 
-from .distributions import CorrelatedGaussian, Density, Flow, Gaussian, bounded
+from .distributions import LOG_2PI, CorrelatedGaussian, Density, Flow, Gaussian, bounded
 from .errors import UsageError
 from .part import known
-from .priors import Prior
+from .priors import Prior, check_components
 
 
 def mlp(inputs: int, width: int, depth: int, outputs: int) -> nn.Sequential:
@@ -52,8 +52,8 @@ class Standardized(Prior):
 
         return Flow(self.inner(model), to_base, from_base)
 
-    def loss(self, z):
-        return self.inner.loss((z - self.shift) * (-self.log_scale).exp()) + self.log_scale.sum()
+    def loss(self, z, model=None):
+        return self.inner.loss((z - self.shift) * (-self.log_scale).exp(), model) + self.log_scale.sum()
 
 
 class FullMixture(Prior):
@@ -66,8 +66,7 @@ class FullMixture(Prior):
     factors: ClassVar[Tensor]
 
     def __post_init__(self):
-        if self.components < 1:
-            raise UsageError(f"FullMixture got {self.components} components; it needs 1 or more.")
+        check_components(self)
         self.register_buffer("logits", torch.zeros(self.components))
         self.register_buffer("means", torch.zeros(self.components, self.latent))
         self.register_buffer("factors", torch.eye(self.latent).repeat(self.components, 1, 1))
@@ -125,6 +124,67 @@ class LabelMixture(FullMixture):
         return CorrelatedGaussian(self.means[number], self.factors[number])
 
 
+class CodeExemplars(Prior):
+    """p(z) = 1/C sum_c N(z; z_c, diag s^2) around codes z_c of training images (Norouzi et al., 2020, eq. 5).
+
+    The widths s are found by expectation-maximisation on other codes: on its own, every code would want s = 0.
+    https://arxiv.org/abs/2004.04795
+    """
+
+    components: int = 2000
+
+    centres: ClassVar[Tensor]  # buffers, (C, D), (D,) and (C,)
+    log_var: ClassVar[Tensor]
+    logits: ClassVar[Tensor]
+
+    def __post_init__(self):
+        check_components(self)
+        self.register_buffer("centres", torch.zeros(self.components, self.latent))
+        self.register_buffer("log_var", torch.zeros(self.latent))
+        self.register_buffer("logits", torch.zeros(self.components))
+
+    def fit(self, codes: Tensor, seed: int, labels: Tensor | None = None, rounds: int = 20) -> None:
+        """To codes (N, D): half of them at most become centres, as many others say how wide."""
+        codes = codes[torch.randperm(len(codes), generator=torch.Generator().manual_seed(seed))].double().cpu()
+        count = min(self.components, len(codes) // 2)
+        centres, others = codes[:count], codes[count : 2 * count]
+        variance = (torch.cdist(others, centres).amin(1).square().mean() / self.latent).expand(self.latent).clamp_min(1e-8)
+        for _ in range(rounds):
+            share = (-torch.cdist(others * variance.rsqrt(), centres * variance.rsqrt()).square() / 2).softmax(1)
+            off = others.square() - 2 * others * (share @ centres) + share @ centres.square()
+            variance = off.mean(0).clamp_min(1e-8)
+        self.log_var.copy_(variance.log())
+        self.centres[:count] = centres
+        self.logits.fill_(-torch.inf)
+        self.logits[:count] = 0
+
+    def forward(self, model=None):
+        return Around(self.centres, self.log_var, self.logits)
+
+
+class Around(Density):
+    """A mixture of Gaussians around centres (C, D) with one variance for each latent, in memory for distances alone."""
+
+    def __init__(self, centres: Tensor, log_var: Tensor, logits: Tensor):
+        self.centres, self.log_var, self.weights = centres, log_var, logits.softmax(0)
+        super().__init__(log_var, 1)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.weights @ self.centres
+
+    def sample(self, sample_shape=()) -> Tensor:
+        noise = self.normal(sample_shape, self.log_var)
+        chosen = torch.multinomial(self.weights, math.prod(sample_shape), replacement=True)
+        return self.centres[chosen].reshape(noise.shape) + (self.log_var / 2).exp() * noise
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        at, scale = value.reshape(-1, value.shape[-1]), (-self.log_var / 2).exp()
+        off = torch.cdist(at * scale, self.centres * scale, compute_mode="donot_use_mm_for_euclid_dist")
+        each = self.weights.log() - 0.5 * (off.square() + (self.log_var + LOG_2PI).sum())
+        return each.logsumexp(1).reshape(value.shape[:-1])
+
+
 class SecondVAE(Prior):
     """A small VAE over the codes, whose own codes are as many and do follow N(0, I) (Dai & Wipf, 2019, section 4).
 
@@ -152,7 +212,7 @@ class SecondVAE(Prior):
         zero = torch.zeros_like(u[0])
         return self.decode(u).log_prob(z) + Gaussian(zero, zero).log_prob(u)
 
-    def loss(self, z):
+    def loss(self, z, model=None):
         u, log_q = self.posterior(z).rsample_and_log_prob((1,))
         return (log_q - self.joint(z, u)).mean()
 
@@ -204,7 +264,7 @@ class FlowMatching(Prior):
         angles = t * math.pi * 2 ** torch.arange(self.frequencies, device=x.device, dtype=x.dtype)
         return self.net(torch.cat([x, angles.sin(), angles.cos()], -1))
 
-    def loss(self, z):
+    def loss(self, z, model=None):
         noise, t = torch.randn_like(z), torch.rand(len(z), 1, dtype=z.dtype, device=z.device)
         aim = z - noise
         return (self.velocity(noise + t * aim, t) - aim).square().sum(-1).mean()

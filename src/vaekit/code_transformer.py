@@ -112,12 +112,9 @@ class CodeTransformer(Prior):
             before = self.value(codes[-1] + self.starts[place])
         return torch.stack(codes, 1)
 
-    def nats(self, z: Tensor) -> Tensor:
+    def nats(self, z: Tensor, model=None) -> Tensor:
         """Of codes (B, T) instead of what they stand for."""
         return -self.log_p(z).sum(1)
-
-    def loss(self, z: Tensor) -> Tensor:
-        return self.nats(z).mean()
 
     def forward(self, model=None):
         coder = getattr(model, "posterior", None)

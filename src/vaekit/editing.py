@@ -4,7 +4,7 @@ Shapes: A attributes, D latents.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from .latent import attribute_vectors, codes
 from .latent.attributes import presence
 from .latent.directions import METHODS, along, directions
 from .metrics.edits import Judged, against_truth, guided, interaction, judged, ratio, seen
+from .metrics.evaluate import stand_ins
 from .metrics.quality import STEPS, attribute_judge_of
 from .model import Model
 from .nets.judge import Judge
@@ -51,9 +52,11 @@ def keep(
     edits: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Save each attribute's vector by a method, or what is given instead; `edits` is what is known of what they do."""
-    rows = data.splits["train"]
-    mu = codes(run.load_model(), data.pixels, rows).mu
-    vectors = attribute_vectors(mu, attributes_of(data)[rows], data.attribute_names, seed, method, instead=instead)
+    model, data = run.load_model(), run.as_measured(data)
+    rows = stand_ins(model, data, "train", seed)
+    names, has = split_by(data, rows)
+    values = np.where(has[rows] < 0, np.nan, has[rows])
+    vectors = attribute_vectors(codes(model, data.pixels, rows).mu, values, tuple(names), seed, method, instead=instead)
     about = {
         "how": "on mu of the training split; alpha 1 is the distance between the means with and without it along the vector",
         "images": len(rows),
@@ -71,12 +74,14 @@ def attributes_of(data: Dataset) -> np.ndarray:
     return np.empty((len(data), 0), np.float32) if data.attributes is None else data.attributes
 
 
-def split_by(data: Dataset) -> tuple[list[str], np.ndarray]:
-    """The attributes that split the training pictures into groups of 4 or more, by name, and which picture has them.
+def split_by(data: Dataset, rows: np.ndarray | None = None) -> tuple[list[str], np.ndarray]:
+    """The attributes that split some pictures, by default those of training, into groups of 4 or more, by name, and which picture
+    has them.
 
-    (N, A) int: 1 with it, 0 without, -1 where nobody knows.
+    rows (n,): of these pictures. (N, A) int: 1 with it, 0 without, -1 where nobody knows.
     """
-    columns, rows = [presence(column) for column in attributes_of(data).T], data.splits["train"]
+    rows = data.splits["train"] if rows is None else rows
+    columns = [presence(column) for column in attributes_of(data).T]
     wide = [k for k, has in enumerate(columns) if all((has[rows] == group).sum() >= 4 for group in (0, 1))]
     return [data.attribute_names[k] for k in wide], np.stack([columns[k] for k in wide], 1) if wide else np.empty((len(data), 0))
 
@@ -85,11 +90,13 @@ def split_by(data: Dataset) -> tuple[list[str], np.ndarray]:
 class Bench:
     """Vectors by every method, and the pictures that their edits are measured on."""
 
+    run: Run
     model: Model
-    data: Dataset
+    data: Dataset  # as the run is measured on them
     names: list[str]  # of attributes that have vectors
     has: np.ndarray  # (N, A)
-    mu: np.ndarray  # of the training split
+    rows: np.ndarray  # of training pictures that stand for all of them
+    mu: np.ndarray  # of these
     seed: int
     judge: Judge | None = None  # where no truth is known
     how: str = "the true picture with the changed attribute (CRE, ES)"
@@ -99,11 +106,11 @@ class Bench:
 
     def of(self, name: str) -> dict[str, np.ndarray]:
         """The vectors of one attribute, by method; with guides one that is learnt from them, on the training split."""
-        place, rows = self.names.index(name), self.data.splits["train"]
+        place, has = self.names.index(name), self.has[self.rows]
         mine = {method: vectors[place] for method, vectors in self.vectors.items()}
         if self.guides:
-            known_of = self.has[rows, place] >= 0
-            mu, has = self.mu[known_of], self.has[rows][known_of]
+            known_of = has[:, place] >= 0
+            mu, has = self.mu[known_of], has[known_of]
             sign, some = 1.0 - 2.0 * has[:, place], np.random.default_rng(self.seed).permutation(len(mu))[:SCORED]
             guide, scale = self.guides[0]
             first = judged(self.model, guide, scale, mu[some], mine["ridge"], sign=sign[some], target=place)
@@ -112,18 +119,31 @@ class Bench:
             mine["guided"] = along(learnt[None], mu, has[:, [place]])[0]
         return mine
 
+    def known_rows(self, split: str, name: str) -> np.ndarray:
+        """Rows of a split of which it is known whether they have an attribute, at most SCORED of them."""
+        rows = self.data.splits[split]
+        rows = rows[self.has[rows, self.names.index(name)] >= 0]
+        return np.sort(np.random.default_rng(self.seed).permutation(rows)[:SCORED])
+
+    def scored_on(self, name: str) -> str:
+        """The split that edits of an attribute are scored on: where no test picture tells of it, validation."""
+        return "test" if len(self.known_rows("test", name)) else "validation"
+
     def change(self, split: str, name: str, vectors: dict[str, np.ndarray]) -> dict[str, dict[str, Any] | None]:
-        """What edits by some vectors (D,) do to pictures of a split; None for one that never reaches what is asked."""
-        rows, place = self.data.some(split, SCORED, self.seed), self.names.index(name)
+        """What edits by some vectors (D,) do to pictures of a split; None for one that never reaches what is asked, and for all
+        where no picture tells of the attribute."""
+        rows, place = self.known_rows(split, name), self.names.index(name)
+        if not len(rows):
+            return dict.fromkeys(vectors)
         if self.judge is None:
-            truth, moved = counterfactuals(self.data, rows, name)
+            drawn, moved = counterfactuals(self.data, rows, name)
+            truth = self.run.as_measured(replace(self.data, pixels=drawn)).pixels
             pictures = self.data.take(rows)
             unit = step_of(values := attributes_of(self.data)[:, self.data.attribute_names.index(name)], presence(values))
             return {
                 method: asdict(against_truth(self.model, vector, pictures, truth, moved / unit, seed=self.seed))
                 for method, vector in vectors.items()
             }
-        rows = rows[self.has[rows, place] >= 0]
         sign = 1.0 - 2.0 * self.has[rows, place]
         mu = codes(self.model, self.data.pixels, rows).mu
         found = {
@@ -140,7 +160,7 @@ class Bench:
         others = [other for other in steps if other != name]
         if self.judge is None or not others:
             return None
-        rows, target = self.data.some("test", SCORED, self.seed), self.names.index(name)
+        rows, target = self.known_rows(self.scored_on(name), name), self.names.index(name)
         mu = codes(self.model, self.data.pixels, rows).mu
 
         def edit(which: str) -> np.ndarray:
@@ -152,9 +172,9 @@ class Bench:
         return float(np.mean(found))
 
     def told(self, its: Judged, book: Judged | None) -> dict[str, Any]:
-        """As plain data, beside the edit by mean difference on the same pictures."""
+        """As plain data, beside the edit by mean difference on the same pictures where that moves other attributes."""
         about = {key: value for key, value in asdict(its).items() if isinstance(value, float)}
-        if book is not None and book is not its:
+        if book is not None and book is not its and book.dependency > 0:
             share, interval = ratio(its.dependencies, book.dependencies, self.seed)
             about |= {"beside_mean": share, "beside_mean_interval": interval}
         moved = dict(zip(self.names, its.by_attribute.tolist(), strict=True))
@@ -167,16 +187,22 @@ def step_of(values: np.ndarray, has: np.ndarray) -> float:
 
 
 def bench(run: Run, data: Dataset, seed: int, steps: int, progress: Callable[[int, int], None] | None) -> Bench:
-    """All vectors of a run. Raises UsageError where there is no attribute to edit."""
-    names, has = split_by(data)
-    rows, held = data.splits["train"], data.splits["validation"]
-    if not names or not len(held):
+    """All vectors of a run. Raises UsageError where there is no attribute to edit, and for fewer than 2 validation pictures."""
+    model, data = run.load_model(), run.as_measured(data)
+    rows, held = stand_ins(model, data, "train", seed), data.splits["validation"]
+    names, has = split_by(data, rows)
+    if not names:
         raise UsageError(
             f"No attribute of {data.name} splits its training pictures into groups of 4 or more. Give a table: --attributes FILE"
         )
-    model = run.load_model()
-    found = Bench(model, data, names, has, codes(model, data.pixels, rows).mu, seed)
-    found.vectors = {method: directions(found.mu, has[rows], method) for method in METHODS}
+    if len(held) < 2:
+        raise UsageError(
+            f"The best edit is chosen on validation pictures, of which {data.name} has {len(held)}; it takes 2 or more. "
+            "Add pictures, or give another --method."
+        )
+    mu = codes(model, data.pixels, rows).mu
+    found = Bench(run=run, model=model, data=data, names=names, has=has, rows=rows, mu=mu, seed=seed)
+    found.vectors = {method: directions(mu, has[rows], method) for method in METHODS}
     if not has_counterfactuals(data):
         found.judge, found.how = attribute_judge_of(data, has, seed, steps, progress)
         real = data.take(data.some("validation", 2000, seed))
@@ -199,7 +225,8 @@ def choose_attributes(
     """For each attribute the vector of the method whose edits are best on the validation split, saved; scored on the test split.
 
     Best is the highest ES where the true picture is known, else the lowest attribute dependency to a judge that was taught the
-    attributes of the training split. Raises UsageError on an attribute that has no vector.
+    attributes of the training split, and where there is no other attribute what changes pictures least. Raises UsageError on an
+    attribute that has no vector.
     """
     found = bench(run, data, seed, steps, progress)
     for name in names:
@@ -207,18 +234,23 @@ def choose_attributes(
             raise UsageError(f"No vector for {name!r}. {known(name, found.names)}")
     rng, edits, chosen = np.random.default_rng(seed), {}, {}
     for name in names or found.names:
-        place, mine = found.names.index(name), found.of(name)
+        place, mine, split = found.names.index(name), found.of(name), found.scored_on(name)
         validation = found.change("validation", name, mine)
-        worth = {method: its["es"] if "es" in its else -its["dependency"] for method, its in validation.items() if its}
+        worth = {
+            method: (its["es"], 0.0) if "es" in its else (-its["dependency"], -its["identity"])
+            for method, its in validation.items()
+            if its
+        }
         best = max(worth, key=worth.__getitem__, default="mean")
-        shuffled = rng.permutation(found.has[data.splits["train"]][:, [place]])
+        shuffled = rng.permutation(found.has[found.rows][:, [place]])
         drawn = rng.standard_normal(found.mu.shape[1])
         controls = (drawn * np.linalg.norm(mine["mean"]) / np.linalg.norm(drawn), directions(found.mu, shuffled)[0])
         test = found.change(
-            "test", name, {method: mine[method] for method in ("mean", best)} | dict(zip(CONTROLS, controls, strict=True))
+            split, name, {method: mine[method] for method in ("mean", best)} | dict(zip(CONTROLS, controls, strict=True))
         )
         chosen[name] = best, mine[best]
-        edits[name] = {"best": best, "how": found.how, "validation": validation, "test": test}
+        why = "" if split == "test" else f", where the method was chosen too: no test picture tells of {name}"
+        edits[name] = {"best": best, "how": f"{found.how}, on {split}{why}", "validation": validation, "test": test}
     done = {name: edits[name]["test"][best] for name, (best, _) in chosen.items()}
     alone = {name: its["alpha"] * chosen[name][1] for name, its in done.items() if its and "alpha" in its}
     for name in alone:

@@ -3,7 +3,8 @@
 import inspect
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from types import FunctionType, MethodType
@@ -58,16 +59,18 @@ class Execution:
                 if weight.dim() == 4 and not weight.is_contiguous(memory_format=FORMATS[self.layout]):
                     weight.data = weight.data.contiguous(memory_format=FORMATS[self.layout])
 
-    def compiled(self, function: Callable, *, whole: bool = False) -> Callable:
+    def compiled(self, function: Callable, *, whole: bool = False, constant: bool = False) -> Callable:
         """The function as this execution compiles it, anew for every number of threads that it is called with.
 
         One kernel for any number of threads would divide even the smallest loop among them. `whole`: a method as one graph, for
-        an object whose settings never change.
+        an object whose settings never change. `constant`: the weights stay as they are, so they are laid out for products once.
         """
         if self.compile == "off":
             return function
         mode = MODES[self.compile]
         options: dict[str, Any] = dict(torch._inductor.list_mode_options(mode)) if mode else {}
+        if constant:
+            options["freezing"] = True
         if whole:
             function = apart(function)
             options["guard_filter_fn"] = partial(can_change, function)
@@ -92,6 +95,20 @@ class Execution:
     def laid_out(self, images: Tensor) -> Tensor:
         """(B, C, H, W) in this execution's memory layout."""
         return images.contiguous(memory_format=FORMATS[self.layout])
+
+
+@contextmanager
+def flushed() -> Iterator[None]:
+    """Within it numbers below 1e-38 are 0, in this thread and in those that torch starts for it.
+
+    The moments of weights that seldom see a lit pixel fade into such numbers, which made a step take twice as long.
+    """
+    kept = bool(torch.full((1,), 1e-30) * 1e-10)  # nobody says how it was
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(not kept)
 
 
 def for_this_world(execution: Execution) -> Execution:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,14 @@ class Findings:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """name -> {value, unit, count, split, ...}, as docs/metrics.schema.json has it."""
+        """name -> {value, unit, count, split, ...}, as docs/metrics.schema.json has it, of these weights."""
         path = self.path / "metrics.json"
         about = read_json(path) if path.exists() else {"format": METRICS, "metrics": {}}
         found = about.get("metrics")
         if about.get("format") != METRICS or not isinstance(found, dict) or not all(map(is_metric, found.values())):
             raise DataError(f"{path} is damaged: not every metric has a value. Measure again: vaekit evaluate {self.path}")
-        return found
+        weights = self.weights_digest
+        return {name: its for name, its in found.items() if its.get("weights", weights) == weights}
 
     def add_metrics(self, values: dict[str, Any]) -> None:
         """Add to metrics.json; what was measured of other weights than these leaves it."""
@@ -41,13 +43,15 @@ class Findings:
 
     def save_attributes(self, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
         """Write the attribute vectors, name -> (D,), and what is known about each; attributes.json says it to people."""
-        told = {"weights": self.weights_digest, "about": json.dumps(about)}
+        told = {"weights": self.weights_digest, "about": json.dumps(about, allow_nan=False)}
         save_tensors(self.path / ATTRIBUTES, tensors, told)
         write_json(self.path / "attributes.json", about)
 
     @property
     def has_attributes(self) -> bool:
-        return (self.path / ATTRIBUTES).exists()
+        """Whether there are attribute vectors in the codes of these weights."""
+        path = self.path / ATTRIBUTES
+        return path.exists() and Stored(path).metadata.get("weights") == self.weights_digest
 
     def load_attributes(self, file: Path | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The vectors, and what is known of them: the run's own, or those of a file from somewhere else.
@@ -86,8 +90,8 @@ class Findings:
         path = self.path / "weights.safetensors"
         if not path.exists():
             return ""
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        state = path.stat()
+        return sha256_of(path, state.st_size, state.st_mtime_ns, state.st_ino)
 
     def load_prior(self, name: str | None = None) -> tuple[str, Prior]:
         """A density fitted to the codes, by default the best one, and its name. Raises UsageError where there is none."""
@@ -102,3 +106,10 @@ class Findings:
 
 def is_metric(value: object) -> bool:
     return isinstance(value, dict) and "value" in value
+
+
+@lru_cache(maxsize=64)
+def sha256_of(path: Path, *_: int) -> str:
+    """sha256 of a file, read once for each of its states: a studio asks every second, and weights may be gigabytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,7 +14,19 @@ from .errors import UsageError
 from .execution import Execution
 from .latent import codes, decode
 from .latent.encode import prior_codes
-from .latent.second_stage import ASKED, Progress, codes_for, draw_codes, fit_priors, hole_of, kinds_for, own_codes
+from .latent.second_stage import (
+    ASKED,
+    PSEUDO,
+    Progress,
+    codes_for,
+    device_of,
+    draw_codes,
+    fit_priors,
+    hole_of,
+    kinds_for,
+    nats_of,
+    own_codes,
+)
 from .metrics import Metric, evaluate, likelihood
 from .metrics.bounds import around
 from .metrics.disentanglement import LATENTS
@@ -22,6 +34,7 @@ from .metrics.evaluate import annealing, disentangled, drift, stand_ins
 from .metrics.pictures import Heaps, beside_real
 from .metrics.quality import (
     STEPS,
+    another,
     attribute_judge_of,
     features_of,
     judge_of,
@@ -36,6 +49,7 @@ from .priors import Prior
 from .run import Run
 
 CHUNK = 256  # codes that a prior of many components is asked about at once
+NO_HOLE = 0.01  # of draws of the prior are less probable than 99 % of codes, where it is like them
 MOST_TRAINING = 20_000  # training pictures among which the nearest is looked for
 DRAWN = 2000  # new pictures that are compared with as many held-out ones
 SAMPLES = 100  # of z, for a first look at log p(x) where training was about nothing else
@@ -43,9 +57,9 @@ SAMPLES = 100  # of z, for a first look at log p(x) where training was about not
 
 def finish(run: Run, data: Dataset) -> Path:
     """What every training ends with: metrics, attribute vectors where attributes give any, the report."""
-    known = run.metrics.get("nll", {}).get("weights") == run.weights_digest  # by more samples than these
+    known = "nll" in run.metrics  # by more samples than these
     run.add_metrics(measure(run, data, samples=SAMPLES if run.binarization and not known else None))
-    if data.attributes is not None:
+    if data.attributes is not None and not run.has_attributes:  # which may be better ones than these
         compute_attributes(run, data)
     from .report import write_report  # matplotlib's second is not for those who wait for a training to begin
 
@@ -124,7 +138,8 @@ def beside_real_ones(
     its = Heaps(*(features_of(eye, heap) for heap in (shown(z), held, others, rebuilt, train)))
     told = f"{how}; {count:,} real ones of {split}, others of {other}; {shows}"
     found = beside_real(its, name=name, how=told, density=density, seed=seed)
-    apart, strange = (perceptual_distances(eye, others, heap) for heap in (rebuilt, np.roll(others, 1, 0)))
+    strangers = others[another(len(others), seed)]
+    apart, strange = (perceptual_distances(eye, others, heap) for heap in (rebuilt, strangers))
     found[f"perceptual_{name}@{count}"] = {
         "value": float(apart.mean()),
         "unit": "",
@@ -162,9 +177,8 @@ def own_judge(data: Dataset, seed: int = 0, steps: int = STEPS) -> tuple[str, Fe
     return "random" if how.startswith("random") else "labels", judge, how
 
 
-def spread(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
-    """Median and quartiles over several runs, such as seeds, of every metric that all of them have."""
-    metrics = [run.metrics for run in runs]
+def spread(metrics: Sequence[dict[str, Metric]]) -> dict[str, dict[str, Any]]:
+    """Median and quartiles over the metrics of several runs, such as seeds, of every one that all of them have."""
     found: dict[str, dict[str, Any]] = {}
     for name, about in metrics[0].items():
         if all(name in its for its in metrics):
@@ -194,7 +208,8 @@ def fit_second_stage(
     learn = stand_ins(model, data, "train", seed)
     train, held = (codes_for(model, data.pixels, rows, seed) for rows in (learn, data.some("validation", ASKED, seed)))
     labels = None if data.labels is None else data.labels[learn]
-    how = {"kinds": kinds_for(model, data.label_names if labels is not None else ()), "steps": steps, "seed": seed}
+    kinds = kinds_for(model, data.label_names if labels is not None else (), data.take(learn[:PSEUDO]))
+    how = {"kinds": kinds, "model": model, "steps": steps, "seed": seed}
     fitted = {its.name: its for its in fit_priors(train, held, names, labels=labels, progress=progress, **how)}
     real, eye = data.take(data.some("validation", DRAWN, seed)), judge or random_judge(data.image, seed)
     shown, _ = picture_of(run, model, seed)
@@ -208,8 +223,10 @@ def fit_second_stage(
 
     about = run.priors  # others may have been kept before
     for name, its in about.items():
-        if name not in fitted and any(its.get(key) != value for key, value in protocol.items()):
-            its.update(judged(run.load_prior(name)[1]))  # distances of two judges do not compare
+        if name not in fitted and any(its.get(key) != value for key, value in protocol.items()):  # of two, they do not compare
+            density = run.load_prior(name)[1].to(device_of(model))
+            its["nats"] = nats_of(density, torch.from_numpy(held).to(device_of(model)), seed, model)
+            its.update(judged(density))
     about |= {
         name: {"nats": its.nats, "seconds": round(its.seconds, 1), "fitted_on": len(train), **judged(its.prior)}
         for name, its in fitted.items()
@@ -223,7 +240,8 @@ def fit_second_stage(
     with torch.no_grad():  # of discrete codes it is the same for all: a prior that knows nothing yet
         parts = torch.from_numpy(held).to(next(model.parameters())).split(CHUNK)
         own = -sum(model.p_z().log_prob(part).sum().item() for part in parts) / len(held)
-        hole = hole_of(best, held, own_codes(model, len(held), seed), seed)
+        hole = hole_of(best, held, own_codes(model, len(held), seed), seed, model)
     how = f"less probable than 99 % of {len(held):,} held-out codes, under the fitted density {name!r}"
-    run.add_metrics({"prior_hole": {"value": hole, "unit": "share of the prior's draws", "how": how}})
+    about_hole = {"value": hole, "unit": "share of the prior's draws", "how": how, "reference": {"without a hole": NO_HOLE}}
+    run.add_metrics({"prior_hole": about_hole})
     return about | {"own": {"nats": own, "frechet": seen(codes_from(run, model, "own", len(real), seed)[0]), "hole": hole}}

@@ -81,7 +81,7 @@ def fit(
     run = run if world.here.first else Follower(run.path)
     if run.description.get("status") == "finished" and not run.snapshot.exists():
         return  # somebody made room: what was trained is there, and needs it no more
-    with run.lock(), signals() as caught:
+    with run.lock(), running.flushed(), signals() as caught:
         run.forget_kept()
         fitting = Fitting(run, data, watcher or Silent(), snapshot_seconds, caught, shard=shard)
         fitting.begin(*fitting.choose())
@@ -136,16 +136,15 @@ class Fitting:
         return self.remembered() or self.keep(*self.find())
 
     def remembered(self) -> tuple[Choice, int] | None:
-        about = self.description
-        if "execution" not in about:
+        if "execution" not in self.description:
             return None
         plain = {"layout": "contiguous", "compile": "off"} if self.state.sharded else {}
         try:
-            known = running.for_this_world(Execution(**about["execution"] | {"device": self.batches.device} | plain))
+            known = running.for_this_world(Execution(**self.description["execution"] | {"device": self.batches.device} | plain))
         except TypeError as error:
             raise DataError(f"{self.run.path / 'run.json'}: {error}. Restore it from a copy, or train again.") from error
-        memory = about.get("memory") or peak_memory(known.device)
-        return Choice(known, about["speed"], about["gain"], remembered=True), memory
+        memory = self.description.get("memory") or peak_memory(known.device)
+        return Choice(known, self.description["speed"], self.description["gain"], remembered=True), memory
 
     def find(self) -> tuple[Choice, int]:
         """The fastest way to run a step, the same in every process, and the most memory that one of them took."""

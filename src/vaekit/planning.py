@@ -23,15 +23,25 @@ LEAST = {"train": 2, "validation": 1}  # pictures
 DISTRIBUTIONS = ("vaekit", "torch", "numpy", "pillow", "safetensors", "scikit-learn")
 
 
-def start(path: str | Path, data: Dataset, recipe: Recipe, command: str = "", group: Sequence[str] = ()) -> Run:
+def start(
+    path: str | Path,
+    data: Dataset,
+    recipe: Recipe,
+    command: str = "",
+    group: Sequence[str] = (),
+    *,
+    cache: str | Path | None = None,
+) -> Run:
     """A run folder whose run.json has all that is needed to do the training, or to do it again.
 
-    `group`: the names of the folders beside it, itself included, that were begun together. Raises UsageError where the folder
+    `group`: the names of the folders beside it, itself included, that were begun together. `cache`: where the data were decoded
+    to, if not in the usual place. Raises UsageError where the folder
     already holds another training, VaekitError where another process writes into it, DataError where there is nothing to train
     on.
     """
     run, planned = Run(path), plan(data, recipe)
     begun = planned | provenance(command) | ({"group": list(group)} if group else {})
+    begun |= {"cache": str(Path(cache).expanduser().absolute())} if cache else {}
     with run.lock() if world.here.first else contextlib.nullcontext():  # two may start at once, with other settings
         if world.agree(run.exists):
             check_same(run, planned)
@@ -76,19 +86,23 @@ def check_enough(data: Dataset) -> None:
         told = ", ".join(f"{split} {count}" for split, count in counts.items())
         raise DataError(
             f"{data.name} has {sum(counts.values())} pictures ({told}). Expected at least {wanted}: {least} or more in all. "
-            "Add pictures, or open them with other splits."
+            "Add pictures."
         )
 
 
-def find_unfinished(root: Path, planned: Sequence[dict[str, Any]]) -> list[Path]:
-    """The newest folders under `root` of runs that began together with these plans and have not all come to their end."""
+def find_unfinished(root: Path, planned: Sequence[dict[str, Any]], report: bool) -> list[Path]:
+    """The newest folders under `root` of runs that began together with these plans and have not all come to their end.
+
+    Where a `report` is wanted, it belongs to that.
+    """
     found: list[tuple[str, list[Path]]] = []
     for path in root.glob("*/run.json"):
         with contextlib.suppress(DataError):  # another program's, or another version's: not ours to go on with
             about = Run(path.parent).description
             places = [path.parent.with_name(name) for name in about.get("group") or [path.parent.name]]
             alike = len(places) == len(planned) and all(map(began_as, map(Run, places), planned))
-            if alike and about.get("status") not in ("finished", "diverged"):
+            unread = about.get("status") == "finished" and report and not Run(path.parent).report.exists()
+            if alike and (unread or about.get("status") not in ("finished", "diverged")):
                 found.append((about.get("created", ""), places))
     return max(found)[1] if found else []
 
@@ -138,9 +152,11 @@ def provenance(command: str) -> dict[str, Any]:
 
 
 def commit_of(folder: Path) -> str | None:
-    """The commit of a source checkout, None for an installed package."""
+    """The commit of a source checkout, None for an installed package, which may lie in somebody's own repository."""
+    git = ["git", "-C", str(folder)]
     try:
-        asked = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+        ours = subprocess.run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True, check=False).returncode == 0
+        asked = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False) if ours else None
     except FileNotFoundError:
         return None
-    return asked.stdout.strip() or None
+    return (asked and asked.stdout.strip()) or None

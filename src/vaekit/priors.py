@@ -22,13 +22,13 @@ class Prior(Part):
         """p(z) in this VAE: some priors are made of its posteriors or its codebook."""
         raise NotImplementedError
 
-    def nats(self, z: Tensor) -> Tensor:
+    def nats(self, z: Tensor, model: Any = None) -> Tensor:
         """-log p(z) of codes z (N, D), (N,)."""
-        return -self().log_prob(z)
+        return -self(model).log_prob(z)
 
-    def loss(self, z: Tensor) -> Tensor:
+    def loss(self, z: Tensor, model: Any = None) -> Tensor:
         """What is minimised where the prior alone is fitted to codes z (N, D): their nats, ()."""
-        return self.nats(z).mean()
+        return self.nats(z, model).mean()
 
 
 class StandardNormal(Prior):
@@ -70,6 +70,11 @@ class VampPrior(Prior):
         check_components(self)
         self.inputs = nn.Parameter(torch.randn(self.components, *self.image))  # before a sigmoid, which makes pixels of them
         self.register_buffer("logits", torch.zeros(self.components), persistent=False)
+
+    @torch.no_grad()
+    def begin_at(self, pictures: Tensor) -> None:
+        """Let uint8 pictures (C, C', H, W) be the pseudo-inputs."""
+        self.inputs.copy_((pictures / 255).logit(0.01))
 
     def forward(self, model=None):
         return mixture(self.logits, model.encode(self.inputs.sigmoid()))  # pyright: ignore[reportArgumentType]
@@ -114,7 +119,7 @@ class ExemplarPrior(Prior):
         self.seen.add_(len(newest))
 
 
-def check_components(prior: "Mixture | VampPrior | ExemplarPrior") -> None:
+def check_components(prior: Any) -> None:
     if prior.components < 1:
         raise UsageError(f"{type(prior).__name__} got {prior.components} components; it needs 1 or more.")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from torch import Tensor
 
@@ -32,7 +32,7 @@ from .nets import NETS, SPATIAL, MixerDecoder, MixerEncoder, MLPEncoder
 from .nets.judge import FeatureNet, judge_from
 from .objectives import ELBO, Classic, Objective, Reconstruction
 from .objectives.classic import sigma_of
-from .part import build, describe, fields_of, known
+from .part import Part, build, describe, fields_of, known
 from .posteriors import DiagonalGaussian
 from .priors import CouplingFlow
 from .schedules import Cosine, Cyclical, Linear, Schedule
@@ -118,8 +118,9 @@ def weigh(
         if given:
             both = ", ".join([*given, f"r_loss_factor={r_loss_factor}"])
             raise UsageError(f"{both} say the same thing in different ways. Give r_loss_factor alone, or leave it out.")
+        objective = Classic(r_loss_factor=r_loss_factor, error=error)  # which says what is wrong with a factor that is none
         density = FixedGaussian(scale=sigma_of(r_loss_factor, prod(image))) if error == "mse" else OptimalGaussian()
-        return density, Classic(r_loss_factor=r_loss_factor, error=error)
+        return density, objective
     if likelihood not in (None, *LIKELIHOODS):
         raise UsageError(f"No likelihood is named {likelihood!r}. {known(likelihood, LIKELIHOODS)}")
     if sigma is not None and likelihood not in (None, "gaussian"):
@@ -295,9 +296,7 @@ WEIGHTS = tuple(name for name in inspect.signature(weigh).parameters if name not
 SETTINGS = tuple(field.name for field in fields_of(Training) if field.name != "epoch")  # that one is set from the data
 BUDGETS = ("epochs", "images", "minutes")
 LARGE_MINUTES = 20  # from here on, `density` has time for larger nets
-DEFAULT_IMAGES = (
-    200_000  # seen: some minutes at 64 x 64 on a laptop; in epochs a small folder would end before it learned a thing
-)
+DEFAULT_IMAGES = 200_000  # seen: minutes at 64 x 64 on a laptop; in epochs a small folder would end before it learned a thing
 
 
 def parted(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -355,11 +354,11 @@ def going_on(name: str, model: Model, options: dict[str, Any]) -> Recipe:
 
 
 def adjusted(recipe: Recipe, changes: Sequence[str]) -> Recipe:
-    """A recipe with other numbers in its parts: ["objective.weight=20", "model.prior.components=50"].
+    """A recipe with other numbers: ["objective.weight=20", "model.prior.components=50", "training.half_life=1e5"].
 
     Raises UsageError on a place that there is not, and on a value that does not fit there.
     """
-    described = {"model": describe(recipe.model), "objective": describe(recipe.objective)}
+    described = {owner: describe(getattr(recipe, owner)) for owner in ("model", "objective", "training")}
     for change in changes:
         place, _, text = change.partition("=")
         *path, field = place.split(".")
@@ -368,8 +367,9 @@ def adjusted(recipe: Recipe, changes: Sequence[str]) -> Recipe:
             owner = owner.get(name) if isinstance(owner, dict) else None
         if not path or not isinstance(owner, dict) or field not in owner or field == "part":
             raise UsageError(f"{change!r} changes nothing that this recipe has. {known(place, places_of(described))}")
-        owner[field] = value_like(owner[field], text, change)
-    made = recipe._replace(model=build(described["model"]), objective=build(described["objective"]))
+        kind = next(its.type for its in fields_of(Part.kinds[owner["part"]]) if its.name == field)
+        owner[field] = value_like(owner[field], text, change, decimal=float in (kind, *get_args(kind)))
+    made = recipe._replace(**{owner: build(its) for owner, its in described.items()})
     shapes = {f"{owner}.{n}": t.shape for owner in ("model", "objective") for n, t in getattr(made, owner).state_dict().items()}
     if any(shapes.get(name) != tensor.shape for name, tensor in recipe.weights.items()):
         raise UsageError(f"{' '.join(changes)}: the weights to begin with do not fit that. Leave out what changes trained parts.")
@@ -387,14 +387,14 @@ def places_of(described: dict[str, Any], within: str = "") -> dict[str, Any]:
     return found
 
 
-def value_like(old: Any, text: str, change: str) -> Any:
-    """A text as a value of the old one's kind."""
+def value_like(old: Any, text: str, change: str, decimal: bool) -> Any:
+    """A text as a value of the old one's kind. decimal: where there is a whole number, any other may be."""
     try:
         value = json.loads(text) if not isinstance(old, str) else text
     except ValueError:
         value = text
     number = isinstance(old, int | float) and not isinstance(old, bool)
     fits = isinstance(value, int | float) if number else old is None or isinstance(value, type(old))
-    if not fits or (isinstance(value, bool) and number) or (isinstance(old, int) and isinstance(value, float)):
+    if not fits or (isinstance(value, bool) and number) or (isinstance(old, int) and isinstance(value, float) and not decimal):
         raise UsageError(f"{change!r} does not fit: there is {old!r}. Give a value of that kind.")
     return value

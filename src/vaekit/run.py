@@ -128,7 +128,8 @@ class Run(Findings):
         if strange:
             given = ", ".join(sorted(strange))
             raise DataError(f"{self.path / 'run.json'} opens its data with {given}; vaekit never writes that. Do not use it.")
-        data = open_data(**about["open"], progress=progress)
+        cache = self.description.get("cache")  # where its pictures were decoded to, if that is still there
+        data = open_data(**about["open"], cache=cache if cache and Path(cache).is_dir() else None, progress=progress)
         if data.digest != about["digest"]:
             raise DataError(
                 f"{self.path} was trained on data with digest {about['digest'][:12]}; {about['name']} now has "
@@ -347,8 +348,16 @@ def tagged(name: str, last: bool) -> str:
     return f"{name}{'-last' * last}.safetensors"
 
 
-def next_paths(root: Path, names: Sequence[str]) -> list[Path]:
-    """`root/0007-name` for each name, from one above the highest number there."""
+def claim_paths(root: Path, names: Sequence[str]) -> list[Path]:
+    """New folders `root/0007-name` for each name, from one above the highest number there; another process gets others."""
     taken = [int(m.group(1)) for p in root.glob("*") if (m := re.match(r"(\d{4,})-", p.name))] if root.is_dir() else []
-    plain = [re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-") or "run" for name in names]
-    return [root / f"{number:04d}-{name}" for number, name in enumerate(plain, max(taken, default=0) + 1)]
+    number, claimed = max(taken, default=0), []
+    for name in names:
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-") or "run"
+        while True:
+            number += 1
+            with contextlib.suppress(FileExistsError):
+                (root / f"{number:04d}-{plain}").mkdir(parents=True)
+                claimed.append(root / f"{number:04d}-{plain}")
+                break
+    return claimed

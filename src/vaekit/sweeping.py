@@ -4,16 +4,19 @@ Alemi et al. (2018), Fixing a Broken ELBO, https://arxiv.org/abs/1711.00464: bet
 figure says where on it a use lies.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .data import Dataset
 from .errors import UsageError
 from .finish import measure
 from .fitting import Silent, Watcher, fit
-from .planning import start
+from .planning import plan, start
 from .recipes import Recipe
+from .run import Run
 
 JOURNAL = "sweep.journal"
 NEAR = 0.005  # of what the bound gained over the worst model: as good as the best
@@ -48,8 +51,9 @@ def sweep(
 ) -> list[Tried]:
     """Train `trials` models, `make(latent, beta)`, each a run folder in `place`; a search that was stopped goes on there.
 
-    Which ones is left to Optuna's sampler for two aims, the rate and the distortion of the validation split. Raises UsageError
-    where Optuna is not installed or the search cannot be.
+    Which ones is left to Optuna's sampler for two aims, the rate and the distortion of the validation split. Another search in
+    this place, of another recipe, other ranges or other pictures, has folders of its own. Raises UsageError where Optuna is not
+    installed or the search cannot be, VaekitError where another process searches there.
     """
     try:
         import optuna
@@ -59,21 +63,11 @@ def sweep(
         raise UsageError("A sweep needs Optuna: pip install 'vaekit[sweep]'") from error
     check(trials, latents, betas)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    place.mkdir(parents=True, exist_ok=True)
-    study = optuna.create_study(
-        study_name=f"{data.digest[:12]} {latents} {betas} {seed}",  # another search in this place is another study
-        storage=JournalStorage(JournalFileBackend(str(place / JOURNAL))),
-        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(4, trials // 3)),
-        directions=["minimize", "minimize"],
-        load_if_exists=True,
-    )
-    for cut in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):  # by a kill; its run folder goes on
-        study.enqueue_trial(cut.params, user_attrs={"folder": folder_of(cut)})
-        study.tell(cut.number, state=optuna.trial.TrialState.FAIL)
+    mark = mark_of(plan(data, make(latents[0], betas[0])), latents, betas, seed)
 
     def tried(trial: "optuna.Trial") -> tuple[float, float]:
         latent, beta = trial.suggest_int("latent", *latents, log=True), trial.suggest_float("beta", *betas, log=True)
-        run = start(place / folder_of(trial), data, make(latent, beta))
+        run = start(place / folder_of(trial, mark), data, make(latent, beta))
         if run.description.get("status") != "finished":
             fit(run, data, watch(len(done()), latent, beta))
         found = measure(run, data, "validation")
@@ -84,7 +78,18 @@ def sweep(
     def done() -> list["optuna.trial.FrozenTrial"]:
         return study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
 
-    study.optimize(tried, n_trials=max(0, trials - len(done())))
+    with Run(place).lock():  # whoever came second would take the trials of the first for those of a kill
+        study = optuna.create_study(
+            study_name=mark,
+            storage=JournalStorage(JournalFileBackend(str(place / JOURNAL))),
+            sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(4, trials // 3)),
+            directions=["minimize", "minimize"],
+            load_if_exists=True,
+        )
+        for cut in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):  # by a kill; its run folder goes on
+            study.enqueue_trial(cut.params, user_attrs={"folder": folder_of(cut, mark)})
+            study.tell(cut.number, state=optuna.trial.TrialState.FAIL)
+        study.optimize(tried, n_trials=max(0, trials - len(done())))
     return [
         Tried(
             each.params["latent"],
@@ -92,14 +97,19 @@ def sweep(
             rate=each.values[0],
             distortion=each.values[1],
             active=each.user_attrs["active"],
-            path=str(place / folder_of(each)),
+            path=str(place / folder_of(each, mark)),
         )
         for each in done()
     ]
 
 
-def folder_of(trial) -> str:
-    return trial.user_attrs.get("folder", f"trial-{trial.number:03d}")
+def mark_of(planned: dict[str, Any], *search: Any) -> str:
+    """What tells a search from others: eight letters of the sha256 of what its first model is, its ranges and its seed."""
+    return hashlib.sha256(json.dumps([planned, *search], sort_keys=True).encode()).hexdigest()[:8]
+
+
+def folder_of(trial, mark: str) -> str:
+    return trial.user_attrs.get("folder", f"trial-{mark}-{trial.number:03d}")
 
 
 def check(trials: int, latents: tuple[int, int], betas: tuple[float, float]) -> None:

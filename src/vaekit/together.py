@@ -13,7 +13,7 @@ from typing import Any
 from . import tuner, world
 from .data import Dataset
 from .errors import Diverged, Stopped, UsageError
-from .execution import settle
+from .execution import flushed, settle
 from .fitting import SNAPSHOT_SECONDS, Fitting, Silent, Watcher, attended, fit, signals, stopped
 from .library import build, describe
 from .part import numbers_of
@@ -88,7 +88,7 @@ def plan_but_for_numbers(run: Run) -> dict[str, Any]:
 
 def train_jointly(runs: Sequence[Run], data: Dataset, watcher: Watcher, snapshot_seconds: float, together: bool | None) -> None:
     """Train those runs together that are at the same step, until fewer than two are left that can."""
-    with contextlib.ExitStack() as held, signals() as caught:
+    with contextlib.ExitStack() as held, flushed(), signals() as caught:
         for run in runs:
             held.enter_context(run.lock())
         abreast = line_up(runs)

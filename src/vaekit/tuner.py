@@ -91,10 +91,14 @@ class Search:
     def __init__(self, trial: Trial, images: int, plain: Execution, measured: Measured, say: Callable[[str], None]):
         self.trial, self.images, self.say = trial, images, say
         self.execution, self.speed, self.losses = plain, measured.speed, measured.losses
+        self.tried = {plain}
 
     def consider(self, gain: float = 1.05, **change: Any) -> None:
         """Take the execution with this change where it is `gain` times faster."""
         candidate = replace(self.execution, **change)
+        if candidate in self.tried:
+            return
+        self.tried.add(candidate)
         what = ", ".join(f"{name} {value}" for name, value in change.items())
         try:
             found = measure(self.trial, candidate, self.images, 1)
@@ -117,6 +121,8 @@ def open_choices(
         yield {"layout": "channels_last"}, 1.05
         if plain.device.type == "cpu":
             yield {"layout": "patches"}, 1.05
+            if training.precision == "auto":  # bf16 may pay with patches alone, whose products it is made for
+                yield {"layout": "patches", "precision": "bf16"}, 1.05
     if training.compile == "auto" and compiling:
         if runs == 1:  # several at once are compiled whole or not at all
             yield {"compile": "on"}, 1.1

@@ -98,7 +98,7 @@ VARIANTS: dict[str, Variant] = {
         "Burgess et al. (2018)",
         "https://arxiv.org/abs/1804.03599",
         "latents that take up what matters most first, then the rest",
-        objective=lambda _: objectives.Capacity(capacity=Linear(images=1_000_000, end=25.0), gamma=100.0),
+        objective=lambda _: objectives.Capacity(capacity=Linear(images=150_000, end=25.0), gamma=100.0),
     ),
     "beta-tcvae": Variant(
         "Chen et al. (2018)",

@@ -46,6 +46,12 @@ def trained(home) -> Path:
 
 
 @pytest.fixture(scope="session")
+def twin(home) -> Path:
+    """The same training from another seed, not measured yet."""
+    return train(home, "twin", "--attributes", home / "table.csv", "--latent", 4, "--seed", 1, "--no-report")
+
+
+@pytest.fixture(scope="session")
 def flat(home) -> tuple[Path, Path]:
     """A VAE and a plain autoencoder with two latents, on the same pictures."""
     return train(home, "flat", "--latent", 2, "--no-report"), train(

@@ -55,6 +55,24 @@ def test_data_check_names_what_was_left_out(vaekit, home):
     assert found["image"] == [3, 16, 16]
     assert sum(found["splits"].values()) == 120
     assert [finding["path"] for finding in found["findings"]] == ["circles/broken.png"]
+    strict = vaekit("data", "check", home / "pictures", "--strict", "--json")
+    assert strict.code == 5
+    assert strict.json == found
+
+
+def test_a_name_and_a_path_of_that_name_are_not_mistaken(vaekit, home, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(home / "pictures", "digits")
+    refused = vaekit("data", "check", "digits")
+    assert refused.code == 2
+    assert "./digits" in refused.err
+    assert vaekit("data", "check", "./digits", "--json").json["pictures"] == 120
+
+
+def test_flags_behind_two_dashes_are_the_other_command_s(vaekit):
+    said = vaekit("launch", "slurm", "--", "evaluate", "runs/mine", "--json")
+    assert said.out.startswith("#!")
+    assert "runs/mine --json" in said.out
 
 
 def metrics_of(run: Path) -> dict:
@@ -64,6 +82,24 @@ def metrics_of(run: Path) -> dict:
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(found, schema, cls=jsonschema.Draft202012Validator)
     return found["metrics"]
+
+
+def test_a_report_that_was_interrupted_is_made_by_the_same_command(vaekit, home, tmp_path):
+    command = ["train", home / "pictures", "--runs", tmp_path, *QUICK]
+    first = vaekit(*command, "--no-report", "--json").json["run"]
+    said = vaekit(*command, "--json").json
+    assert said["run"] == first
+    assert Path(said["report"]).exists()
+    assert vaekit(*command, "--no-report", "--json").json["run"] != first
+
+
+def test_a_run_knows_where_its_pictures_were_decoded_to(vaekit, home, tmp_path, monkeypatch):
+    monkeypatch.setenv("VAEKIT_CACHE", str(tmp_path / "usual"))
+    given = ["--cache", tmp_path / "given", "--out", tmp_path / "run", *QUICK, "--no-report"]
+    assert vaekit("train", home / "pictures", *given).code == 0
+    assert vaekit("evaluate", tmp_path / "run").code == 0
+    assert any((tmp_path / "given").rglob("*"))
+    assert {path.name for path in (tmp_path / "usual").glob("*")} <= {"tuned"}
 
 
 # What a run can do
@@ -120,12 +156,6 @@ def test_a_plain_autoencoder_has_no_prior_to_sample(vaekit, flat):
     assert vaekit("sample", flat[1], "--prior", "fitted", "-n", 2).code == 0
 
 
-def test_reconstruct(vaekit, trained, picture, tmp_path):
-    said = vaekit("reconstruct", trained, picture, picture, "--out", tmp_path / "r.png", "--json").json
-    assert shape_of(said["files"][0])
-    assert 0 <= said["rmse"][str(picture)] <= 1
-
-
 MODES = {"mean": ["mu"], "sample": ["z"], "distribution": ["mu", "log_var"]}
 
 
@@ -159,7 +189,7 @@ def test_attributes_and_edit(vaekit, trained, picture, tmp_path):
     assert shape_of(out) == (16, 16)
 
 
-def test_vectors_by_another_method(vaekit, trained, home, picture, tmp_path):
+def test_vectors_by_another_method(vaekit, trained, twin, picture, tmp_path):
     for method in ("balanced", "ridge", "logistic", "lda"):
         about = vaekit("attributes", trained, "--method", method, "--json").json["attributes"]
         assert {a["method"] for a in about.values()} == {method}
@@ -183,10 +213,7 @@ def test_vectors_by_another_method(vaekit, trained, home, picture, tmp_path):
     pictures = {name: (tmp_path / f"{name}.png").read_bytes() for name in more}
     assert pictures["own"] == pictures["shared"]
     assert len(set(pictures.values())) == 3
-    other = home / "sibling"
-    data = ["train", home / "pictures", "--attributes", home / "table.csv", "--latent", 4, "--seed", 1]
-    assert vaekit(*data, "--no-report", "--out", other, *QUICK).code == 0
-    refused = vaekit("edit", other, picture, "--add", "Dark=1", "--vectors", tmp_path / "shared.safetensors")
+    refused = vaekit("edit", twin, picture, "--add", "Dark=1", "--vectors", tmp_path / "shared.safetensors")
     assert refused.code == 2
     assert "a direction means nothing to another model" in refused.err
     assert vaekit("attributes", trained).code == 0
@@ -229,29 +256,9 @@ def test_new_pictures_of_a_plain_autoencoder_need_a_density(vaekit, flat):
     assert (refused.code, "vaekit fit-prior" in refused.err) == (2, True)
 
 
-def test_doctor_and_compare(vaekit, trained):
-    said = vaekit("doctor", trained, "--json").json
-    assert said["signs"]["rate"] > 0
+def test_doctor(vaekit, trained):
+    assert vaekit("doctor", trained, "--json").json["signs"]["rate"] > 0
     assert vaekit("doctor", trained).code == 0
-    told = vaekit("compare", trained, trained, "--json").json
-    assert not any(its["beyond_noise"] for about in told["differences"].values() for its in about.values())
-    assert not told["not_compared"]
-
-
-def test_figures_of_two_kinds_are_not_compared(vaekit, trained, home):
-    """A density of pixel values and probabilities of levels, and bounds by other numbers of samples."""
-    other = home / "levels"
-    data = ["train", home / "pictures", "--attributes", home / "table.csv", "--latent", 4, "--likelihood", "categorical"]
-    assert vaekit(*data, "--out", other, *QUICK).code == 0
-    for run, samples in ((trained, 10), (other, 20)):
-        assert vaekit("evaluate", run, "--samples", samples).code == 0
-    said = vaekit("compare", trained, other, "--json").json
-    assert {"elbo", "distortion", "nll"} <= set(said["not_compared"])
-    assert {"rmse", "bits_per_dim"} <= said["metrics"][str(trained)].keys()
-    assert said["differences"][str(other)].keys() == {"rate", "squared error"}
-    text = vaekit("compare", trained, other).out
-    assert "does not compare" in text
-    assert "probabilities of 256 levels" in text
 
 
 def test_an_edit_given_in_parts_adds_up(vaekit, trained, picture, tmp_path):

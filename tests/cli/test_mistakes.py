@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -35,6 +36,13 @@ USAGE = {
     "no samples": ("sample RUN -n 0", "-n"),
     "temperature": ("sample RUN --temperature nan", "--temperature"),
     "jpg for a png": ("sample RUN --out x.jpg", ".png"),
+    "a judge of nothing": ("evaluate RUN --judge NOWHERE", "Add --pictures"),
+    "bf16 of nothing": ("evaluate RUN --precision bf16", "Add --samples"),
+    "factors without attributes": ("evaluate FLAT --factors all", "no attributes"),
+    "points of networks": ("export RUN --onnx NOWHERE --points 5", "Add --html"),
+    "judges of one method": ("attributes RUN --steps 5", "--method best"),
+    "one together": ("train NOWHERE --together on", "Add --seeds"),
+    "no factor": ("train NOWHERE --r-loss-factor 0", "above 0"),
     "no split": ("evaluate RUN --split nope", '"test"'),
     "no attribute": ("edit RUN PICTURE --add Drk=1", "Did you mean 'Dark'"),
     "no number": ("edit RUN PICTURE --add Dark=much", "Smiling=2"),
@@ -89,6 +97,8 @@ DATA = {
     "broken picture": ("reconstruct RUN BROKEN", "no good picture"),
     "missing picture": ("edit RUN NOWHERE --add Dark=1", "Check the path"),
     "folder for a picture": ("morph RUN PICTURES PICTURE", "Is a directory"),
+    "one array by another name": ("train NPY", "Name it .npy"),
+    "arrays by another name": ("train NPZ", "Name it .npz"),
     "codes of nothing": ("encode RUN EMPTY --out z.csv", "no picture"),
 }
 MISTAKES = [pytest.param(2, *case, id=name) for name, case in USAGE.items()] + [
@@ -107,7 +117,12 @@ def words(home, trained, flat, tmp_path, monkeypatch) -> dict[str, Path]:
     (tmp_path / "pair").mkdir()
     for name in ("a", "b"):
         Image.new("L", (16, 16), ord(name)).save(tmp_path / "pair" / f"{name}.png")
+    with open(tmp_path / "one.npz", "wb") as one, open(tmp_path / "several.npy", "wb") as several:
+        np.save(one, np.zeros((4, 8, 8), np.uint8))
+        np.savez(several, images=np.zeros((4, 8, 8), np.uint8))
     return {
+        "NPY": tmp_path / "one.npz",
+        "NPZ": tmp_path / "several.npy",
         "PICTURES": home / "pictures",
         "PICTURE": home / "pictures" / "circles" / "00.png",
         "BROKEN": home / "pictures" / "circles" / "broken.png",

@@ -51,6 +51,10 @@ def test_median_and_spread_over_the_seeds_and_a_whole_run_for_each(vaekit, home,
     assert heading.split() == ["metric", "median", "IQR", "unit"]
     assert any(row.startswith("elbo ") and " to " in row for row in rows)
     assert vaekit("evaluate", paths[1], "--json").json["elbo"]["value"] == values[1]
+    measured = vaekit("evaluate", *paths, "--json").json
+    assert measured["metrics"]["elbo"] == elbo
+    assert [its["elbo"]["value"] for its in measured["runs"].values()] == values
+    assert vaekit("evaluate", *paths).out.endswith("over 3 runs\n")
 
 
 @pytest.mark.usefixtures("interrupted")

@@ -1,5 +1,6 @@
 """What the studio answers is what the library computes."""
 
+import asyncio
 import io
 import json
 import shutil
@@ -16,7 +17,8 @@ from vaekit.editing import compute_attributes
 from vaekit.known import condition_of
 from vaekit.latent import path, sample
 from vaekit.studio import Wish, application, bundle_of
-from vaekit.studio.shown import nearest
+from vaekit.studio.bundle import SEEDED
+from vaekit.studio.shown import nearest, shown_of
 
 RAW = {"content-type": "application/octet-stream"}
 RUN = "/api/runs/shapes"
@@ -140,6 +142,36 @@ def test_the_same_few_codes_by_the_weights_as_they_are_now(client, run):
     assert got.headers["x-shape"] == "3,16,16,3"
     expected = as_bytes(sample(run.load_model(), 3, 5))
     np.testing.assert_array_equal(np.frombuffer(got.content, np.uint8).reshape(expected.shape), expected)
+    best = min((record for record in run.records if record["split"] == "validation"), key=lambda record: record["loss"])
+    assert int(got.headers["x-images"]) == best["images"]
+
+
+def test_a_model_without_a_prior_draws_nothing(tmp_path, executor):
+    data = open_data("digits")
+    given = {"net": "mlp", "latent": 3, "images": 500, "threads": 1, "compile": "off", "precision": "fp32", "tune": False}
+    run = start(tmp_path / "plain", data, cook("autoencoder", data.image, given))
+    fit(run, data)
+    app = application([run.path], executor=executor, token=TOKEN, hosts=frozenset({HOST}))
+    with TestClient(app, base_url=f"http://{HOST}", headers={"authorization": f"Bearer {TOKEN}"}) as client:
+        got = client.get("/api/runs/plain/now")
+        assert (got.status_code, got.headers["x-shape"], got.content) == (200, "0,8,8,1", b"")
+
+
+def test_what_is_decoded_does_not_wait_for_draws_and_a_model_is_in_memory_once(place, executor):
+    (its,) = shown_of([place], executor, Wish(points=20)).values()
+
+    async def ask():
+        await its.ready()
+        with SEEDED:  # as long as somebody makes a bundle
+            draws = asyncio.gather(its.sample(2, 0, 1.0, "own"), its.now(2, 0))
+            await asyncio.sleep(0)  # they are asked for
+            pictures = await asyncio.wait_for(its.decode(np.zeros((3, 4), np.float32)), 60)
+            assert not draws.done()
+        return pictures, await draws
+
+    pictures, (z, (now, _)) = asyncio.run(ask())
+    assert (len(pictures), len(z), len(now)) == (3, 2, 2)
+    assert its.latest is None
 
 
 def test_a_page_that_is_behind_is_told(client, manifest):
@@ -152,6 +184,16 @@ def test_a_page_that_is_behind_is_told(client, manifest):
         got = client.request(method, f"{RUN}/{where}?state=old", content=z, headers=RAW)
         assert got.status_code == 409
         assert "Open it again" in got.json()["error"]
+    z = [[0.0] * 4] * 2
+    for where, body in (
+        ("sample", {"n": 2}),
+        ("edit", {"z": z, "add": {"Dark": 1}}),
+        ("morph", {"z": z, "steps": 3}),
+        ("neighbours", {"z": z}),
+        ("film", {"z": z}),
+    ):
+        assert client.post(f"{RUN}/{where}?state={manifest['state']}", json=body).status_code == 200
+        assert client.post(f"{RUN}/{where}?state=old", json=body).status_code == 409
 
 
 def test_what_was_measured_and_computed_since_is_seen_when_it_is_opened_again(tmp_path, place, executor):

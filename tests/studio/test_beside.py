@@ -7,10 +7,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import Pipe
 from pathlib import Path
 
 import httpx2
 import pytest
+
+from vaekit.studio.beside import answer
 
 TRAIN = ("train", "digits", "--net", "mlp", "--latent", "2", "--tune", "off", "--no-report", "--studio")
 
@@ -67,3 +70,18 @@ def test_it_ends_with_the_training_however_that_ends(tmp_path, number, code):
         process.send_signal(number)
         assert process.wait(30) == code
         until_gone(client)
+
+
+def test_whatever_keeps_it_from_opening_is_told(monkeypatch, capsys):
+    def serve(*_, **__):
+        raise MemoryError("no room for a server")
+
+    ended: list[int] = []
+    monkeypatch.setattr(sys.modules[answer.__module__], "serve", serve)  # the package has a function of its name
+    monkeypatch.setattr(os, "_exit", ended.append)
+    heard, said = Pipe(duplex=False)
+    answer([], said)
+    good, word = heard.recv()
+    assert (good, ended) == (False, [1])
+    assert "MemoryError: no room for a server" in word
+    assert "Traceback" in capsys.readouterr().err

@@ -43,16 +43,16 @@ def test_the_arithmetic_of_the_page_is_the_library_s(page):
         np.testing.assert_allclose(distances[places], np.sort(distances)[:6], rtol=1e-5)
 
 
-def test_points_on_a_line_and_two_runs_of_points_are_found_at_once(page):
+def test_points_on_a_line_and_from_far_away_are_found_at_once(page):
     """One latent: all points have y = 0, and a grid of their area would have millions of cells."""
     took = page.evaluate(
         "async () => { const { Grid } = await import('studio/space.js');"
         " const points = Float32Array.from({ length: 40000 }, (_, i) => (i % 2 ? 0 : Math.sin(i)));"
         " const grid = new Grid(points);"
-        " const found = [[0, 0.5], [9, 9], [-3, 0], [0.3, -1e6]].map(([x, y]) => grid.nearest(x, y, 3).length);"
+        " const found = [[0, 0.5], [9, 9], [-3, 0], [0.3, -1e6], [1e30, -1e30]].map(([x, y]) => grid.nearest(x, y, 3).length);"
         " return [found, grid.usual >= 0, grid.starts.length]; }"
     )
-    assert took[0] == [3, 3, 3, 3]
+    assert took[0] == [3, 3, 3, 3, 3]
     assert took[1]
     assert took[2] < 100_000
 
@@ -101,6 +101,14 @@ def test_the_exported_page_computes_what_torch_did(offline, run):
     found = offline.evaluate("async (z) => Array.from(await studio.run.decode(Float32Array.from(z.flat())))", z.tolist())
     expected = as_bytes(decode(run.load_model(), z)).reshape(-1, 3).astype(int)
     assert np.abs(np.array(found).reshape(-1, 4)[:, :3] - expected).max() <= 2
+
+
+def test_the_exported_page_edits_its_own_pictures_from_their_exact_codes(offline, run):
+    """The pictures themselves are there as thumbnails alone."""
+    go(offline, "Edit")
+    expect(offline.locator(".edit .told").first).to_have_text("picture 0")
+    mu = encode(run.load_model(), run.open_data().pixels[:1])[0]
+    np.testing.assert_allclose(offline.evaluate("Array.from(studio.edit.base)"), mu, atol=1e-3)
 
 
 def test_the_exported_page_edits_a_file_offline(offline, place, run):
@@ -169,4 +177,21 @@ def test_the_page_as_files_computes_the_same(chromium, hosted):
     go(page, "Sample")
     expect(page.locator(".sheet button")).to_have_count(32)
     assert not complaints
+    context.close()
+
+
+def test_what_could_not_be_loaded_can_be_loaded_again(chromium, hosted):
+    context = chromium.new_context(viewport={"width": 1200, "height": 800})
+    page = context.new_page()
+    for part in ("wasm", "decoder"):
+        page.route(f"**/data/{part}.bin", lambda route: route.abort())
+    page.goto(hosted)
+    expect(page.get_by_role("alert")).to_be_visible()
+    page.unroute("**/data/wasm.bin")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".plane")).to_be_visible()
+    expect(page.locator("#said")).not_to_be_empty()  # that the decoder is missing
+    page.unroute("**/data/decoder.bin")
+    found = page.evaluate("studio.run.decode(new Float32Array(studio.run.latent)).then((its) => its.length)")
+    assert found == 4 * 16 * 16
     context.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import re
 import shutil
 
 import numpy as np
@@ -19,7 +20,7 @@ from vaekit.errors import UsageError
 from vaekit.studio import Wish, application, serve
 from vaekit.studio.batching import Batcher
 from vaekit.studio.guard import Guard
-from vaekit.studio.server import names_of
+from vaekit.studio.server import OWN, addresses_of, names_of
 from vaekit.studio.shown import shown_of
 
 RUN = "/api/runs/shapes"
@@ -277,6 +278,23 @@ def test_everywhere_is_every_name_of_this_machine():
     assert names_of("127.0.0.1") == {"127.0.0.1", "localhost", "[::1]"}
     assert socket.gethostname().lower() in names_of("0.0.0.0")
     assert names_of("fe80::1") > {"[fe80::1]"}
+    assert names_of("0.0.0.0") > set(addresses_of("0.0.0.0"))
+    assert not any(its.startswith("[") or its in OWN for its in addresses_of("0.0.0.0")), "it listens to IPv4 alone"
+
+
+def test_a_studio_for_others_says_how_they_reach_it(place, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr("vaekit.studio.server.uvicorn.Server.run", lambda *_, **__: None)
+    serve([place], host="0.0.0.0", opened=said.append, reachable=said.append)
+    found = [re.fullmatch(r"http://(.+):\d+/\?token=.+", its)[1] for its in said]
+    assert found == ["127.0.0.1", *addresses_of("0.0.0.0")]
+
+
+def test_a_name_is_the_same_in_small_letters(studio):
+    guard = Guard(studio.app, token=TOKEN, hosts=frozenset({"My-Machine:8765"}), policy="default-src 'none'")
+    client = TestClient(guard, base_url="http://my-machine:8765", headers={"authorization": f"Bearer {TOKEN}"})
+    for name in ("my-machine:8765", "My-Machine:8765"):
+        assert client.get("/api/runs", headers={"host": name, "origin": f"http://{name}"}).status_code == 200
 
 
 def test_two_runs_of_one_name_have_two(tmp_path, place):

@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 
+from vaekit import Run
 from vaekit.studio import bundle_of
 from vaekit.studio.kept import kept_bundle
 
@@ -46,6 +47,13 @@ def test_other_weights_have_another_one(made, run, tmp_path):
     os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert len(calls) == 2
     assert len(list(tmp_path.rglob("*.npz"))) == 1
+
+
+def test_how_the_run_was_named_is_not_in_it(run, monkeypatch):
+    data = run.open_data()
+    monkeypatch.chdir(run.path)
+    made = bundle_of(Run("."), run.load_model("cpu"), data, most=30)
+    assert (made.manifest["name"], made.manifest["path"]) == (run.path.name, str(run.path.resolve()))
 
 
 def test_a_damaged_one_is_made_anew(made, tmp_path):

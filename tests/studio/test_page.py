@@ -1,14 +1,16 @@
 """The page in a real browser: a map that is decoded, a picture that is edited, and everything by keyboard too."""
 
+import os
 import re
 
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import expect
 
 from studio.pages import CHROMIUM, go, pixels, point, settled, until
-from vaekit import decode, encode
+from vaekit import decode, encode, read_image
 from vaekit.studio.bundle import as_bytes
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
@@ -42,6 +44,25 @@ def test_empty_space_is_decoded_and_says_how_far_to_trust_it(page):
     assert far < page.locator("meter").evaluate("its => its.value") == 1
 
 
+def test_the_button_beside_the_map_opens_what_it_shows(page):
+    page.mouse.move(*point(page, 7))
+    expect(page.locator(".side .told")).to_contain_text("nats")
+    page.get_by_role("button", name="Edit this").click()  # the mouse leaves the map for it
+    expect(page.locator(".edit .told").first).to_contain_text("picture")
+
+
+def test_a_place_between_the_points_is_the_same_when_the_map_has_moved(page):
+    box = page.locator(".plane").bounding_box()
+    page.mouse.move(box["x"] + 4, box["y"] + 4)
+    expect(page.locator(".side .told")).to_contain_text("Nothing was there")
+    shown = page.evaluate("(() => { const { at, inverse } = studio.shown.probe; return Array.from(inverse.at(...at.spot)); })()")
+    for _ in range(3):
+        page.get_by_role("button", name="Zoom in").click()
+    page.get_by_role("button", name="Edit this").click()
+    expect(page.locator(".edit .told").first).to_have_text("a place of the map")
+    assert page.evaluate("Array.from(studio.edit.base)") == shown
+
+
 def test_points_are_coloured_and_the_address_says_by_what(page):
     page.get_by_label("Colour").select_option(label="Dark")
     expect(page.locator(".legend")).to_contain_text("with it")
@@ -73,6 +94,14 @@ def test_two_groups_make_a_vector(page):
         page.get_by_role("button", name=f"Keep as {name}").click()
     page.get_by_role("button", name=re.compile("Make a vector")).click()
     expect(page.get_by_role("slider", name="A to B")).to_be_visible()
+    go(page, "Map")
+    until(page, "studio.shown?.probe?.view.scale > 1")
+    page.mouse.move(*point(page, 40))
+    page.locator(".plane").focus()
+    page.keyboard.press("l")
+    page.get_by_role("button", name=re.compile("Make a vector")).click()
+    for name in ("A to B", "A to B 2"):
+        expect(page.get_by_role("slider", name=name, exact=True)).to_be_visible()
 
 
 def test_a_drag_with_shift_is_a_lasso(page):
@@ -109,6 +138,20 @@ def test_a_file_of_ones_own_is_edited_and_back(page, place):
     np.testing.assert_array_equal(settled(page, canvas), before)
     assert slider.evaluate("its => its === document.activeElement"), "the keyboard stays where it was"
     assert page.get_by_role("button", name="Undo").is_disabled()
+
+
+def test_a_file_that_the_browser_cannot_draw_is_edited_all_the_same(page, place, run, tmp_path):
+    file = tmp_path / "some.tiff"
+    Image.open(place.parent / "pictures" / "squares" / "08.png").save(file)
+    go(page, "Edit")
+    given = page.get_by_label("Open a picture file")
+    given.set_input_files(file)
+    expect(page.locator("#said")).to_contain_text("cannot draw")
+    assert given.input_value() == "", "the same file can be chosen again"
+    expect(page.locator(".stage figure").first).to_be_hidden()
+    model = run.load_model()
+    mu = encode(model, read_image(file, model.image)[None])[0]
+    np.testing.assert_allclose(page.evaluate("Array.from(studio.edit.base)"), mu, atol=1e-5)
 
 
 def test_pins_are_morphed_and_saved(page):
@@ -150,7 +193,39 @@ def test_what_was_done_can_be_copied_and_gives_that_picture(page, run, place):
     assert np.abs(as_bytes(found["picture"])[0].reshape(-1, 3).astype(int) - shown).max() <= 2
 
 
-def test_new_pictures_have_neighbours(page):
+def test_what_began_with_a_code_can_be_copied_too(page):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    go(page, "Edit")
+    page.get_by_role("slider", name="Big").fill("2")
+    page.get_by_role("button", name="Copy as command").click()
+    expect(page.locator("#said")).to_contain_text("this began with picture 0")
+    page.get_by_role("button", name="Copy as Python").click()
+    expect(page.locator("#said")).to_have_text("Copied")
+    found: dict = {}
+    exec(page.evaluate("navigator.clipboard.readText()"), found)
+    shown = settled(page, ".stage figure:nth-child(3) canvas")[:, :3]
+    assert np.abs(as_bytes(found["picture"])[0].reshape(-1, 3).astype(int) - shown).max() <= 2
+
+
+def test_other_weights_take_with_them_what_was_made_of_the_old_ones(page, run):
+    go(page, "Edit")
+    page.get_by_role("button", name="Pin", exact=True).click()
+    expect(page.locator(".pin")).to_have_count(1)
+    weights = run.path / "weights.safetensors"
+    before = weights.stat()
+    os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    try:
+        go(page, "Map")
+        expect(page.locator("#said")).to_contain_text("has changed", timeout=30_000)
+        expect(page.locator(".plane")).to_be_visible()
+        go(page, "Edit")
+        expect(page.locator(".edit")).to_be_visible()
+        expect(page.locator(".pin")).to_have_count(0)
+    finally:
+        os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_new_pictures_have_neighbours(page, run):
     go(page, "Sample")
     expect(page.locator(".sheet button")).to_have_count(32)
     first = settled(page, ".sheet canvas")
@@ -159,6 +234,8 @@ def test_new_pictures_have_neighbours(page):
     assert (first != settled(page, ".sheet canvas")).any()
     page.locator(".sheet button").nth(4).click()
     expect(page.locator(".near figure")).to_have_count(7)
+    learnt = len(run.open_data().splits["train"])
+    expect(page.locator(".sample")).to_contain_text(f"of the {learnt} training pictures on the map, which has 120 of 120")
     page.get_by_role("button", name="Edit it").click()
     expect(page.locator(".edit .told").first).to_have_text("sample 5")
 
@@ -169,6 +246,19 @@ def test_a_run_shows_its_curves_and_figures(page, run):
     expect(page.locator(".card")).to_contain_text("finished")
     expect(page.locator("table")).to_contain_text("bits per dim")
     assert page.locator("tbody tr").count() == len([name for name in run.metrics if not name.startswith("weight_")])
+
+
+def test_a_run_that_goes_on_is_seen_by_a_page_that_was_open(page, run):
+    page.evaluate("(() => { const wait = setTimeout; globalThis.setTimeout = (work, ms) => wait(work, ms / 50); })()")
+    go(page, "Run")
+    expect(page.locator(".card")).to_contain_text("finished")
+    about = run.description
+    run.describe(about | {"status": "running"})
+    try:
+        expect(page.locator(".card")).to_contain_text("running")
+        expect(page.locator(".film figure")).to_have_count(1)
+    finally:
+        run.describe(about)
 
 
 def test_the_keyboard_is_enough(page):
@@ -202,6 +292,9 @@ def test_the_address_keeps_where_one_is_and_nonsense_in_it_does_no_harm(page):
     for odd in (
         "zoom=Infinity&x=NaN",
         "zoom=-3",
+        "zoom=1e-300&x=1e300&y=-1e300&terrain=1",
+        "zoom=1e300",
+        "seed=3000000000",
         "colour=nothing",
         "run=other",
         "seed=-1&prior=flow&temperature=hot&given=label%3D1",

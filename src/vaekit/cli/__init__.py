@@ -133,7 +133,8 @@ def tell(console: Console, kind: str, message: str, code: int) -> int:
 
 
 def take(arguments: list[str], flag: str) -> bool:
-    """Whether a flag that every command has is there; takes it out."""
-    found = flag in arguments
-    arguments[:] = [argument for argument in arguments if argument != flag]
+    """Whether a flag that every command has is there; takes it out. What follows -- is another command's."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    found = flag in arguments[:end]
+    arguments[:] = [argument for argument in arguments[:end] if argument != flag] + arguments[end:]
     return found

@@ -37,10 +37,10 @@ def nll_lines(metrics: dict[str, Any]) -> list[str]:
     if "nll" not in metrics:
         return []
     nll = metrics["nll"]
-    low, high = nll["interval"]
+    within = "95 % {:.2f} to {:.2f} ".format(*nll["interval"]) if "interval" in nll else ""  # of one image there is none
     curve = ", ".join(f"{value:.2f} at {k}" for k, value in nll["curve"].items())
     return [
-        f"-log p(x) <= {nll['value']:.2f} nats, 95 % {low:.2f} to {high:.2f} over {nll['count']:,} {nll['split']} images, "
+        f"-log p(x) <= {nll['value']:.2f} nats, {within}over {nll['count']:,} {nll['split']} images, "
         f"trained on {nll['trained_on']:,}",
         f"  {nll['how']}; {curve} samples",
         f"  pixels: {nll['pixels']}",

@@ -54,7 +54,7 @@ def carry_out_together(
         return Answer(told, "\n".join(told["runs"]))
     with doing("measuring and drawing the reports"), world.alone():
         pages = [str(finished(run, dataset)) for run in runs]
-    found = {name: spread(its) for name, its in sets.items()}
+    found = {name: spread([run.metrics for run in its]) for name, its in sets.items()}
     rows = [table(spread_rows(found)), *(f"report  {page}" for page in pages)]
     if len(runs) > len(sets):
         rows.insert(1, f"{'medians ' * (len(sets) > 1)}over {len(runs) // len(sets)} seeds")
@@ -63,7 +63,7 @@ def carry_out_together(
 
 def finished(run: Run, dataset: Dataset) -> Path:
     """The report; where making it is stopped or fails, word that the training itself is safe."""
-    safe = f"The training itself is done and saved. Measure and draw again: vaekit resume {run.path}"
+    safe = f"The training itself is done and saved. The same command measures and draws again, or: vaekit resume {run.path}"
     try:
         return finish(run, dataset)
     except KeyboardInterrupt as stop:

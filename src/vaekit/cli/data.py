@@ -55,9 +55,9 @@ def check(
             f"{finding['reason']}: {finding['path']}" + (f" ({finding['detail']})" if finding["detail"] else "")
             for finding in report["findings"]
         ]
-    if strict and report["lost"]:
-        raise CheckFailed(f"{report['lost']} pictures of {data} cannot be used:\n" + "\n".join(lines))
     splits = {name: len(rows) for name, rows in found.splits.items()}
     return Answer(
-        {"pictures": len(found), "image": list(found.image), "splits": splits, "digest": found.digest, **report}, "\n".join(lines)
+        {"pictures": len(found), "image": list(found.image), "splits": splits, "digest": found.digest, **report},
+        "\n".join(lines),
+        CheckFailed.code if strict and report["lost"] else 0,
     )

@@ -1,5 +1,8 @@
 """demo."""
 
+import shlex
+import shutil
+import sys
 from pathlib import Path
 
 from ..demo import demo as tell
@@ -26,5 +29,6 @@ def demo(*, out: Path = Path("demo"), seed: Seed = 0, share: float = 1.0) -> Ans
             page = tell(out, bar, seed, share)
     except Stopped as stop:
         raise Stopped("All is saved. Run the same command again to go on.", stop.code) from stop
-    studio = f"vaekit studio {out / 'faces'}"
+    program = "vaekit" if shutil.which("vaekit") else sys.argv[0]  # an environment that is not active has it elsewhere
+    studio = shlex.join([program, "studio", str(out / "faces")])
     return Answer({"report": str(page), "studio": studio}, f"{page}\n{studio}")

@@ -18,7 +18,7 @@ from ..run import Run
 from .answer import Answer, table
 from .look import png, read, write_one, write_sheet
 from .progress import counting, doing
-from .reading import Count, Seed, parse_weights, reopened
+from .reading import OptionalCount, Seed, parse_weights, reopened
 
 
 def attributes(
@@ -27,7 +27,7 @@ def attributes(
     *,
     method: Literal["mean", "balanced", "ridge", "shrunk", "logistic", "lda", "best"] = "mean",
     names: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
-    steps: Count = STEPS,
+    steps: OptionalCount = None,
     seed: Seed = 0,
 ) -> Answer:
     """Compute a vector for every attribute, on the training split, and what else it moves; saved with the run.
@@ -44,22 +44,25 @@ def attributes(
     names
         The attributes that `best` looks at; others keep their mean difference. Default: all.
     steps
-        Of each of the three judges of attributes that `best` asks where the true edited pictures are not known.
+        Of each of the three judges of attributes that `best` asks where the true edited pictures are not known. Default: 600.
     seed
-        Of the bootstrap, the choice of pictures and the judge.
+        Of the halves for the interval, the choice of pictures and the judge.
     """
     if names and method != "best":
         raise UsageError("--names says which attributes to find the best method for. Add --method best.")
+    if steps and method != "best":
+        raise UsageError("--steps are those of the judges that choose the best method. Add --method best.")
     found, data = reopened(run)
     if method == "best":
         with counting("judge taught", "steps") as show:
-            about = choose_attributes(found, data, names or (), seed=seed, steps=steps, progress=show)
+            about = choose_attributes(found, data, names or (), seed=seed, steps=steps or STEPS, progress=show)
     else:
         with doing("computing attribute vectors"):
             about = compute_attributes(found, data, seed, method)
     if not about["attributes"]:
         raise UsageError(f"No attribute of {data.name} splits its training images into groups of 4 or more. Give another table.")
-    rows = [("attribute", "method", "with", "without", "alpha 1 in sigmas", "held-out distance, 95 %", "moves most beside it")]
+    apart = "held-out distance of the means, 95 %"
+    rows = [("attribute", "method", "with", "without", "alpha 1 in sigmas", apart, "moves most beside it")]
     for name, a in sorted(about["attributes"].items(), key=lambda item: -item[1]["norm"]):
         low, high = a["interval"]
         beside = max((other for other in a["leak"] if other != name), key=lambda other: abs(a["leak"][other]), default=None)
@@ -99,7 +102,7 @@ def edit(
     vectors
         Another file of vectors for the same weights. Default: the run's attributes.safetensors.
     out
-        The png. Default: RUN/figures/edited-IMAGE-WHAT.png, and a strip of strengths beside it.
+        The png. Default: RUN/figures/edited-IMAGE-WHAT.png, WHAT being all that changes it, and a strip of strengths beside it.
     strip
         Draw the strip, image by alpha.
     """
@@ -109,8 +112,9 @@ def edit(
     units = {name: about["attributes"][name]["sigmas"] if sigmas else 1.0 for name in stored}
     directions = {name: vector.numpy() / units[name] for name, vector in stored.items()}
     weights = parse_weights(add, directions)
-    what = "-".join(f"{name}={weight:g}" for name, weight in weights.items())
-    target = png(out) or found.figures / f"{file_name(f'edited-{image.stem}-{what}')}.png"
+    what = [f"{name}={weight:g}" for name, weight in weights.items()] + ["sigmas"] * sigmas
+    what += [f"keep {name}" for name in keep or ()] + ([vectors.stem] if vectors else [])
+    target = png(out) or found.figures / f"{file_name('-'.join(['edited', image.stem, *what]))}.png"
     direction = combine(directions, weights)
     if keep:
         direction = orthogonal(direction, np.stack([combine(directions, {name: 1.0}) for name in keep]))

@@ -1,17 +1,19 @@
 """evaluate."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from .. import world
 from ..errors import UsageError
 from ..execution import Execution, available_threads, find_device
-from ..finish import measure
+from ..finish import measure, spread
 from ..metrics.quality import print_of
 from ..nets.judge import FeatureNet, judge_from
-from .answer import Answer, metric_rows, nll_lines, table
+from ..run import Run
+from .answer import Answer, metric_rows, nll_lines, spread_rows, table
+from .compare import check_same
 from .progress import console, counting, doing
 from .reading import OptionalCount, Seed, reopened
 from .stopping import reason
@@ -20,7 +22,7 @@ from .stopping import reason
 def evaluate(
     run: Path,
     /,
-    *,
+    *others: Path,
     split: Literal["train", "validation", "test"] = "test",
     samples: OptionalCount = None,
     factors: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
@@ -38,6 +40,8 @@ def evaluate(
     ----------
     run
         The run folder.
+    others
+        More runs on the same pictures, such as seeds: each is measured, then come median and quartiles over all of them.
     split
         train, validation or test.
     samples
@@ -62,9 +66,29 @@ def evaluate(
     seed
         Of the draws of z.
     """
-    found, data = reopened(run)
+    if not pictures and (prior or judge):
+        idle = f"--prior {prior}" if prior else f"--judge {judge}"
+        raise UsageError(f"{idle} is about new pictures, and none were asked for. Add --pictures 2000.")
+    if not (samples or anneal) and (compile or precision != "fp32"):
+        raise UsageError("--precision and --compile are about the bound on log p(x). Add --samples 5000.")
     execution = Execution(find_device("auto"), precision, compile="on" if compile else "off", threads=available_threads())
     execution.apply()
+    first = Run.open(run)
+    for other in map(Run.open, others):
+        check_same(first, other)
+    drawn = {"pictures": pictures or 0, "prior": prior or "own", "judge": judge}
+    asked = {"samples": samples, "factors": factors or [], **drawn, "anneal": anneal or 0, "execution": execution}
+    answers = {str(each): measured(each, split, seed, **asked) for each in (run, *others)}
+    if not others:
+        return answers[str(run)]
+    found = spread([answer.data for answer in answers.values()])
+    about = {"runs": {name: answer.data for name, answer in answers.items()}, "metrics": found}
+    return Answer(about, f"{table(spread_rows({'': found}))}\nover {len(answers)} runs")
+
+
+def measured(run: Path, split: str, seed: int, *, factors: list[str], judge: Path | None, **asked: Any) -> Answer:
+    """One run, on a split; what is measured of the test split is kept."""
+    found, data = reopened(run)
     status = found.description.get("status")
     if status != "finished":
         console.print(f"{run} is not finished (status: {status}): these are its best weights so far.", soft_wrap=True)
@@ -72,13 +96,11 @@ def evaluate(
         have = ", ".join(f"{name} {len(rows):,}" for name, rows in data.splits.items())
         raise UsageError(f"{data.name} has no {split} pictures ({have}). Give another split: --split validation")
     eye = named_judge(judge, judge_from(judge, data.image)) if judge else None
-    asked = data.attribute_names if factors == ["all"] else tuple(factors or ())
-    if prior and not pictures:
-        raise UsageError(f"--prior {prior} says where new pictures are drawn from, and none were asked for. Add --pictures 2000.")
-    drawn = {"pictures": pictures or 0, "prior": prior or "own", "judge": eye}
-    more = {"samples": samples, "factors": asked, **drawn, "anneal": anneal or 0}
-    with counting("bounded") if samples or anneal else doing("measuring") as show:
-        metrics = measure(found, data, split, seed, **more, execution=execution, progress=show)
+    scored = data.attribute_names if factors == ["all"] else tuple(factors)
+    if factors and not scored:
+        raise UsageError(f"{data.name} has no attributes to be factors. Give a table when it is trained: --attributes FILE")
+    with counting("bounded") if asked["samples"] or asked["anneal"] else doing("measuring") as show:
+        metrics = measure(found, data, split, seed, factors=scored, judge=eye, **asked, progress=show)
     answer = Answer(metrics, "\n".join([table(metric_rows(metrics)), *nll_lines(metrics)]))
     if split == "test" and world.here.first:
         try:

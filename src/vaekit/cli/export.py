@@ -9,7 +9,7 @@ from ..run import Run
 from ..studio.bundle import MOST_POINTS
 from .answer import Answer
 from .progress import decoding, doing
-from .reading import Count
+from .reading import OptionalCount
 
 
 def export(
@@ -19,8 +19,8 @@ def export(
     html: Path | None = None,
     dir: Path | None = None,
     onnx: Path | None = None,
-    points: Count = MOST_POINTS,
-    layout: Literal["pca", "tsne", "umap"] = "pca",
+    points: OptionalCount = None,
+    layout: Literal["pca", "tsne", "umap"] | None = None,
 ) -> Answer:
     """A run for others: a page that opens anywhere, as one file or for a web server, or ONNX files that run without torch.
 
@@ -35,20 +35,22 @@ def export(
     onnx
         Write encoder.onnx, decoder.onnx and a README into this folder; they were compared with torch.
     points
-        Pictures on the map of the page, at most.
+        Pictures on the map of the page, at most. Default: 20,000.
     layout
-        Of that map: principal components, t-SNE or UMAP.
+        Of that map: principal components (the default), t-SNE or UMAP.
     """
     if html is None and dir is None and onnx is None:
         raise UsageError("Nothing was asked for. Give --html FILE, --dir FOLDER or --onnx FOLDER, or several.")
+    pages = [(place, write) for place, write in ((html, write_page), (dir, write_folder)) if place]
+    if (points or layout) and not pages:
+        raise UsageError("--points and --layout are about the map of a page. Add --html FILE or --dir FOLDER.")
     found, written = Run.open(run), []
     if onnx:
         with doing("writing ONNX files"):
             written += write_networks(found, onnx)
-    pages = [(place, write) for place, write in ((html, write_page), (dir, write_folder)) if place]
     if pages:
         with decoding() as show:
             data = found.open_data(show)
         with doing("writing the page"):
-            written += [write(found, data, place, points, layout) for place, write in pages]
+            written += [write(found, data, place, points or MOST_POINTS, layout or "pca") for place, write in pages]
     return Answer({"files": [str(path) for path in written]}, "\n".join(map(str, written)))

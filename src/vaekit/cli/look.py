@@ -13,9 +13,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from .. import draw, world
+from ..code_priors import LabelMixture
 from ..codebooks import Coder
 from ..conditional import Condition
 from ..data import read_image
+from ..data.quarantine import printable
 from ..errors import UsageError
 from ..files import file_name, write_atomic
 from ..finish import fit_second_stage
@@ -97,28 +99,30 @@ def sample(
         png(out)
     found = Run.open(run)
     model = found.load_model()
-    c = None if given is None or prior != "own" else np.repeat(condition_from(model, given)[None], n, 0)
+    told = given and (prior == "own" or hasattr(model, "condition"))  # a fitted density may know labels itself
+    c = np.repeat(condition_from(model, given)[None], n, 0) if given and told else None
     if prior == "own":
         if not model.has_prior:
             raise UsageError("A plain autoencoder has no prior to sample from. Use --prior fitted.")
         pictures = draw_samples(model, n, seed, temperature, c)
         source = "N(0, 1)" if model.is_standard else "the learned prior"
     elif prior == "fitted" and not found.priors and not given and not isinstance(getattr(model, "posterior", None), Coder):
-        data = reopened(run)[1]
+        data = found.as_measured(reopened(run)[1])
         learnt = stand_ins(model, data, "train", seed)
         pictures = decode(model, fit_gaussian(codes(model, data.pixels, learnt)).sample(n, seed, temperature))
         source = "the Gaussian fitted to the codes"
     else:
         which, density = found.load_prior(None if prior == "fitted" else prior)
-        pictures = decode(model, draw_codes(density, model, n, seed, temperature, given=given or ()))
+        asked = given if given and (not told or isinstance(density, LabelMixture)) else ()
+        pictures = decode(model, draw_codes(density, model, n, seed, temperature, given=asked), c)
         source = f"the density {which!r} fitted to the codes"
     words = f", given {', '.join(given)}" if given else ""
-    told = f"z from {source}{words}, temperature {temperature:g}, seed {seed}"
+    how = f"z from {source}{words}, temperature {temperature:g}, seed {seed}"
     name = file_name("-".join([f"sampled-{prior}", *(given or [])]))
     paths = (
-        write_sheet(found, draw.samples(pictures, told), name, out) if grid else write_each(pictures, out or found.figures / name)
+        write_sheet(found, draw.samples(pictures, how), name, out) if grid else write_each(pictures, out or found.figures / name)
     )
-    return Answer({"files": paths, "how": told}, "\n".join(paths))
+    return Answer({"files": paths, "how": how}, "\n".join(paths))
 
 
 def condition_from(model: Model, given: list[str]) -> np.ndarray:
@@ -149,8 +153,8 @@ def fit_prior(
     run
         The run folder.
     kinds
-        Some of gaussian, mixture, labels (one Gaussian for each), flow, spline, vae, diffusion; of discrete codes: transformer.
-        Default: all of them.
+        Some of gaussian, mixture, diagonal, labels (one Gaussian for each), exemplar, flow, spline, vae, diffusion, vamp; of
+        discrete codes: transformer. Default: all but vamp, which encodes 200 pictures in every step.
     steps
         Of the optimiser, where a kind needs one.
     judge
@@ -233,8 +237,9 @@ def reconstruct(run: Path, images: list[Path], /, *, out: Path | None = None) ->
     pictures = rebuild(found.load_model(), originals)
     errors = np.sqrt(np.square(originals / 255.0 - pictures).mean((1, 2, 3)))
     paths = write_sheet(found, draw.reconstructions(originals, pictures, errors), "reconstructed", out)
-    listed = [(str(path), f"{error:.4f}") for path, error in zip(images, errors, strict=True)]
-    data = {"files": paths, "rmse": {path: float(error) for path, error in listed}}
+    names = [printable(str(path)) for path in images]
+    listed = [(name, f"{error:.4f}") for name, error in zip(names, errors, strict=True)]
+    data = {"files": paths, "rmse": dict(zip(names, errors.tolist(), strict=True))}
     return Answer(data, table([("image", "RMSE"), *listed]) + "\n" + "\n".join(paths))
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter, validators
 
 from ..data import Dataset, open_data
+from ..data.sources import NAMES
 from ..errors import UsageError
 from ..run import Run
 from .progress import decoding
@@ -22,6 +23,10 @@ OptionalCount = Annotated[int | None, Parameter(validator=validators.Number(gte=
 
 def opened(source: str, **options: Any) -> Dataset:
     """The data set, with a progress bar while it is decoded; options that are None keep their defaults."""
+    if source in NAMES and Path(source).exists() and not Run(source).exists:
+        raise UsageError(
+            f"{source!r} names a data set, and there is a {Path(source).absolute()} too. Write ./{source} for that one."
+        )
     with decoding() as show:
         return open_data(source, **{name: value for name, value in options.items() if value is not None}, progress=show)
 

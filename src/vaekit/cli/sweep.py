@@ -1,8 +1,9 @@
 """sweep."""
 
+import shlex
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -95,7 +96,8 @@ def sweep(
     write_atomic(out / "front.png", lambda file: file.write(png))
     rows = [("latents", "active", "beta", "rate", "distortion", "-ELBO", "on the front", "run")]
     rows += [row(its, its in along) for its in sorted(tried, key=lambda its: its.bound)]
-    command = f"vaekit train {data} --recipe {recipe} --latent {best.latent} --beta {best.beta:.3g}"
+    opening = {"attributes": attributes, "size": size, "crop": crop, "channels": channels, "cache": cache}
+    command = training_of(data, recipe, best, options | opening)
     text = f"{table(rows)}\n\nfront     {out / 'front.png'}\nproposed  {command}"
     listed = [its._asdict() | {"front": its in along} for its in tried]
     return Answer({"tried": listed, "proposed": best._asdict(), "command": command, "figure": str(out / "front.png")}, text)
@@ -103,6 +105,13 @@ def sweep(
 
 def made(recipe: str, options: dict, image: Shape, latent: int, beta: float) -> Recipe:
     return cook(recipe, image, options | {"latent": latent, "beta": beta})
+
+
+def training_of(data: str, recipe: str, its: Tried, options: dict[str, Any]) -> str:
+    """The command line that trains a model of the search again; options that are None were not given."""
+    given = {"recipe": recipe, "latent": its.latent, "beta": f"{its.beta:.3g}"} | options
+    words = [[f"--{name.replace('_', '-')}", str(value)] for name, value in given.items() if value is not None]
+    return shlex.join(["vaekit", "train", data, *(word for pair in words for word in pair)])
 
 
 def row(its: Tried, on_front: bool) -> tuple[str, ...]:

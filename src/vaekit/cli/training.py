@@ -18,7 +18,7 @@ from ..model import Model
 from ..nets.judge import shape_for
 from ..planning import find_unfinished, plan, start
 from ..recipes import Recipe, Shape, adjusted, cook, going_on
-from ..run import FIRST, Run, next_paths
+from ..run import FIRST, Run, claim_paths
 from ..variants import VARIANTS
 from .answer import Answer
 from .carrying import TOGETHER, carry_out, carry_out_together, watched
@@ -252,8 +252,7 @@ def train(
     if shard:
         check_sharding(settings, cooked.objective)
     many = bool(seeds or betas)
-    if shard and many:
-        raise UsageError("--shard is for one large model, --seeds and --betas for several small ones. Leave out one of them.")
+    check_several(many, shard, together)
     own = [out / name for name in several] if out else []
     for place in own:
         if holds_other_things(place) or (many and out and Run(out).exists):
@@ -267,11 +266,12 @@ def train(
         several = {name: its | {"condition": wanted} for name, its in several.items()}
     cooked = [made(dataset.image, its) for its in several.values()]
     names = ["-".join(filter(None, (dataset.name, recipe, name))) for name in several]
-    paths = own or ([] if new else find_unfinished(runs, [plan(dataset, its) for its in cooked])) or next_paths(runs, names)
-    paths, begun = world.agree(paths), []
+    plans = [plan(dataset, its) for its in cooked]
+    paths = own or ([] if new else find_unfinished(runs, plans, report))
+    paths, begun = world.agree(paths or (claim_paths(runs, names) if world.here.first else [])), []
     for path, its in zip(paths, cooked, strict=True):
         beside = [each.name for each in paths] if many else []
-        begun.append(start(path, dataset, its, command=shlex.join(["vaekit", *sys.argv[1:]]), group=beside))
+        begun.append(start(path, dataset, its, command=shlex.join(["vaekit", *sys.argv[1:]]), group=beside, cache=cache))
     after = watched(paths, cache, studio)
     if not many:
         return carry_out(begun[0], dataset, snapshot_seconds, report, shard)._replace(after=after)
@@ -284,6 +284,14 @@ def made_of(name: str, changes: Sequence[str], model: Model | None, image: Shape
     if model and tuple(model.image) != tuple(image):
         raise UsageError(f"The run of --init was trained on images of shape {model.image}, these have {image}. Give its --size.")
     return adjusted(going_on(name, model, options) if model else cook(name, image, options), changes)
+
+
+def check_several(many: bool, shard: bool, together: str) -> None:
+    """Raises UsageError on what is about one run where there are several, and the other way round."""
+    if shard and many:
+        raise UsageError("--shard is for one large model, --seeds and --betas for several small ones. Leave out one of them.")
+    if together != "auto" and not many:
+        raise UsageError(f"--together {together} is about several runs, and this is one. Add --seeds or --betas.")
 
 
 def variations(given: dict[str, Any], seeds: int | None, betas: list[float] | None) -> dict[str, dict[str, Any]]:

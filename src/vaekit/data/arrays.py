@@ -59,9 +59,13 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def idx_files(folder: Path) -> dict[str, Path]:
-    """{"train-images": path, ...} of the idx files in a folder; empty where it holds none."""
+    """{"train-images": path, ...} of the idx files in a folder; empty where it holds none. Raises DataError on a closed one."""
     found = {}
-    for path in sorted(folder.iterdir(), reverse=True):  # a plain file wins over its .gz
+    try:
+        listed = sorted(folder.iterdir(), reverse=True)  # a plain file wins over its .gz
+    except PermissionError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror}. Expected a folder of pictures. Check its rights.") from None
+    for path in listed:
         plain = path.name.lower().removesuffix(".gz").replace(".", "-")
         for part in ("train", "t10k", "test"):
             for kind in ("images", "labels"):
@@ -101,13 +105,20 @@ def npy_file(path: Path) -> Arrays:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path} cannot be read: {error}. Expected numbers, no objects. Save them with numpy.save.") from None
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path} holds several arrays. Expected one, as numpy.save writes it. Name it .npz.")
     return Arrays(to_pixels(array, str(path)))
 
 
 def npz_file(path: Path) -> Arrays:
     """images (or x, data, pixels, imgs), labels (or y, targets), attributes, attribute_names; or x_train, y_train, x_test, ..."""
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+        with open(path, "rb") as file:
+            stored = np.load(file, allow_pickle=False)
+            if isinstance(stored, np.ndarray):
+                raise DataError(
+                    f"{path} holds one array without a name. Expected several, as numpy.savez writes them. Name it .npy."
+                )
             arrays = {key: stored[key] for key in stored.files}
     except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be read: {error}. Expected numbers, no objects. Save them with numpy.savez.") from None

@@ -14,8 +14,8 @@ from ..files import sweep, write_atomic
 from . import celeba
 from .cache import kept_arrays, key_of, stamp, writing
 from .dataset import digest_of
-from .quarantine import DUPLICATE, GROUP, IMAGE_ALONE, Finding, Quarantine, printable
-from .scan import Scan, labels_of
+from .quarantine import DUPLICATE, GROUP, IMAGE_ALONE, STRAY, Finding, Quarantine, printable
+from .scan import Scan, labels_of, strays_of
 from .splits import SPLITS, TEST, TRAIN, UNKNOWN, VALIDATION, parted, split, usual_fractions, with_training
 from .tables import CLASS, Columns, Table, label_column, match, numbers, read_table, well_named
 
@@ -131,6 +131,7 @@ def make_index(found: Scan, tables: Tables, entry: dict[str, Any], wish: Wish) -
     left = {finding.path for finding in lost}
     odd = [finding for finding in odd if finding.reason != IMAGE_ALONE or finding.path not in left]
     labels, label_names, official = labels_of(files)
+    odd += [Finding(name, STRAY) for name in strays_of(files)] if labels is None else []
     attributes, attribute_names = None, ()
     if columns is not None:
         columns = columns.at(kept)

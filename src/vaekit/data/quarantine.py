@@ -11,13 +11,14 @@ CRASH, DUPLICATE = "crashed the decoder", "duplicate"
 HUGE, SECOND, REPEATED = "too large a file", "second picture of a sample", "name repeated"
 ROW_ALONE, IMAGE_ALONE, ROW_TWICE = "row without image", "image without row", "row repeated"
 ROW_BROKEN, COLUMN, NOT_FINITE = "row malformed", "column left out", "value not finite"
-GROUP = "group parted"
+GROUP, STRAY = "group parted", "beside the labels"
 # pictures that are not in the data:
 LOST = (UNREADABLE, EMPTY, NOT_IMAGE, TRUNCATED, CORRUPT, BOMB, UNSUPPORTED, CRASH, DUPLICATE, HUGE, SECOND, REPEATED)
 STILL = {  # in the data all the same
     IMAGE_ALONE: "used, attributes unknown",
     NOT_FINITE: "used, value unknown",
     GROUP: "used, on the official sides",
+    STRAY: "used, and subfolders are no labels: not every picture is in one",
 }
 
 
@@ -32,8 +33,8 @@ class Finding(NamedTuple):
 class Quarantine:
     """The report of one ingest: pictures left out (`LOST`), table rows and columns not used, files that were never pictures.
 
-    An "image without row" stays in the data with unknown attributes, and so do the pictures with a "value not finite" and those
-    of a "group parted" by official sides; every other picture named here is left out.
+    An "image without row" stays in the data with unknown attributes, and so do the pictures with a "value not finite", those
+    "beside the labels" and those of a "group parted" by official sides; every other picture named here is left out.
 
     findings: all of them, or what gives them when they are wanted: of a large table they are many, and opening data is instant.
     ignored: suffix -> files that are no pictures (tables, hidden files, ...).

@@ -153,6 +153,14 @@ def fault_of(regular: bool, size: int) -> tuple[str, str] | None:
     return (q.HUGE, f"{size:,} bytes, the limit is {FILE_LIMIT:,}") if size > FILE_LIMIT else None
 
 
+def strays_of(names: list[str]) -> list[str]:
+    """The few pictures, a tenth at most, that lie beside two subfolders or more and so keep them from being labels."""
+    parts = [PACKED.sub("", name).split("/") for name in names]
+    few = [name for name, part in zip(names, parts, strict=True) if len(part) == 1]
+    kinds = {part[0] for part in parts if len(part) > 1}
+    return few if len(kinds) > 1 and 10 * len(few) <= len(names) else []
+
+
 def labels_of(names: list[str]) -> tuple[np.ndarray | None, tuple[str, ...], np.ndarray | None]:
     """Labels (N,) from the first-level folders, their names, and the official side of each picture where the folders are splits.
 

@@ -2,7 +2,7 @@
 
 from ..data import Dataset
 from ..run import Run
-from .checks import BEFORE_WEIGHTS, CHECKS, COLLAPSED, FEW_STEPS, Finding, still_improving
+from .checks import BEFORE_WEIGHTS, CHECKS, FEW_STEPS, Finding, meets_prior, still_improving
 from .exam import Exam, gaussian, split_of_rate
 from .live import signs_of_trouble
 
@@ -26,6 +26,6 @@ def examine(run: Run, data: Dataset, seed: int = 0) -> tuple[list[Finding], dict
             signs |= {f"rate of group {number}": nats for number, nats in enumerate(exam.kl_per_group)}
         if gaussian(exam):
             signs |= split_of_rate(exam)
-    if exam.model.has_prior and exam.rate >= COLLAPSED:
+    if meets_prior(exam):
         signs["AUC of codes against the prior"], signs["MMD^2 of codes and the prior"] = exam.distances
     return findings, signs

@@ -4,6 +4,7 @@ Whatever a model cannot have is not looked at: a plain autoencoder has no rate t
 """
 
 import hashlib
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,11 +13,17 @@ import torch
 from scipy.stats import binom
 from torch import Tensor, nn
 
+from ..autoregressive import NeighbourBernoulli
+from ..categorical import CategoricalLatents
 from ..codebooks import Coder
 from ..latent import codes
 from ..metrics.evaluate import ACTIVE, label_accuracy
 from ..metrics.weights import weights_of
+from ..model import VAE
+from ..objectives import ELBO
+from ..sphere import Spherical
 from .exam import Exam
+from .mends import carrying, more_in_codes, sharper
 
 FEW_STEPS = 200
 COLLAPSED = 0.5  # nats: a whole code that carries less tells nothing of its image
@@ -34,6 +41,8 @@ ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.ELU)
 STILL = 1e-3  # of the widest span of outputs in its layer, that a unit which does nothing stays below
 DEAD = 0.3  # of the units
 CHANCE = 0.999  # how sure a label's accuracy must be above guessing
+LABELLED = 20  # pictures with a label, by which labels are judged
+ELSEWHERE = "less weight for the rate, or nats that are free: vaekit doctor names the option"  # a log knows no objective
 
 
 class Finding(NamedTuple):
@@ -74,10 +83,12 @@ def dropped(records: Sequence[dict[str, Any]]) -> Finding | None:
 
 
 def collapsed(exam: Exam) -> Finding | None:
-    return collapse(exam.rate, exam.split) if exam.has_rate else None
+    if not exam.has_rate or exam.rate >= COLLAPSED:
+        return None
+    return collapse(exam.rate, exam.split, more_in_codes(exam.model, exam.objective, exam.rmse[exam.split]))
 
 
-def collapse(rate: float, split: str) -> Finding | None:
+def collapse(rate: float, split: str, mend: str = ELSEWHERE) -> Finding | None:
     if rate >= COLLAPSED:
         return None
     return Finding(
@@ -85,22 +96,24 @@ def collapse(rate: float, split: str) -> Finding | None:
         f"the codes carry {rate:.2f} nats of {split} images",
         f"{COLLAPSED} nats or more; tens for photographs",
         "beta, or the decoder's sigma, is too high, or too few steps were taken: a code that says nothing costs nothing",
-        "--beta-schedule cyclical --beta-images 50000, or a lower --beta, or --free-bits 0.1",
+        mend,
     )
 
 
 def ignores_z(exam: Exam) -> Finding | None:
-    if not exam.model.has_prior or (exam.has_rate and exam.rate < COLLAPSED):
+    if not exam.model.has_prior or len(exam.held) < 2 or (exam.has_rate and exam.rate < COLLAPSED):
         return None
     lost, rate = exam.lost(), exam.rate if exam.has_rate else 1.0
     if lost >= IGNORED * rate:
         return None
+    apart = ", or a likelihood whose pixels do not see each other: --recipe vae --likelihood bernoulli --binarize dynamic"
     return Finding(
         "ignores z",
         f"with another image's code a picture is explained {lost:.2g} nats worse, while the codes carry {rate:.3g} nats",
         f"worse by at least {IGNORED:.0%} of what the codes carry",
         "the decoder makes its pictures without looking at z, as an autoregressive one can",
-        "--free-bits 0.1, or a likelihood whose pixels do not see each other: --likelihood bernoulli or gaussian",
+        more_in_codes(exam.model, exam.objective, exam.rmse[exam.split])
+        + apart * isinstance(exam.model.likelihood, NeighbourBernoulli),
     )
 
 
@@ -109,31 +122,40 @@ def dead_group(exam: Exam) -> Finding | None:
     dead = [number for number, kl in enumerate(nats) if kl < ACTIVE]
     if len(nats) < 2 or not dead or exam.rate < COLLAPSED:
         return None
+    free = "--set objective.free_bits=0.5 objective.per=group, or " * isinstance(exam.objective, ELBO)
     return Finding(
         "dead group",
         f"of {len(nats)} groups of latents, top first, these carry less than {ACTIVE} nats: {', '.join(map(str, dead))}",
         f"every group above {ACTIVE} nats",
         "groups above or below it say the same, and its KL was cheaper to drop",
-        "--set objective.free_bits=0.5 objective.per=group, or fewer groups",
+        f"{free}fewer groups: --set model.blocks=1",
     )
 
 
+def meets_prior(exam: Exam) -> bool:
+    """Whether codes are to lie where the prior's draws do: there are both, and they carry something. Nobody draws from the own
+    prior of a model of codes, which knows nothing: `vaekit sample` asks for a fitted one."""
+    coded = isinstance(getattr(exam.model, "posterior", None), Coder)
+    return exam.model.has_prior and not coded and not (exam.has_rate and exam.rate < COLLAPSED)
+
+
 def prior_hole(exam: Exam) -> Finding | None:
-    if not exam.model.has_prior or (exam.has_rate and exam.rate < COLLAPSED):
+    if not meets_prior(exam):
         return None
-    if isinstance(getattr(exam.model, "posterior", None), Coder):
-        return None  # nobody draws from its own prior, which knows nothing: `vaekit sample` asks for a fitted one
     auc, distance = exam.distances
     if auc < HOLE:
         return None
+    ways, run = [carrying(exam.objective, more=False)], shlex.quote(str(exam.run.path))
+    if exam.run.priors:
+        ways.insert(0, "another density of vaekit fit-prior")
+    elif not isinstance(getattr(exam.model, "posterior", None), CategoricalLatents | Spherical):  # no density is fitted to those
+        ways.insert(0, f"vaekit fit-prior {run}, then vaekit sample {run} --prior fitted")
     return Finding(
         "prior hole",
         f"a classifier tells codes from the prior's draws with AUC {auc:.3f}; MMD^2 {distance:.3g}",
         f"AUC below {HOLE}: new pictures come from where the codes are",
         "the codes carry more than the prior can hold (a small sigma or beta): most of its draws were never decoded in training",
-        f"vaekit fit-prior {exam.run.path}, then vaekit sample --prior fitted; or a higher --beta"
-        if not exam.run.priors
-        else "another density of vaekit fit-prior, or a higher --beta",
+        "; or ".join(filter(None, ways)) or "more --images",
     )
 
 
@@ -147,7 +169,7 @@ def too_smooth(exam: Exam) -> Finding | None:
         f"the loss weighs pixels as sigma {weights.sigma:.3g} would, and the residual is {residual:.3g}",
         f"a sigma below {SMOOTH:g} times the residual",
         "too low a weight of the pixels, hidden in a fixed sigma, beta or r_loss_factor: details are not worth their nats",
-        "--likelihood gaussian, which finds sigma, or --sigma " + f"{residual:.2g}",
+        sharper(exam.model, exam.objective, residual),
     )
 
 
@@ -202,9 +224,9 @@ def leaked(exam: Exam) -> Finding | None:
 
 
 def underfit(exam: Exam) -> Finding | None:
-    steps, records = exam.run.reached["step"], exam.run.records
-    few = steps < FEW_STEPS
-    if exam.run.description.get("status") != "finished" or not (few or still_improving(records)):
+    steps = exam.run.reached["step"]
+    few, falling = steps < FEW_STEPS, exam.objective.comparable and still_improving(exam.run.records)
+    if exam.run.description.get("status") != "finished" or not (few or falling):
         return None
     return Finding(
         "underfit",
@@ -233,7 +255,9 @@ def overfit(exam: Exam) -> Finding | None:
     if not lost and ratio < GAP:
         return None
     told = [f"the error of {exam.split} pictures is {ratio:.2f} times that of the training split"]
-    return learnt_by_heart("; ".join([*told, lost.measured] if lost else told))
+    ways = ["--patience 5"] * exam.objective.comparable + ["fewer --latent"] * isinstance(exam.model, VAE)
+    less = carrying(exam.objective, more=False) if exam.model.has_prior else ""
+    return learnt_by_heart("; ".join([*told, lost.measured] if lost else told), [*ways, less])
 
 
 def relapse(losses: Sequence[float]) -> Finding | None:
@@ -248,25 +272,30 @@ def relapse(losses: Sequence[float]) -> Finding | None:
     )
 
 
-def learnt_by_heart(measured: str) -> Finding:
+def learnt_by_heart(measured: str, ways: Sequence[str] = ("--patience 5",)) -> Finding:
     return Finding(
         "overfit",
         measured,
         f"below {GAP} times, and no more than {ROSE:.0%} lost",
         "the training pictures are few for this model and this many steps",
-        "more pictures, --flip, --patience 5, fewer --latent, or a higher --beta",
+        ", or ".join(["more pictures", "--flip", *filter(None, ways)]),
     )
 
 
 def strange_labels(exam: Exam) -> Finding | None:
     data, train = exam.data, exam.rows["train"]
-    mu = [codes(exam.model, data.pixels, rows).mu for rows in (train, exam.held)]
-    accuracy = label_accuracy(data, train, mu[0], exam.held, mu[1])
-    if accuracy is None or data.labels is None or (exam.has_rate and exam.rate < COLLAPSED):
+    if data.labels is None or (exam.has_rate and exam.rate < COLLAPSED):
         return None
-    known = data.labels[exam.held][data.labels[exam.held] >= 0]
-    guess = float(np.bincount(known).max() / len(known))
-    if len(np.unique(known)) < 2 or accuracy * len(known) > binom.ppf(CHANCE, len(known), guess):
+    learnt = np.unique(data.labels[train][data.labels[train] >= 0])
+    held = exam.held[np.isin(data.labels[exam.held], learnt)]  # who was never seen in training cannot be named
+    if len(held) < LABELLED:
+        return None
+    mu = [codes(exam.model, data.pixels, rows).mu for rows in (train, held)]
+    accuracy = label_accuracy(data, train, mu[0], held, mu[1])
+    if accuracy is None:
+        return None
+    guess = float(np.bincount(data.labels[held]).max() / len(held))
+    if len(np.unique(data.labels[held])) < 2 or accuracy * len(held) > binom.ppf(CHANCE, len(held), guess):
         return None
     return Finding(
         "strange labels",

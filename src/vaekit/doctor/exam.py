@@ -19,6 +19,7 @@ from ..latent import codes
 from ..latent.encode import draws, prior_codes
 from ..latent.second_stage import draw_codes
 from ..metrics.evaluate import seen_of
+from ..metrics.quality import another
 from ..model import Model
 from ..objectives import Objective
 from ..run import Run
@@ -78,16 +79,16 @@ class Exam:
 
     @torch.no_grad()
     def lost(self) -> float:
-        """How many nats worse an image is explained by the code of another one, on average."""
+        """How many nats worse an image is explained by the code of another one, on average; of 2 images or more."""
         own, others, count = 0.0, 0.0, 0
         look = seen_of(self.model, self.data, self.held)
         z = torch.from_numpy(draws(self.model, self.data.pixels, self.seed, self.held, self.known(self.held)))
-        like = next(self.model.parameters())
+        swapped, like = z[another(len(z), self.seed)], next(self.model.parameters())
         for part in chunks(len(self.held), self.model.at_once):
             pixels, known = look(part)
             c, x = known if known.shape[1] else None, pixels.float() / 255
-            for turn in (0, 1):
-                loss = -self.model.decode(z.roll(turn, 0)[part].to(like)[None], c).log_prob(x).sum().item()
+            for turn, code in enumerate((z, swapped)):
+                loss = -self.model.decode(code[part].to(like)[None], c).log_prob(x).sum().item()
                 own, others = (own + loss, others) if turn == 0 else (own, others + loss)
             count += len(x)
         return (others - own) / count
@@ -134,7 +135,8 @@ def told_apart(a: np.ndarray, b: np.ndarray, seed: int) -> float:
     learn, held = np.array_split(order, 2)
     seen = both
     if both.shape[1] > COMPONENTS:  # trees over ten thousand latents would take gigabytes
-        seen = PCA(COMPONENTS, svd_solver="randomized", random_state=seed).fit(both[learn]).transform(both)
+        parts = PCA(min(COMPONENTS, len(learn)), svd_solver="randomized", random_state=seed)
+        seen = parts.fit(both[learn]).transform(both)
     seen = np.concatenate([seen, np.linalg.norm(both, axis=1, keepdims=True)], 1)  # a length is hard for trees to see
     classifier = HistGradientBoostingClassifier(max_iter=60, random_state=seed).fit(seen[learn], kind[learn])
     return float(roc_auc_score(kind[held], classifier.predict_proba(seen[held])[:, 1]))

@@ -110,10 +110,12 @@ def traversals(
     kl: Sequence[float] | np.ndarray,
     values: Sequence[float] | np.ndarray,
     *,
+    shares: bool = False,
     title: str = "One latent at a time",
     subtitle: str = "",
 ) -> Figure:
-    """What each latent does: images (R, S, C, H, W) of latents (R,), with KL (R,) in nats, at values (S,) in prior sigmas.
+    """What each latent does: images (R, S, C, H, W) of latents (R,), with KL (R,) in nats, at values (S,) in prior sigmas, or
+    where such `shares` of the codes lie below.
 
     Rows are sorted by KL, the most informative first.
     """
@@ -123,8 +125,8 @@ def traversals(
     same_count(tiles.shape[1], "values", values, "column of images")
     order = np.argsort(-np.asarray(kl, float), kind="stable")
     labels = [(latent_name(int(latents[i])), f"{number(float(kl[i]), 2)} nats") for i in order]
-    heads = [f"{_signed(value)}σ" if abs(value) > 1e-9 else "0" for value in values]
-    return _strip(tiles[order], labels, heads, _zero(values), title=title, subtitle=subtitle)
+    heads = [f"{value:.0%}" if shares else f"{_signed(value)}σ" if abs(value) > 1e-9 else "0" for value in values]
+    return _strip(tiles[order], labels, heads, None if shares else _zero(values), title=title, subtitle=subtitle)
 
 
 def edit_strip(

@@ -126,7 +126,8 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
-image = {fit}
+image = ImageOps.exif_transpose(Image.open("PICTURE")).convert("RGBA")
+{laid}image = {fit}
 x = (np.asarray(image, np.float32) / 255).reshape({h}, {w}, {c}).transpose(2, 0, 1)[None]
 mu, log_var = onnxruntime.InferenceSession("encoder.onnx").run(None, {{"x": x}})
 (picture,) = onnxruntime.InferenceSession("decoder.onnx").run(None, {{"z": mu}})
@@ -146,16 +147,18 @@ def write_networks(run: Run, folder: Path) -> list[Path]:
         write_atomic(paths[-1], lambda out, file=file: out.write(file))
     channels, height, width = model.image
     mode, crop = {1: "L", 3: "RGB", 4: "RGBA"}[channels], run.description["data"]["open"].get("crop") or "center"
-    opened = f'Image.open("PICTURE").convert("{mode}")'
+    size = f"({width}, {height}), Image.Resampling.LANCZOS"  # as data/decode.py prepares pictures, transparency on white too
     fits = {
-        "center": f"ImageOps.fit({opened}, ({width}, {height}))",
-        "stretch": f"{opened}.resize(({width}, {height}))",
-        "pad": f"ImageOps.pad({opened}, ({width}, {height}))",
+        "center": f"ImageOps.fit(image, {size})",
+        "stretch": f"image.resize({size})",
+        "pad": f"ImageOps.pad(image, {size}, color=0)",
     }
+    laid = f'image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("{mode}")\n'
     about = {"c": channels, "h": height, "w": width, "latent": model.latent, "fit": fits[crop]}
+    about["laid"] = "" if mode == "RGBA" else laid
     about["told"] = (
         "\nIt was trained to be told something of its pictures; here it is told nothing.\n" if hasattr(model, "condition") else ""
     )
-    told = README.format(name=run.path.name, version=__version__, data=run.description["data"]["name"], **about)
+    told = README.format(name=run.path.resolve().name, version=__version__, data=run.description["data"]["name"], **about)
     write_text(folder / "README.md", told)
     return [*paths, folder / "README.md"]

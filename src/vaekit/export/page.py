@@ -17,7 +17,7 @@ from ..errors import DataError, UsageError
 from ..files import write_atomic, write_text
 from ..model import Model
 from ..run import Run
-from ..studio.bundle import MOST_POINTS, MOST_THUMBS, Bundle, bundle_of
+from ..studio.bundle import MOST_NUMBERS, MOST_POINTS, MOST_THUMBS, Bundle, bundle_of
 from ..studio.kept import kept_bundle
 from .networks import networks
 
@@ -71,7 +71,7 @@ def files_of(bundle: Bundle, nets: dict[str, bytes], *, standard: bool) -> dict[
 
 def filled(manifest: dict[str, Any], standard: bool, policy: str, head: str, body: list[str]) -> str:
     """The studio's page with another head and a longer body, and the manifest of what it shows."""
-    own = {"path": manifest["name"], "state": "", "has_prior": standard, "priors": [], "condition": None}
+    own = {"path": manifest["name"], "state": "", "has_prior": standard, "priors": [], "condition": None, "notes": []}
     told = json.dumps(manifest | own, allow_nan=False).replace("<", "\\u003c")  # it cannot end the element that it stands in
     html = (STUDIO / "static" / "index.html").read_text()
     html = re.sub(r'<link rel="stylesheet".*(?=</head>)', lambda _: head, html, flags=re.S)
@@ -113,7 +113,8 @@ def is_ours(index: Path) -> bool:
 
 def gathered(run: Run, data: Dataset, most: int, layout: str) -> tuple[Bundle, Model]:
     model, data = run.load_model("cpu"), run.as_measured(data)
-    how: dict[str, Any] = {"most": min(most, MOST_THUMBS), "layout": layout}
+    most = min(most, MOST_THUMBS, max(MOST_NUMBERS // model.latent, 1))  # nobody can be asked for a code that the page lacks
+    how: dict[str, Any] = {"most": most, "layout": layout}
     return kept_bundle(run, data, lambda: bundle_of(run, model, data, **how), **how), model
 
 

@@ -8,12 +8,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 
 from ..errors import UsageError
 from ..part import known
 from .directions import directions, leaks
-
-RESAMPLES = 200
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class AttributeVector:
     count_with: int
     count_without: int
     norm: float
-    interval: tuple[float, float]  # 95 %, of the distance between the groups along a direction that other images gave
+    interval: tuple[float, float]  # 95 %, of the mean difference: along a direction that other images gave, whatever the method
     method: str  # such as one of directions.METHODS
     sigmas: float  # how many standard deviations of the codes along it alpha = 1 is
     leak: dict[str, float]  # how many of its standard deviations alpha = 1 moves every attribute's score
@@ -88,16 +87,18 @@ def presence(values: np.ndarray) -> np.ndarray:
 
 
 def held_out_interval(with_it: np.ndarray, without: np.ndarray, seed: int) -> tuple[float, float]:
-    """The 95 % interval, by bootstrap over the second halves of two groups of codes (N, D), of their distance along the direction
-    that the first halves give."""
+    """The 95 % interval, by Welch's t (1947) over the second halves of two groups of 4 or more codes (N, D), of their distance
+    along the direction that the first halves give."""
     rng = np.random.default_rng(seed)
     (a, more_a), (b, more_b) = (np.array_split(rng.permutation(group), 2) for group in (with_it, without))
     direction = a.mean(0) - b.mean(0)
     direction /= max(np.linalg.norm(direction), 1e-12)
     a, b = more_a @ direction, more_b @ direction
-    means = [rng.choice(a, len(a)).mean() - rng.choice(b, len(b)).mean() for _ in range(RESAMPLES)]
-    low, high = np.quantile(means, (0.025, 0.975))
-    return float(low), float(high)
+    gap, parts = float(a.mean() - b.mean()), [(x.var(ddof=1) / len(x), len(x) - 1) for x in (a, b)]
+    error = sum(part for part, _ in parts)
+    freedom = error**2 / max(sum(part**2 / n for part, n in parts), np.finfo(float).tiny)
+    reach = float(stdtrit(max(freedom, 1.0), 0.975) * np.sqrt(error))  # it is never below 1, but where all codes are the same
+    return gap - reach, gap + reach
 
 
 def combine(vectors: dict[str, np.ndarray], weights: dict[str, float]) -> np.ndarray:

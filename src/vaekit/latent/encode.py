@@ -7,10 +7,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+from scipy.special import rel_entr
 from torch import Tensor
 
 from .. import world
 from ..batches import mix
+from ..categorical import OneHots
 from ..codebooks import Coded, Coder
 from ..distributions import Gaussian
 from ..errors import UsageError
@@ -176,11 +178,14 @@ def kl_per_latent(model: Model, found: Codes) -> np.ndarray:
     """The mean KL(q(z_d | x) || p(z_d)) of every latent over N images, in nats, (D,); 0 for a latent that carries nothing.
 
     A learned prior has no such terms: there p(z_d) is the Gaussian with the mean and the variance of all these codes, which makes
-    it an upper bound on what the latent tells of the image.
+    it an upper bound on what the latent tells of the image. Categories of one choice tell the same thing: with each stands the KL
+    of the choice.
     """
     if not model.has_prior:
         raise UsageError("KL per latent needs a prior; a plain autoencoder has none.")
     p = model.p_z()
+    if isinstance(p, OneHots):
+        return kl_of_choices(p, found.mu)
     if isinstance(p, Gaussian):
         p = Gaussian(p.loc.double().cpu(), p.log_var.double().cpu())
     else:
@@ -191,3 +196,12 @@ def kl_per_latent(model: Model, found: Codes) -> np.ndarray:
         mu, log_var = (torch.from_numpy(each[part]).double() for each in found)
         total += Gaussian(mu, log_var).kl_per_latent(p).sum(0)
     return (total / len(found.mu)).numpy()
+
+
+def kl_of_choices(p: OneHots, probabilities: np.ndarray) -> np.ndarray:
+    """The mean KL to p of every choice over N images, told at each of its categories; of the probabilities of these, (N, D)."""
+    prior, categories = p.mean.double().cpu().numpy(), p.logits.shape[-1]
+    total = np.zeros(probabilities.shape[1])
+    for part in chunks(len(probabilities), BLOCK):
+        total += rel_entr(probabilities[part].astype(np.float64), prior).sum(0)
+    return np.repeat((total / len(probabilities)).reshape(-1, categories).sum(1), categories)

@@ -18,14 +18,15 @@ from torch import Tensor
 
 from ..batches import mix
 from ..categorical import CategoricalLatents
-from ..code_priors import FlowMatching, FullMixture, LabelMixture, SecondVAE, Standardized
+from ..code_priors import CodeExemplars, FlowMatching, FullMixture, LabelMixture, SecondVAE, Standardized
 from ..code_transformer import CodeTransformer
 from ..codebooks import Coder
 from ..errors import UsageError
 from ..flows import SplineFlow
 from ..model import Model
 from ..part import known
-from ..priors import CouplingFlow, Prior
+from ..posteriors import DiagonalGaussian, FullGaussian
+from ..priors import CouplingFlow, Mixture, Prior, VampPrior
 from ..sphere import Spherical
 from .encode import code_numbers, draws
 
@@ -34,6 +35,8 @@ Kinds = dict[str, Callable[[int], Prior]]  # by the number of latents
 KINDS: Kinds = {
     "gaussian": lambda latent: FullMixture(latent=latent, components=1),
     "mixture": lambda latent: FullMixture(latent=latent, components=10),
+    "diagonal": lambda latent: Standardized(latent=latent, inner=Mixture(latent=latent, components=50)),
+    "exemplar": lambda latent: CodeExemplars(latent=latent),
     "flow": lambda latent: Standardized(latent=latent, inner=CouplingFlow(latent=latent)),
     "spline": lambda latent: Standardized(latent=latent, inner=SplineFlow(latent=latent)),
     "vae": lambda latent: Standardized(latent=latent, inner=SecondVAE(latent=latent)),
@@ -41,6 +44,8 @@ KINDS: Kinds = {
 }
 BATCH, SEQUENCES = 1024, 64  # codes in a step; of whole numbers, images
 FULL, MOST_FULL = ("gaussian", "mixture", "labels"), 512  # those of full covariances, and latents that have some
+DEAR = ("vamp",)  # fitted only where they are named: each step encodes every pseudo-input
+PSEUDO = 200  # of these
 ASKED = 2048  # held-out codes that a density is judged by
 CHECKS = 20  # of the held-out codes, over the steps of a fit
 
@@ -55,8 +60,11 @@ class Fitted:
     seconds: float
 
 
-def kinds_for(model: Model, labels: Sequence[str] = ()) -> Kinds:
-    """What can be fitted to the codes of this model, whose pictures may have these labels."""
+def kinds_for(model: Model, labels: Sequence[str] = (), pictures: np.ndarray | None = None) -> Kinds:
+    """What can be fitted to the codes of this model, whose pictures may have these labels.
+
+    pictures (C, C', H, W), uint8: where a VampPrior of C pseudo-inputs begins; without them there is none.
+    """
     coder = getattr(model, "posterior", None)
     if isinstance(coder, Spherical | CategoricalLatents):
         told = "lie on a sphere" if isinstance(coder, Spherical) else "are zeros with single ones"
@@ -65,9 +73,17 @@ def kinds_for(model: Model, labels: Sequence[str] = ()) -> Kinds:
         kinds = dict(KINDS)
         if len(labels) > 1:
             kinds["labels"] = lambda latent: LabelMixture(latent=latent, components=len(labels), names=tuple(labels))
+        if pictures is not None and isinstance(coder, DiagonalGaussian | FullGaussian):
+            kinds["vamp"] = lambda latent: vamp(latent, torch.from_numpy(pictures))
         return {name: kind for name, kind in kinds.items() if model.latent <= MOST_FULL or name not in FULL}
     levels, places = tuple(coder.levels), model.latent // coder.latent
     return {"transformer": lambda codes: CodeTransformer(latent=model.latent, levels=levels, places=places)}
+
+
+def vamp(latent: int, pictures: Tensor) -> VampPrior:
+    prior = VampPrior(latent=latent, image=tuple(pictures.shape[1:]), components=len(pictures))  # pyright: ignore
+    prior.begin_at(pictures)
+    return prior
 
 
 def codes_for(model: Model, images: np.ndarray, rows: np.ndarray, seed: int) -> np.ndarray:
@@ -99,14 +115,16 @@ def fit_priors(
     names: list[str] | None = None,
     *,
     kinds: Kinds = KINDS,
+    model: Model | None = None,
     labels: np.ndarray | None = None,
     steps: int = 4000,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[Fitted]:
-    """Each of the kinds, or those that are named, fitted to the codes `train` (N, D), best first by the codes `held` (M, D).
+    """Each of the kinds but the dear ones, or those that are named, fitted to codes `train` (N, D), best first by `held` (M, D).
 
-    labels (N,): of the codes `train`, where a kind asks for them. `steps` of AdamW where there is no closed way; `progress` hears
+    model: whose codes they are, where a kind is made of its posteriors; they are fitted on its device. labels (N,): of the codes
+    `train`, where a kind asks for them. `steps` of AdamW where there is no closed way; `progress` hears
     of those of all kinds together. Raises UsageError on a kind that there is not, and on too few codes.
     """
     for name in names or ():
@@ -115,14 +133,15 @@ def fit_priors(
     if min(len(train), len(held)) < 2:
         given = f"{len(train)} to fit it and {len(held)} to judge it"
         raise UsageError(f"A density over codes was asked for with {given}; it needs 2 of both.")
-    wanted, made = names or list(kinds), []
+    wanted, made = names or [name for name in kinds if name not in DEAR], []
     for number, name in enumerate(wanted):
 
         def told(step: int, before: int = number * steps) -> None:
             if progress:
                 progress(before + step, len(wanted) * steps)
 
-        made.append(fit_prior(name, kinds[name], train, held, labels=labels, steps=steps, seed=seed, told=told))
+        how = {"model": model, "labels": labels, "steps": steps, "seed": seed, "told": told}
+        made.append(fit_prior(name, kinds[name], train, held, **how))
     return sorted(made, key=lambda fitted: fitted.nats)
 
 
@@ -132,6 +151,7 @@ def fit_prior(
     train: np.ndarray,
     held: np.ndarray,
     *,
+    model: Model | None = None,
     labels: np.ndarray | None = None,
     steps: int,
     seed: int,
@@ -141,12 +161,12 @@ def fit_prior(
     began = time.monotonic()
     with torch.random.fork_rng():
         torch.manual_seed(mix(seed, 3))
-        prior = kind(train.shape[1])
-        given, others = (torch.from_numpy(part) for part in (train, held))
-        if isinstance(prior, FullMixture):
+        prior = kind(train.shape[1]).to(device_of(model))
+        given, others = (torch.from_numpy(part).to(device_of(model)) for part in (train, held))
+        if isinstance(prior, FullMixture | CodeExemplars):
             prior.fit(given, seed, None if labels is None else torch.from_numpy(labels))
             told(steps)
-            return Fitted(name, prior, nats_of(prior, others, seed), time.monotonic() - began)
+            return Fitted(name, prior, nats_of(prior, others, seed, model), time.monotonic() - began)
         if isinstance(prior, Standardized):
             prior.measure(given)
         batch = BATCH if given.is_floating_point() else SEQUENCES
@@ -154,7 +174,7 @@ def fit_prior(
         optimizer = torch.optim.AdamW(prior.parameters(), lr=3e-3, weight_decay=1e-4)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         for step in range(1, steps + 1):
-            loss = prior.loss(given[torch.randint(len(given), (batch,))])
+            loss = prior.loss(given[torch.randint(len(given), (batch,))], model)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(prior.parameters(), 10.0)
@@ -162,11 +182,15 @@ def fit_prior(
             schedule.step()
             told(step)
             if step % max(steps // CHECKS, 1) == 0 or step == steps:
-                checked = loss_of(prior, others, seed)
+                checked = loss_of(prior, others, seed, model)
                 if checked < best:
                     best, kept = checked, copy.deepcopy(prior.state_dict())
         prior.load_state_dict(kept)
-        return Fitted(name, prior.eval(), nats_of(prior, others, seed), time.monotonic() - began)
+        return Fitted(name, prior.eval(), nats_of(prior, others, seed, model), time.monotonic() - began)
+
+
+def device_of(model: Model | None) -> torch.device:
+    return torch.device("cpu") if model is None else next(model.parameters()).device
 
 
 def label_of(prior: Prior, given: Sequence[str]) -> str | None:
@@ -193,7 +217,7 @@ def draw_codes(
 
     given: ["label=3"], see `label_of`, and raises as that does.
     """
-    label = label_of(prior, given)
+    label, prior = label_of(prior, given), prior.to(device_of(model))
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(seed)
         p = prior.of(label) if isinstance(prior, LabelMixture) and label is not None else prior(model)
@@ -201,29 +225,32 @@ def draw_codes(
         return (drawn if temperature == 1 else p.mean + temperature * (drawn - p.mean)).float().cpu().numpy()
 
 
-def hole_of(prior: Prior, held: np.ndarray, own: np.ndarray, seed: int) -> float:
-    """The share of codes `own` that are less probable, under a density fitted to codes, than 99 % of codes held out."""
-    there, here = (nats_each(prior, torch.from_numpy(part), seed) for part in (own, held))
+def hole_of(prior: Prior, held: np.ndarray, own: np.ndarray, seed: int, model: Model) -> float:
+    """The share of codes `own` that are less probable, by a density fitted to this model's codes, than 99 % of those held out."""
+    prior = prior.to(device_of(model))
+    there, here = (nats_each(prior, torch.from_numpy(part).to(device_of(model)), seed, model) for part in (own, held))
     return (there > here.quantile(0.99)).double().mean().item()
 
 
 @torch.no_grad()
-def loss_of(prior: Prior, codes: Tensor, seed: int) -> float:
+def loss_of(prior: Prior, codes: Tensor, seed: int, model: Model | None) -> float:
     """Where it is not exact, with the same draws every time."""
     with torch.random.fork_rng():
         torch.manual_seed(mix(seed, 5))
-        losses = [prior.loss(part).item() * len(part) for part in codes.split(BATCH if codes.is_floating_point() else SEQUENCES)]
+        parts = codes.split(BATCH if codes.is_floating_point() else SEQUENCES)
+        losses = [prior.loss(part, model).item() * len(part) for part in parts]
         return sum(losses) / len(codes)
 
 
-def nats_of(prior: Prior, codes: Tensor, seed: int) -> float:
+def nats_of(prior: Prior, codes: Tensor, seed: int, model: Model | None) -> float:
     """-log p of codes, the mean in nats."""
-    return nats_each(prior, codes, seed).double().mean().item()
+    return nats_each(prior, codes, seed, model).double().mean().item()
 
 
 @torch.no_grad()
-def nats_each(prior: Prior, codes: Tensor, seed: int) -> Tensor:
-    """-log p of codes in nats, (N,). The global generator is left as it was."""
+def nats_each(prior: Prior, codes: Tensor, seed: int, model: Model | None) -> Tensor:
+    """-log p of codes in nats, (N,), on the CPU. The global generator is left as it was."""
     with torch.random.fork_rng():
         torch.manual_seed(mix(seed, 4))
-        return torch.cat([prior.nats(part) for part in codes.split(BATCH if codes.is_floating_point() else SEQUENCES)])
+        parts = codes.split(BATCH if codes.is_floating_point() else SEQUENCES)
+        return torch.cat([prior.nats(part, model).cpu() for part in parts])

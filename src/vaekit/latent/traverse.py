@@ -9,11 +9,15 @@ from .encode import decode
 
 
 def traverse(model: Model, start: np.ndarray, latents: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Pictures with one latent of `start` (D,) set to each value: (R, S, C, H, W) for R latents and S values."""
-    z = np.repeat(np.asarray(start, np.float32)[None], len(latents) * len(values), 0).reshape(len(latents), len(values), -1)
+    """Pictures with one latent of `start` (D,) set to each value: (R, S, C, H, W) for R latents and S values.
+
+    values (S,) for all of them, or (R, S).
+    """
+    values = np.broadcast_to(values, (len(latents), np.shape(values)[-1]))
+    z = np.repeat(np.asarray(start, np.float32)[None], values.size, 0).reshape(*values.shape, -1)
     for row, latent in enumerate(latents):
-        z[row, :, latent] = values
-    return decode(model, z.reshape(-1, z.shape[-1])).reshape(len(latents), len(values), *model.image)
+        z[row, :, latent] = values[row]
+    return decode(model, z.reshape(-1, z.shape[-1])).reshape(*values.shape, *model.image)
 
 
 def plane(model: Model, steps: int, start: np.ndarray, axes: tuple[int, int] = (0, 1)) -> tuple[np.ndarray, np.ndarray]:

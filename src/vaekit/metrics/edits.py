@@ -16,6 +16,7 @@ from ..latent import codes, decode
 from ..latent.encode import as_pictures
 from ..model import Model
 from ..nets.judge import Judge
+from .quality import like_of
 
 RESAMPLES = 500
 STEPS, BATCH, QUICK = 400, 48, 0.1  # of learning a vector; the rate is a share of how large its numbers are
@@ -81,7 +82,7 @@ class Judged:
     """An edit to a judge of attributes, at the strength that moves the target's logit by GOAL standard deviations.
 
     dependency: how many standard deviations the other attributes' logits move beside that, on average (attribute dependency,
-    Wu et al., 2021, section 4.2), divided by GOAL; none where the edit never gets there.
+    Wu et al., 2021, section 4.2), divided by GOAL; 0 where there is no other attribute.
     """
 
     alpha: float
@@ -115,7 +116,7 @@ def judged(
     pictures = decode(model, mu + sign * alpha * vector)
     after, its = seen(judge, pictures)
     change = sign * (after - before) / scale
-    others = np.delete(np.abs(change), target, axis=1).mean(1) / GOAL
+    others = on_others(np.abs(change), target) / GOAL
     there = (after[:, target] > 0) == (sign[:, 0] > 0)
     asked = (before[:, target] > 0) != (sign[:, 0] > 0)  # a reconstruction may have lost what is to be taken away
     flips = (after > 0) != (before > 0)
@@ -125,11 +126,16 @@ def judged(
         float(others.mean()),
         others,
         float(there[asked].mean()) if asked.any() else 0.0,
-        float(np.delete(flips, target, axis=1).mean()),
+        float(on_others(flips, target).mean()),
         float(np.sqrt(np.square((its - features) / features.std(0).clip(1e-6)).mean())),
         float(np.sqrt(np.square(back - reconstructed).mean())),
         change.mean(0),
     )
+
+
+def on_others(values: np.ndarray, target: int) -> np.ndarray:
+    """The mean of values (N, K) over all attributes but the target, (N,); 0 where that is the only one."""
+    return np.delete(values, target, axis=1).sum(1) / max(values.shape[1] - 1, 1)
 
 
 def interaction(
@@ -158,33 +164,35 @@ def guided(
 
     With each judge goes the standard deviation of its logits over real pictures, (K,). sign (N,) is 1 for a picture without the
     attribute, -1 for one with it. The step is taken in codes of unit covariance, and a long one costs a little: a direction that
-    only these judges see is none.
+    only these judges see is none. All of it happens on the model's device, to which the judges are moved.
     """
-    codes_, towards = torch.from_numpy(mu).float(), torch.from_numpy(sign).float()[:, None]
+    like = like_of(model)
+    codes_, towards, first = (torch.from_numpy(values).to(like) for values in (mu, sign[:, None], start[:, None]))
+    eyes = [(guide.to(like), torch.from_numpy(scale).to(like)) for guide, scale in guides]
     spread = np.cov(mu.T).reshape(mu.shape[1], -1)
-    root = torch.from_numpy(np.linalg.cholesky(spread + 1e-6 * np.trace(spread) / len(spread) * np.eye(len(spread)))).float()
-    step = torch.linalg.solve_triangular(root, torch.from_numpy(start).float()[:, None], upper=False)[:, 0].requires_grad_()
+    root = torch.from_numpy(np.linalg.cholesky(spread + 1e-6 * np.trace(spread) / len(spread) * np.eye(len(spread)))).to(like)
+    step = torch.linalg.solve_triangular(root, first, upper=False)[:, 0].requires_grad_()
     optimizer = torch.optim.Adam([step], lr=QUICK * step.detach().square().mean().sqrt().item())
     rng = np.random.default_rng(seed)
     for _ in range(STEPS):
-        rows = torch.from_numpy(rng.choice(len(mu), min(BATCH, len(mu)), replace=False))
+        rows = torch.from_numpy(rng.choice(len(mu), min(BATCH, len(mu)), replace=False)).to(like.device)
         z, s = codes_[rows], towards[rows]
         with torch.no_grad():
             before = model.decode(z[None]).mean[0].clamp(0, 1)
         after = model.decode((z + s * (root @ step))[None]).mean[0].clamp(0, 1)
         loss = DEAR * step.square().sum()
-        for guide, scale in guides:
-            moved = s * (guide(after)[1] - guide(before)[1].detach()) / torch.from_numpy(scale)
+        for eye, scale in eyes:
+            moved = s * (eye(after)[1] - eye(before)[1].detach()) / scale
             others = (moved.abs().sum(1) - moved[:, target].abs()).mean() / max(moved.shape[1] - 1, 1)
-            loss = loss + (others / GOAL + 2 * (moved[:, target].mean() - GOAL).square()) / len(guides)
+            loss = loss + (others / GOAL + 2 * (moved[:, target].mean() - GOAL).square()) / len(eyes)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return (root @ step).detach().double().numpy()
+    return (root @ step).detach().double().cpu().numpy()
 
 
 def rows_of_edits(attributes: dict[str, Any]) -> tuple[list[tuple[str, ...]], str] | None:
-    """Rows under their heads of how good the edits of chosen vectors are on the test split, beside the mean difference, and to
+    """Rows under their heads of how good the edits of chosen vectors are on pictures held out, beside the mean difference, and to
     whom; None where none was measured. attributes: what a run keeps of them."""
     measured = {name: a["edits"] for name, a in attributes.items() if "edits" in a}
     if not measured:
@@ -196,7 +204,7 @@ def rows_of_edits(attributes: dict[str, Any]) -> tuple[list[tuple[str, ...]], st
     for name, edits in measured.items():
         for method, its in edits["test"].items():
             rows.append((name, method, *(cells(its) if its else ("never gets there", *[""] * (len(heads) - 1)))))
-    return rows, next(iter(measured.values()))["how"]
+    return rows, "; ".join(dict.fromkeys(edits["how"] for edits in measured.values()))
 
 
 def cells(its: dict[str, Any]) -> tuple[str, ...]:
@@ -224,6 +232,7 @@ def reached(moved: Callable[[float], float]) -> float | None:
 @torch.no_grad()
 def seen(judge: Judge, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The judge's logits (N, K) and features (N, F) of uint8 or float pictures."""
-    found = [judge(as_pictures(images[start : start + 256])) for start in range(0, len(images), 256)]
-    features, logits = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
+    like = like_of(judge)
+    found = [judge(as_pictures(images[start : start + 256]).to(like)) for start in range(0, len(images), 256)]
+    features, logits = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
     return logits, features

@@ -10,15 +10,17 @@ import torch
 from scipy.stats import entropy
 
 from ..batches import mix
+from ..categorical import CategoricalLatents, OneHots
 from ..codebooks import Coder
 from ..data import Dataset
 from ..distributions import Gaussian
 from ..errors import UsageError
 from ..execution import Execution
 from ..known import known_of
-from ..latent import code_counts, codes, decode, kl_per_latent, neighbour_accuracy
+from ..latent import Codes, code_counts, codes, decode, kl_per_latent, neighbour_accuracy
 from ..model import Model
 from ..objectives import Objective
+from ..sphere import Spherical
 from ..ssim import WINDOW, similarity
 from ..step import Seen
 from ..terms import distortion, rate
@@ -79,7 +81,8 @@ def evaluate(model: Model, objective: Objective, data: Dataset, split: str = "te
     codes_here = codes(model, data.pixels, rows)
     errors, alike = errors_of(model, codes_here.mu, data, rows)
     how = f"z = mu{untold}"
-    roots = np.sqrt(np.clip(around(float(errors.mean()), errors), 0, None)).tolist()
+    squares = around(float(errors.mean()), errors)
+    roots = squares and np.sqrt(np.clip(squares, 0, None)).tolist()
     add("rmse", float(errors.mean() ** 0.5), "pixel value in [0, 1]", f"root mean squared error, {how}", roots)
     for name, values, unit, what in (
         ("psnr", -10 * np.log10(errors.clip(FINEST)), "dB", "mean over images of -10 log10 of the squared error"),
@@ -87,15 +90,11 @@ def evaluate(model: Model, objective: Objective, data: Dataset, split: str = "te
     ):
         add(name, float(values.mean()), unit, f"{what}, {how}", around(float(values.mean()), values))
     if isinstance(getattr(model, "posterior", None), Coder):
-        counts = code_counts(model, data.pixels, rows)
-        perplexity = float(np.mean([np.exp(entropy(count)) for count in counts]))
-        many = " and ".join(sorted({f"{len(count):,}" for count in counts}))
-        add("code_perplexity", perplexity, "codes", f"exp(entropy) of the codes in use, of {many}")
+        add("code_perplexity", *perplexity_of(code_counts(model, data.pixels, rows)))
     elif "rate" in bound and not codes_here.certain:
-        kl = kl_per_latent(model, codes_here)
-        against = "" if isinstance(model.p_z(), Gaussian) else " to the codes' own Gaussian"
-        add("active_latents", int((kl > ACTIVE).sum()), "latents", f"mean KL{against} above {ACTIVE} nats, of {len(kl)}{untold}")
-        found["active_latents"]["kl_per_latent"] = np.round(kl, 4).tolist()
+        for kl, unit, how in latents_used(model, codes_here):
+            add("active_latents", int((kl > ACTIVE).sum()), unit, how + untold)
+            found["active_latents"]["kl_per_latent"] = np.round(kl, 4).tolist()
     learn = stand_ins(model, data, "train", seed)
     accuracy = label_accuracy(data, learn, codes(model, data.pixels, learn).mu, rows, codes_here.mu)
     if accuracy is not None:
@@ -107,6 +106,24 @@ def evaluate(model: Model, objective: Objective, data: Dataset, split: str = "te
         for name, value in weights._asdict().items():
             found[f"weight_{name}"] = {"value": value, "unit": "", "how": "what the loss amounts to at this resolution"}
     return found
+
+
+def perplexity_of(counts: Sequence[np.ndarray]) -> tuple[float, str, str]:
+    """How many codes are in use, the mean over what is counted: value, unit, how."""
+    many = " and ".join(sorted({f"{len(count):,}" for count in counts}))
+    return float(np.mean([np.exp(entropy(count)) for count in counts])), "codes", f"exp(entropy) of the codes in use, of {many}"
+
+
+def latents_used(model: Model, found: Codes) -> Iterator[tuple[np.ndarray, str, str]]:
+    """The mean KL of each latent, or of each choice among categories, what they are called, how; none of a direction."""
+    coder = getattr(model, "posterior", None)
+    if isinstance(coder, Spherical):
+        return
+    kl, unit = kl_per_latent(model, found), "latents"
+    if isinstance(coder, CategoricalLatents):
+        kl, unit = kl[:: coder.categories], "choices"
+    against = "" if isinstance(model.p_z(), Gaussian | OneHots) else " to the codes' own Gaussian"
+    yield kl, unit, f"mean KL{against} above {ACTIVE} nats, of {len(kl)}"
 
 
 def likelihood(
@@ -133,7 +150,7 @@ def likelihood(
     how = f"IS-{samples} (Burda et al., 2016, eq. 8), an upper bound on -log p(x), seed {seed}, decoder in {found.precision}"
     if model.likelihood.support == "density":
         how += "; a density at the pixel values as they are, not dequantised"
-    low, high = found.interval
+    interval = around(-found.value, found.log_px.numpy())
     return {
         "nll": {
             "value": -found.value,
@@ -141,7 +158,7 @@ def likelihood(
             "count": len(rows),
             "split": split if len(data.splits[split]) else "validation",
             "how": how + given_of(model),
-            "interval": [-high, -low],
+            **({"interval": interval} if interval else {}),
             "curve": {str(k): round(-value, 4) for k, value in found.curve.items()},
             "effective_samples": {"median": found.effective.median().item(), "lowest": found.effective.min().item()},
             "seconds": round(found.seconds, 1),
@@ -178,7 +195,7 @@ def annealing(
     for name, (each, told_how) in values.items():
         value = each.mean().item()
         metrics[name] = {"value": value, "unit": "nats per image", "count": len(rows), "split": split, "how": told_how}
-        metrics[name] |= {"interval": around(value, each.numpy())}
+        metrics[name] |= {"interval": interval} if (interval := around(value, each.numpy())) else {}
     metrics["nll_annealed"]["seconds"] = round(found.seconds, 1)
     return metrics
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..data import Dataset
+from ..errors import UsageError
 from ..latent import codes
 from ..model import Model
 from .evaluate import errors_of, explained, seen_of
@@ -23,8 +24,16 @@ def per_image(model: Model, data: Dataset, rows: np.ndarray, seed: int = 0) -> d
 
 
 def difference(a: np.ndarray, b: np.ndarray, seed: int = 0) -> dict[str, Any]:
-    """The mean of b - a over the same images, with 95 % by bootstrap, and whether that leaves 0 out."""
+    """The mean of b - a over the same images, with 95 % by bootstrap, and whether that leaves 0 out.
+
+    Raises UsageError for fewer than 2 images.
+    """
     rng, gaps = np.random.default_rng(seed), b - a
+    if len(gaps) < 2:
+        raise UsageError(
+            f"Two models were to be compared on {len(gaps)} image; whether they differ by more than the noise can be seen on 2 "
+            "or more. Train them on more pictures."
+        )
     means = [gaps[rng.integers(len(gaps), size=len(gaps))].mean() for _ in range(RESAMPLES)]
     low, high = (float(value) for value in np.quantile(means, (0.025, 0.975)))
     return {"difference": float(gaps.mean()), "interval": [low, high], "beyond_noise": bool(low > 0 or high < 0)}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..batches import mix
@@ -123,10 +123,15 @@ def accuracy_of(judge: Judge, data: Dataset) -> float | None:
     return float((named == data.labels[rows]).mean())  # pyright: ignore[reportOptionalSubscript]
 
 
+def like_of(net: nn.Module) -> Tensor:
+    """A number of the device and type of a net, which are those of the pictures and codes that it takes."""
+    return next(itertools.chain(net.parameters(), net.buffers()), torch.zeros(()))
+
+
 @torch.no_grad()
 def features_of(judge: FeatureNet, images: np.ndarray) -> np.ndarray:
     """(N, F) float64 of uint8 or float pictures (N, C, H, W)."""
-    like: Tensor = next(itertools.chain(judge.parameters(), judge.buffers()), torch.zeros(()))
+    like = like_of(judge)
     parts = [as_pictures(images[start : start + 256]).to(like) for start in range(0, len(images), 256)]
     return torch.cat([judge.embed(part).double().cpu() for part in parts]).numpy()
 
@@ -134,11 +139,21 @@ def features_of(judge: FeatureNet, images: np.ndarray) -> np.ndarray:
 @torch.no_grad()
 def perceptual_distances(judge: FeatureNet, images: np.ndarray, others: np.ndarray) -> np.ndarray:
     """How far apart two pictures of each pair look to a judge, (N,): both (N, C, H, W), see `seen_apart`."""
-    like: Tensor = next(itertools.chain(judge.parameters(), judge.buffers()), torch.zeros(()))
+    like = like_of(judge)
     pairs = (
         (as_pictures(heap[start : start + 256]).to(like) for heap in (images, others)) for start in range(0, len(images), 256)
     )
     return torch.cat([seen_apart(judge, *pair).double().cpu() for pair in pairs]).numpy()
+
+
+def another(count: int, seed: int) -> np.ndarray:
+    """For each of `count` pictures the place of another one, (count,): the next in a random order.
+
+    In a folder, the next in its own order is mostly one of the same kind.
+    """
+    order, places = np.random.default_rng(seed).permutation(count), np.empty(count, int)
+    places[order] = np.roll(order, 1)
+    return places
 
 
 def print_of(judge: FeatureNet) -> str:

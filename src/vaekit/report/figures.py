@@ -1,118 +1,29 @@
 """Every picture that the subject is known for, of one run: (name, figure, caption, words for who cannot see it)."""
 
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from .. import draw
-from ..codebooks import Coder
 from ..conditional import Condition
 from ..data import Dataset
-from ..latent import (
-    CodeGaussian,
-    Codes,
-    Projection,
-    codes,
-    combine,
-    decode,
-    encode,
-    fit_gaussian,
-    kl_per_latent,
-    plane,
-    project,
-    reconstruct,
-    sample,
-    traverse,
-)
+from ..latent import codes, combine, decode, plane, project, reconstruct, sample, traverse
 from ..latent.attributes import presence
 from ..latent.second_stage import draw_codes
-from ..metrics.evaluate import ACTIVE, NEIGHBOURS, NUMBERS, label_accuracy, stand_ins
+from ..metrics.evaluate import ACTIVE, NEIGHBOURS, label_accuracy
 from ..model import Model
-from ..run import Run
+from .sight import MOST_POINTS, Picture, Sight
 
-MOST_POINTS = 10_000  # in a scatter
 SHOWN = 24  # pictures in a row of reconstructions
 SAMPLES = 64
+HOLE = 0.02  # of the prior's draws in a hole, up to which there is none: without one it would be 0.01
+SIGMAS = np.linspace(-3, 3, 9, dtype=np.float32)
+SHARES = np.array([0.01, 0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 0.95, 0.99])  # of codes: where a prior has no sigmas
 ALPHAS = np.array([-2, -1, 0, 1, 2, 3], np.float32)
 FAVOURITES = ("Smiling", "Eyeglasses", "Blond_Hair", "Male", "Wearing_Hat", "Beard", "Mouth_Open", "Mouth_Slightly_Open")
 MOST_STRIPS = 6
 MOST_TOLD, COLUMNS = 12, 10  # things told and draws of z, in one figure
-
-
-class Picture(NamedTuple):
-    """A figure with its words."""
-
-    name: str
-    figure: Figure
-    caption: str
-    alt: str
-
-
-class Sight:
-    """What the figures of a run look at, each thing computed once and only when a figure asks."""
-
-    def __init__(self, run: Run, data: Dataset, seed: int = 0):
-        self.run, self.data, self.seed = run, run.as_measured(data), seed
-        self.model = run.load_model()
-        self.split = "test" if len(data.splits["test"]) else "validation"
-        self.rows = data.splits[self.split]
-
-    @property
-    def has_prior(self) -> bool:
-        return self.model.has_prior
-
-    @property
-    def prior(self) -> str:
-        """Where new codes come from."""
-        return "the prior N(0, 1)" if self.model.is_standard else "the learned prior"
-
-    @cached_property
-    def points(self) -> np.ndarray:
-        """Rows of held-out images in the scatters."""
-        most = min(MOST_POINTS, NUMBERS // self.model.latent)
-        return np.sort(np.random.default_rng(self.seed).permutation(self.rows)[:most])
-
-    @cached_property
-    def codes(self) -> Codes:
-        return codes(self.model, self.data.pixels, self.points)
-
-    @cached_property
-    def learnt(self) -> np.ndarray:
-        """Rows of training images that stand for all of them."""
-        return stand_ins(self.model, self.data, "train", self.seed)
-
-    @cached_property
-    def train_codes(self) -> Codes:
-        return codes(self.model, self.data.pixels, self.learnt)
-
-    @cached_property
-    def projection(self) -> Projection:
-        return project(self.codes.mu)
-
-    @cached_property
-    def gaussian(self) -> CodeGaussian:
-        return fit_gaussian(self.train_codes)
-
-    @cached_property
-    def kl(self) -> np.ndarray:
-        return kl_per_latent(self.model, self.codes)
-
-    @cached_property
-    def draws(self) -> np.ndarray:
-        """One z for every image: together they follow the aggregate posterior, which is what the prior should look like."""
-        return encode(self.model, self.data.pixels[self.points], "sample", self.seed)  # pyright: ignore[reportReturnType]
-
-    @cached_property
-    def labels(self) -> np.ndarray | None:
-        return None if self.data.labels is None else self.data.labels[self.points]
-
-    @property
-    def held_out(self) -> str:
-        return f"{len(self.rows):,} {self.split} images that training never saw"
 
 
 def reconstructions(sight: Sight) -> Iterator[Picture]:
@@ -144,8 +55,8 @@ def samples(sight: Sight) -> Iterator[Picture]:
         )
     if sight.run.priors:
         yield second_stage(sight)
-    if isinstance(getattr(sight.model, "posterior", None), Coder):
-        return  # between entries of a codebook there is nothing that a Gaussian could say
+    if not sight.anywhere:
+        return  # a Gaussian says nothing of them
     z = sight.gaussian.sample(SAMPLES, sight.seed)
     yield Picture(
         "samples-fitted",
@@ -164,8 +75,10 @@ def samples(sight: Sight) -> Iterator[Picture]:
 
 def second_stage(sight: Sight) -> Picture:
     name, density = sight.run.load_prior()
-    hole = sight.run.metrics.get("prior_hole")
-    mended = f" It mends a hole: {hole['value']:.1%} of the prior's own draws are {hole['how']}." if hole else ""
+    hole, words = sight.run.metrics.get("prior_hole"), ""
+    if hole:
+        found = "It mends a hole" if hole["value"] > HOLE else "The model's own prior has no hole"
+        words = f" {found}: {hole['value']:.1%} of the prior's own draws are {hole['how']}; without a hole it would be 1 %."
     return Picture(
         "samples-second-stage",
         draw.samples(
@@ -173,7 +86,7 @@ def second_stage(sight: Sight) -> Picture:
             f"z drawn from the density {name!r}, fitted to the training codes",
             title="New pictures from the second stage",
         ),
-        f"{SAMPLES} pictures, not chosen: z drawn from the best density of `vaekit fit-prior`, seed {sight.seed}.{mended}",
+        f"{SAMPLES} pictures, not chosen: z drawn from the best density of `vaekit fit-prior`, seed {sight.seed}.{words}",
         "A grid of new pictures decoded from draws of a density fitted to the codes.",
     )
 
@@ -220,7 +133,7 @@ def latent_space(sight: Sight) -> Iterator[Picture]:
         shown = draw.latent_scatter(
             plane_.points,
             axis_names=plane_.axes,
-            sigma_circles=sight.has_prior and sight.model.latent <= 2,
+            sigma_circles=sight.model.is_standard and sight.model.latent <= 2,
             knn_accuracy=accuracy if scored else None,
             k=NEIGHBOURS,
             **colour,
@@ -232,7 +145,7 @@ def latent_space(sight: Sight) -> Iterator[Picture]:
             + (f" {NEIGHBOURS} nearest neighbours on mu (all {sight.model.latent} latents) name the label." if scored else ""),
             f"Scatter of codes coloured by {name}.",
         )
-    if sight.has_prior and sight.model.latent <= 2:
+    if sight.model.is_standard and sight.model.latent <= 2:
         name, colour = next(iter(colours(sight)))
         yield Picture(
             "unit-square",
@@ -267,7 +180,7 @@ def separation(points: np.ndarray, has: np.ndarray) -> float:
 
 
 def decoded_plane(sight: Sight) -> Iterator[Picture]:
-    if sight.model.latent != 2 or not sight.has_prior:
+    if sight.model.latent != 2 or not sight.model.is_standard:
         return
     steps = 20 if min(sight.model.image[1:]) >= 16 else 12  # small tiles run into each other
     images, values = plane(sight.model, steps, np.zeros(2, np.float32))
@@ -280,22 +193,27 @@ def decoded_plane(sight: Sight) -> Iterator[Picture]:
 
 
 def latents(sight: Sight) -> Iterator[Picture]:
-    if not sight.has_prior or sight.codes.certain:
+    if not sight.has_prior or sight.codes.certain or not sight.anywhere:
         return
-    yield Picture(
-        "latent-histograms",
-        draw.latent_histograms(sight.draws, sight.kl),
-        f"A draw from q(z|x) for {len(sight.points):,} {sight.split} images, latent by latent, beside the standard normal; "
-        f"{int((sight.kl > ACTIVE).sum())} of {sight.model.latent} latents carry more than {ACTIVE} nats.",
-        "Histograms of the most informative latents against the standard normal.",
-    )
+    if sight.model.is_standard:
+        yield Picture(
+            "latent-histograms",
+            draw.latent_histograms(sight.draws, sight.kl),
+            f"A draw from q(z|x) for {len(sight.points):,} {sight.split} images, latent by latent, beside the standard normal; "
+            f"{int((sight.kl > ACTIVE).sum())} of {sight.model.latent} latents carry more than {ACTIVE} nats.",
+            "Histograms of the most informative latents against the standard normal.",
+        )
     rows = np.argsort(-sight.kl)[:10]
-    values = np.linspace(-3, 3, 9, dtype=np.float32)
-    start = sight.train_codes.mu.mean(0)
+    mu = sight.train_codes.mu
+    where, heads, values = "from -3 to 3 prior sigmas", SIGMAS, SIGMAS
+    if not sight.model.is_standard:  # where codes lie is up to a learned prior
+        where, heads = f"from where {SHARES[0]:.0%} of the training codes lie below to where {SHARES[-1]:.0%} do", SHARES
+        values = np.quantile(mu[:, rows], SHARES, axis=0).T
+    pictures = traverse(sight.model, mu.mean(0), rows, values)
     yield Picture(
         "traversals",
-        draw.traversals(traverse(sight.model, start, rows, values), rows, sight.kl[rows], values),
-        "One latent at a time from -3 to 3 prior sigmas, the others at the mean code; most informative first.",
+        draw.traversals(pictures, rows, sight.kl[rows], heads, shares=heads is SHARES),
+        f"One latent at a time {where}, the others at the mean code; most informative first.",
         "Rows of pictures in which one latent changes.",
     )
 

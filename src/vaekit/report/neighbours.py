@@ -7,7 +7,7 @@ import numpy as np
 from .. import draw
 from ..latent import decode, sample
 from ..latent.second_stage import draw_codes
-from .figures import Picture, Sight
+from .sight import Picture, Sight
 
 COUNT, NEAR = 10, 2  # new pictures, and training pictures beside each
 MOST, BLOCK = 20_000, 512  # training pictures that are looked at, and at once

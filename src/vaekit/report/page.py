@@ -8,7 +8,7 @@ from functools import cache
 from io import BytesIO
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image, UnidentifiedImageError
@@ -18,11 +18,18 @@ from ..errors import UsageError
 MIME = {"PNG": "image/png", "GIF": "image/gif", "WEBP": "image/webp"}
 
 
+class Digits(NamedTuple):
+    """A number that is written with so many decimals."""
+
+    value: float
+    decimals: int
+
+
 class Fact(NamedTuple):
     """A headline number: what it is, its value and unit, and in the note how it was measured (N, split, interval)."""
 
     name: str
-    value: str | float
+    value: str | float | Digits
     unit: str = ""
     note: str = ""
 
@@ -40,7 +47,7 @@ class Table(NamedTuple):
     """Rows of cells under heads; numbers are written with four digits and set to the right."""
 
     heads: Sequence[str]
-    rows: Sequence[Sequence[str | float]]
+    rows: Sequence[Sequence[str | float | Digits]]
     caption: str = ""
 
 
@@ -131,19 +138,26 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "written": _written,
+        "written": written,
         "as_json": lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str),
     }
-    environment.tests["numeric"] = lambda value: isinstance(value, (int, float)) and not isinstance(value, bool)
+    environment.tests["numeric"] = _is_number
     return environment
 
 
-def _written(value: object) -> str:
-    """A number in four digits, with a true minus; anything else as it is."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+def written(value: object) -> str:
+    """A number in four digits, or with the decimals that it asks for, with a true minus; anything else as it is."""
+    if not _is_number(value):
         return str(value)
-    text = f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
+    if isinstance(value, Digits):
+        text = f"{value.value:,.{value.decimals}f}"
+    else:
+        text = f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if abs(value) >= 1e3 else f"{value:.4g}"
     return text.replace("-", "−")
+
+
+def _is_number(value: object) -> TypeGuard[float | Digits]:
+    return isinstance(value, (int, float, Digits)) and not isinstance(value, bool)
 
 
 def _slug(text: str) -> str:

@@ -1,5 +1,6 @@
 """From a run folder to its pictures and its page."""
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ from ..files import file_name, write_atomic, write_text
 from ..metrics.edits import rows_of_edits
 from ..run import Run
 from . import figures
-from .figures import Picture, Sight
 from .neighbours import neighbours
-from .page import Details, Fact, FigureOnPage, Section, Table, write_page
+from .page import Details, Digits, Fact, FigureOnPage, Section, Table, write_page, written
+from .sight import Picture, Sight
 
 DRIFTED = 0.05  # spreads of the codes, from which a training from earlier weights is said to have moved them
 NEW = ("Are they new?", "New pictures beside the training pictures that are most like them.", neighbours)
@@ -35,7 +36,9 @@ def write_report(run: Run, data: Dataset, beside: Run | None = None, seed: int =
     `beside` is another run on the same data, a plain autoencoder for a VAE or the other way round, drawn side by side.
     Raises UsageError before the run has weights.
     """
-    sight = Sight(run, data, seed)
+    sight, other = Sight(run, data, seed), Sight(beside, data, seed) if beside else None
+    if other:
+        check_pair(sight, other)
     run.figures.mkdir(exist_ok=True)
     sections = [
         Section(title, lead, figures=drawn)
@@ -44,9 +47,8 @@ def write_report(run: Run, data: Dataset, beside: Run | None = None, seed: int =
     ]
     if run.has_attributes:
         sections.insert(3, attribute_section(run, sight))
-    if beside:
-        check_pair(run, beside)
-        comparison = keep(run, figures.beside(sight, Sight(beside, data, seed)))
+    if other:
+        comparison = keep(run, figures.beside(sight, other))
         sections.insert(3, Section("Why variational", "What a prior does to the plane of codes.", figures=comparison))
     page = write_page(
         f"{data.name}: {'variational autoencoder' if sight.has_prior else 'autoencoder'} with {sight.model.latent} latents",
@@ -62,21 +64,21 @@ def write_report(run: Run, data: Dataset, beside: Run | None = None, seed: int =
     return run.report
 
 
-def check_pair(run: Run, other: Run) -> None:
+def check_pair(one: Sight, two: Sight) -> None:
     """Raises UsageError unless the two are a VAE and a plain autoencoder on the same data."""
-    one, two = run.description, other.description
-    if (one["data"]["open"]["source"], one["data"]["image"]) != (two["data"]["open"]["source"], two["data"]["image"]):
+    about, other = one.run.description["data"], two.run.description["data"]
+    if (about["open"]["source"], about["image"]) != (other["open"]["source"], other["image"]):
         raise UsageError(
-            f"{other.path} was trained on other pictures, or another size of them, than {run.path}. Train it on the same."
+            f"{two.run.path} was trained on other pictures, or another size of them, than {one.run.path}. Train it on the same."
         )
-    latents = one["model"]["posterior"]["latent"], two["model"]["posterior"]["latent"]
+    latents = one.model.latent, two.model.latent
     if latents != (2, 2):
-        told = f"{run.path} and {other.path} have {latents[0]} and {latents[1]} latents"
+        told = f"{one.run.path} and {two.run.path} have {latents[0]:,} and {latents[1]:,} latents"
         raise UsageError(f"{told}; gaps between codes can be seen in two. Train both with --latent 2.")
-    if (one["model"]["prior"] is None) == (two["model"]["prior"] is None):
-        kind = "plain autoencoders" if one["model"]["prior"] is None else "VAEs"
+    if one.has_prior == two.has_prior:
+        kind = "VAEs" if one.has_prior else "plain autoencoders"
         raise UsageError(
-            f"{run.path} and {other.path} are both {kind}. Beside a VAE goes a plain autoencoder: --recipe autoencoder"
+            f"{one.run.path} and {two.run.path} are both {kind}. Beside a VAE goes a plain autoencoder: --recipe autoencoder"
         )
 
 
@@ -106,16 +108,20 @@ def facts(metrics: dict[str, Any]) -> list[Fact]:
     for name, title in HEADLINES:
         if name in metrics:
             metric = metrics[name]
+            value, its = figures_of(metric)
             about = f"{metric['split']}, N = {metric['count']:,}; {metric['how']}"
-            found.append(
-                Fact(title, metric["value"], metric["unit"], f"95 % {its}; {about}" if (its := interval(metric)) else about)
-            )
+            found.append(Fact(title, value, metric["unit"], f"95 % {its}; {about}" if its else about))
     return found
 
 
-def interval(metric: dict[str, Any]) -> str:
-    """The 95 % interval of a figure, "" where it has none."""
-    return "{:,.4g} to {:,.4g}".format(*metric["interval"]).replace("-", "−") if "interval" in metric else ""
+def figures_of(metric: dict[str, Any]) -> tuple[float | Digits, str]:
+    """A figure and its 95 % interval, "" where it has none; with it, both have decimals that tell two digits of its width."""
+    low, high = metric.get("interval", (0, 0))
+    if not high > low:
+        return metric["value"], ""
+    decimals = max(1 - math.floor(math.log10(high - low)), 0)
+    low, value, high = (Digits(number, decimals) for number in (low, metric["value"], high))
+    return value, f"{written(low)} to {written(high)}"
 
 
 def notes(run: Run) -> list[str]:
@@ -128,7 +134,7 @@ def notes(run: Run) -> list[str]:
             f"Only {steps:,} steps were taken, too few to learn much more than the average picture. Give more minutes, smaller "
             "pictures (--size) or a smaller --batch-size."
         )
-    elif status == "finished" and still_improving(run.records):
+    elif status == "finished" and run.build("objective").comparable and still_improving(run.records):
         found.append("The validation loss was still falling when the budget ended: a longer training will give a better model.")
     drift = run.metrics.get("drift", {"value": 0})["value"]
     if drift > DRIFTED:
@@ -148,19 +154,19 @@ def attribute_section(run: Run, sight: Sight) -> Section:
         (name, a["count_with"], a["count_without"], a["norm"], f"{a['interval'][0]:.2f} to {a['interval'][1]:.2f}")
         for name, a in sorted(about.items(), key=lambda item: -item[1]["norm"])
     ]
+    whose = "" if all(a["method"] == "mean" for a in about.values()) else " of the mean difference"
     return Section(
         "Adding an attribute",
         "z + alpha * vector; at alpha 1 it goes as far as the mean codes without and with the attribute lie apart along it.",
         figures=keep(run, figures.edits(sight)),
-        table=measured
-        and Table(measured[0][0], measured[0][1:], f"How good these edits are, on the test split, to {measured[1]}."),
+        table=measured and Table(measured[0][0], measured[0][1:], f"How good these edits are to {measured[1]}."),
         details=[
             Details(
                 "All attribute vectors",
-                "Computed on mu of the training split, in units of z. The held-out distance takes the direction from one half of "
-                "the images and measures it on the other half, so it holds 0 where the direction is an accident; 95 %, by "
-                "bootstrap over images.",
-                Table(("attribute", "with", "without", "norm", "held-out distance, 95 %"), rows),
+                "Computed on mu of the training split, in units of z. The held-out distance takes the mean difference of one "
+                "half of the images and measures how far apart those of the other half lie along it, so it holds 0 where that "
+                "is an accident; 95 % by Welch's t over images.",
+                Table(("attribute", "with", "without", "norm", f"held-out distance{whose}, 95 %"), rows),
             )
         ],
     )
@@ -181,8 +187,7 @@ def numbers(run: Run) -> Section:
     rows = [
         (
             name.replace("_", " "),
-            metric["value"],
-            interval(metric),
+            *figures_of(metric),
             metric["unit"],
             metric.get("split", ""),
             metric.get("count", ""),

@@ -7,6 +7,8 @@ import asyncio
 import json
 import math
 from base64 import b64encode
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -153,8 +155,12 @@ def routes(runs: dict[str, Shown]) -> APIRouter:
     async def now(
         run: Name, n: Annotated[int, Query(ge=1, le=16)] = 4, seed: Annotated[int, Query(ge=0, lt=2**31)] = 0
     ) -> Response:
-        """Pictures of a few codes from the prior by the weights as they are now; the same codes for the same seed."""
-        return raw(await run_of(run).now(n, seed))
+        """Pictures of a few codes from the prior by the weights as they are now, and in x-images how many images these have seen.
+
+        The same codes for the same seed; none where the model has no prior.
+        """
+        pictures, images = await run_of(run).now(n, seed)
+        return raw(pictures, {"x-images": str(images)})
 
     @api.get("/runs/{run}/manifest")
     async def manifest(run: Name) -> Response:
@@ -183,6 +189,13 @@ def routes(runs: dict[str, Shown]) -> APIRouter:
             raise HTTPException(404, f"There is no picture {place}.")
         return Response(as_png(await its.picture(place, kind, state)), media_type="image/png")
 
+    computing(api, run_of)
+    return api
+
+
+def computing(api: APIRouter, run_of: Callable[[str], Shown]) -> None:
+    """Those that ask a model."""
+
     @api.post("/runs/{run}/encode", openapi_extra=FILE_BODY)
     async def encode(run: Name, request: Request, state: State = None) -> dict[str, Any]:
         """mu and log_var of a picture file; null where log_var is minus infinity."""
@@ -209,34 +222,35 @@ def routes(runs: dict[str, Shown]) -> APIRouter:
         return Response(as_json(answer), media_type="application/json")
 
     @api.post("/runs/{run}/sample")
-    async def sample(run: Name, asked: Draw) -> dict[str, Any]:
+    async def sample(run: Name, asked: Draw, state: State = None) -> dict[str, Any]:
         """New codes."""
-        return {"z": await asyncio.to_thread(finite, await run_of(run).sample(**asked.model_dump()))}
+        z = await run_of(run).sample(**asked.model_dump(), version=state)
+        return {"z": await asyncio.to_thread(finite, z)}
 
     @api.post("/runs/{run}/edit")
-    async def edit(run: Name, asked: Edit) -> dict[str, Any]:
+    async def edit(run: Name, asked: Edit, state: State = None) -> dict[str, Any]:
         """Codes moved along attribute vectors."""
-        return {"z": await asyncio.to_thread(finite, await run_of(run).edit(array_of(asked.z), asked.add, asked.sigmas))}
+        z = await run_of(run).edit(array_of(asked.z), asked.add, asked.sigmas, state)
+        return {"z": await asyncio.to_thread(finite, z)}
 
     @api.post("/runs/{run}/morph")
-    async def morph(run: Name, asked: Morph) -> dict[str, Any]:
+    async def morph(run: Name, asked: Morph, state: State = None) -> dict[str, Any]:
         """Codes on the way."""
-        return {"z": await asyncio.to_thread(finite, await run_of(run).morph(array_of(asked.z), asked.steps, asked.kind))}
+        z = await run_of(run).morph(array_of(asked.z), asked.steps, asked.kind, state)
+        return {"z": await asyncio.to_thread(finite, z)}
 
     @api.post("/runs/{run}/neighbours")
-    async def neighbours(run: Name, asked: Near) -> dict[str, Any]:
+    async def neighbours(run: Name, asked: Near, state: State = None) -> dict[str, Any]:
         """The nearest pictures of the map."""
-        return {"neighbours": await run_of(run).neighbours(array_of(asked.z), asked.k)}
+        return {"neighbours": await run_of(run).neighbours(array_of(asked.z), asked.k, state)}
 
     @api.post("/runs/{run}/film", response_class=Response, responses={200: {"content": {"image/gif": {}, "image/webp": {}}}})
-    async def film(run: Name, asked: Film) -> Response:
+    async def film(run: Name, asked: Film, state: State = None) -> Response:
         """An animation of the pictures of codes."""
         if 3 * len(asked.z) * asked.size**2 > MOST_BYTES:
             raise HTTPException(422, f"{len(asked.z)} frames of {asked.size} pixels are too many. Ask for fewer or smaller ones.")
-        pictures = await run_of(run).decode(array_of(asked.z), asked.given)
+        pictures = await run_of(run).decode(array_of(asked.z), asked.given, state)
         return Response(await asyncio.to_thread(filmed, pictures, asked), media_type=f"image/{asked.kind}")
-
-    return api
 
 
 def status_of(its: Shown) -> dict[str, Any]:
@@ -247,8 +261,8 @@ def status_of(its: Shown) -> dict[str, Any]:
         return {"name": its.name, "status": "unreadable", "error": str(error), "findings": [], "metrics": {}, "state": None}
 
 
-def raw(pictures: np.ndarray) -> Response:
-    return Response(pictures.tobytes(), media_type=RAW, headers={"x-shape": ",".join(map(str, pictures.shape))})
+def raw(pictures: np.ndarray, about: Mapping[str, str] = MappingProxyType({})) -> Response:
+    return Response(pictures.tobytes(), media_type=RAW, headers={"x-shape": ",".join(map(str, pictures.shape)), **about})
 
 
 def filmed(pictures: np.ndarray, asked: Film) -> bytes:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import traceback
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -61,5 +62,9 @@ def answer(runs: list[Path], said: Connection) -> None:
         serve(runs, wish=Wish(device="cpu"), opened=lambda address: said.send((True, address)))
     except VaekitError as error:
         said.send((False, str(error)))
+    except Exception as error:  # noqa: BLE001 (the process ends before the thread could tell)
+        traceback.print_exc()
+        told = f"The studio ended before it was open: {type(error).__name__}: {error}. See above, or train without --studio."
+        said.send((False, told))
     finally:
         os._exit(1)

@@ -16,14 +16,14 @@ from ..conditional import Condition
 from ..data import Dataset
 from ..data.splits import SPLITS
 from ..draw.pixels import to_rgb
-from ..errors import UsageError
+from ..findings import ATTRIBUTES
 from ..latent import arrange, codes, decode, kl_per_latent
 from ..latent.encode import Codes
 from ..metrics.evaluate import NUMBERS, explained, seen_of
 from ..model import Model
 from ..run import Run
 
-FORMAT = 1
+FORMAT = 2
 SEEDED = threading.Lock()  # torch has one generator for all threads: whoever seeds it holds this until the draws are made
 MOST_POINTS = 20_000
 MOST_THUMBS = 20_000
@@ -48,6 +48,7 @@ def bundle_of(run: Run, model: Model, data: Dataset, *, most: int = MOST_POINTS,
 
     layout: of the map, see `latent.project.arrange`, and raises as that does.
     """
+    run = Run(run.path.resolve())  # a bundle is kept, and read from elsewhere: it tells nothing of how the run was named
     rows = chosen(data, min(most, max(NUMBERS // model.latent, 1)), seed)
     found = codes(model, data.pixels, rows)
     with SEEDED:
@@ -146,11 +147,10 @@ def latents(model: Model, found: Codes) -> list[dict[str, float]]:
 def vectors(run: Run) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """The attribute vectors of a run with what is known of each, and what a person has to know where they cannot be used."""
     if not run.has_attributes:
-        return {}, []
-    try:
-        stored, about = run.load_attributes()
-    except UsageError as error:  # they were made for weights that a training has since replaced
-        return {}, [str(error)]
+        outdated = (run.path / ATTRIBUTES).exists()  # a training went on since
+        told = f"The attribute vectors are of other weights than these. Compute them: vaekit attributes {run.path}"
+        return {}, [told] if outdated else []
+    stored, about = run.load_attributes()
     kept = ("method", "sigmas", "norm", "leak")
     found = {
         name: {"vector": numbers(vector.numpy()), **{key: about["attributes"][name].get(key) for key in kept}}

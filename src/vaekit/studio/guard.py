@@ -38,11 +38,12 @@ class Guard:
     """
 
     def __init__(self, app: App, *, token: str, hosts: frozenset[str], policy: str, body: int = BODY):
-        self.app, self.token, self.hosts, self.body = app, token, hosts, body
-        self.origins = frozenset(f"http://{host}" for host in hosts)
+        self.app, self.token, self.body = app, token, body
+        self.hosts = frozenset(host.lower() for host in hosts)  # as browsers write them
+        self.origins = frozenset(f"http://{host}" for host in self.hosts)
         self.headers = [*ALWAYS, (b"content-security-policy", policy.encode())]
         self.secret = secrets.token_urlsafe(24)  # cookies go to every port of this machine; the token does not
-        self.cookie = "vaekit-" + "".join(c for c in min(hosts) if c.isalnum())
+        self.cookie = "vaekit-" + "".join(c for c in min(self.hosts) if c.isalnum())
         self.left: dict[str, tuple[float, float]] = {}  # of every client: requests it may still make, and as of when
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,10 +64,10 @@ class Guard:
 
     def refusal(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str] | None:
         """The status and the reason why a request is not answered."""
-        if headers.get("host", "") not in self.hosts:
+        if headers.get("host", "").lower() not in self.hosts:
             return 403, "This address is not the studio's. Open the one that it printed."
         site = headers.get("sec-fetch-site", "none")
-        if headers.get("origin", "") not in ("", *self.origins) or (
+        if headers.get("origin", "").lower() not in ("", *self.origins) or (
             site not in ("none", "same-origin") and not self.opens(scope)
         ):
             return 403, "Another page has no business here."

@@ -26,6 +26,7 @@ from .guard import Guard
 from .shown import Changed, NotYet, Wish, shown_of
 
 EVERYWHERE = ("0.0.0.0", "::")
+OWN = ("127.0.0.1", "localhost", "[::1]")  # how a machine calls itself
 CONNECTIONS = 512  # at once; a browser keeps a few
 STATUS: dict[type[VaekitError], int] = {Busy: 429, NotYet: 409, Changed: 409}
 KINDS = {".js": "text/javascript", ".css": "text/css", ".html": "text/html"}
@@ -128,8 +129,11 @@ def serve(
     port: int = 0,
     wish: Wish = Wish(),  # noqa: B008 (it cannot be changed)
     opened: Callable[[str], object] = print,
+    reachable: Callable[[str], object] = print,
 ) -> None:
-    """Serve the studio of these runs until it is interrupted; port 0: a free one. `opened` hears the address with its token.
+    """Serve the studio of these runs until it is interrupted; port 0: a free one.
+
+    `opened` hears the address with its token; `reachable`, where the host is 0.0.0.0 or ::, each by which others reach it.
 
     Raises UsageError on what is no run and on an address that cannot be had.
     """
@@ -159,7 +163,9 @@ def serve(
             ws="none",
         )
         listener.listen(CONNECTIONS)
-        opened(f"http://{'127.0.0.1' if host in EVERYWHERE else written(host)}:{port}/?token={token}")
+        opened(f"http://{OWN[0] if host in EVERYWHERE else written(host)}:{port}/?token={token}")
+        for address in addresses_of(host) if host in EVERYWHERE else ():
+            reachable(f"http://{address}:{port}/?token={token}")
         uvicorn.Server(config).run(sockets=[listener])
     finally:
         listener.close()
@@ -173,11 +179,18 @@ def written(host: str) -> str:
 
 def names_of(host: str) -> frozenset[str]:
     """What a Host header may call a server that listens there."""
-    names = {"127.0.0.1", "localhost", "[::1]", written(host)}
+    names = {*OWN, written(host)}
     if host in EVERYWHERE:
-        names.add(socket.gethostname().lower())
-        for addresses in psutil.net_if_addrs().values():
-            names |= {
-                written(its.address.partition("%")[0]) for its in addresses if its.family in (socket.AF_INET, socket.AF_INET6)
-            }
+        names |= {socket.gethostname().lower(), *addresses_of(host)}
     return frozenset(names)
+
+
+def addresses_of(host: str) -> list[str]:
+    """By which others reach a server that listens everywhere, as they stand in an address.
+
+    Without those that want the name of a network card beside them: no browser takes it.
+    """
+    kinds = (socket.AF_INET,) if host == "0.0.0.0" else (socket.AF_INET, socket.AF_INET6)
+    cards = psutil.net_if_addrs().values()
+    found = {written(its.address) for card in cards for its in card if its.family in kinds and "%" not in its.address}
+    return sorted(found.difference(OWN))

@@ -25,6 +25,7 @@ from ..latent import codes, decode, path
 from ..latent.second_stage import draw_codes
 from ..model import Model
 from ..run import Run
+from ..stored import Stored
 from ..training import Training
 from .batching import Batcher
 from .bundle import MOST_POINTS, SEEDED, Bundle, as_bytes, bundle_of, facts
@@ -33,6 +34,7 @@ from .kept import kept_bundle, stamp_of
 T = TypeVar("T")
 FILES = ThreadPoolExecutor(2, "files")  # decode what is uploaded: a large picture takes memory
 MAPS = ThreadPoolExecutor(1, "maps")  # makes bundles, which takes long; what is there already is answered meanwhile
+DRAWS = ThreadPoolExecutor(1, "draws")  # draws codes from a seed: it waits while MAPS does, and what is decoded need not
 MOST_CODES = 1024  # in one request
 MOST_NUMBERS = 2_000_000  # of codes in one answer
 MOST_BYTES = 64 << 20  # of pictures in one answer
@@ -67,10 +69,10 @@ class Made(NamedTuple):
 
 
 class Shown:
-    """One run. What its model computes goes through `executor`, which has one thread: torch uses all cores by itself."""
+    """One run. Its model encodes and decodes on `executor`, which has one thread: torch uses all cores by itself."""
 
     def __init__(self, run: Run, executor: Executor, wish: Wish):
-        self.run, self.executor, self.wish = run, executor, wish
+        self.run, self.wish = run, wish
         self.name = run.path.resolve().name
         self.made: Made | None = None
         self.making: asyncio.Task[Made] | None = None
@@ -163,10 +165,6 @@ class Shown:
         z, c = np.split(rows, [self.model.latent], axis=1)
         return as_bytes(decode(self.model, z, c if c.shape[1] else None))
 
-    async def soon(self, work: Callable[..., T], *given: Any) -> T:
-        """The result of `work`, which runs when the model's thread has time."""
-        return await asyncio.get_running_loop().run_in_executor(self.executor, work, *given)
-
     async def encode(self, file: bytes, version: str | None = None) -> np.ndarray:
         """mu and log_var of a picture file, (2, D). Raises DataError where it is none."""
         channels, height, width = (await self.ready(version)).bundle.manifest["image"]
@@ -203,24 +201,30 @@ class Shown:
             raise UsageError(f"{n:,} codes were asked for. Expected {most:,} at most. Ask for fewer at once.")
         return n
 
-    async def sample(self, n: int, seed: int, temperature: float, prior: str, given: Sequence[str] = ()) -> np.ndarray:
+    async def drawn(self, work: Callable[..., T], *given: Any) -> T:
+        """The result of `work`, which draws from a seed."""
+        return await asyncio.get_running_loop().run_in_executor(DRAWS, work, *given)
+
+    async def sample(
+        self, n: int, seed: int, temperature: float, prior: str, given: Sequence[str] = (), *, version: str | None = None
+    ) -> np.ndarray:
         """Codes from the model's prior, or from a density that was fitted to its codes, (n, D)."""
-        made = await self.ready()
+        made = await self.ready(version)
         self.allowed(n)
         if prior == "own":
             if not made.model.has_prior:
                 raise UsageError("A plain autoencoder has no prior. Draw from a fitted density: vaekit fit-prior.")
-            return await self.soon(prior_codes, made.model, n, seed, temperature, told_of(made.model, given))
+            return await self.drawn(prior_codes, made.model, n, seed, temperature, told_of(made.model, given))
         if prior != "fitted" and prior not in made.bundle.manifest["priors"]:
             known = ", ".join(["own", "fitted", *made.bundle.manifest["priors"]])
             raise UsageError(f"There is no prior {prior!r}. Expected one of {known}.")
         which = None if prior == "fitted" else prior
         how: dict[str, Any] = {"n": n, "seed": seed, "temperature": temperature, "given": given}
-        return await self.soon(lambda: fitted_codes(self.run, which, made.model, **how))
+        return await self.drawn(lambda: fitted_codes(self.run, which, made.model, **how))
 
-    async def edit(self, z: np.ndarray, add: dict[str, float], sigmas: bool) -> np.ndarray:
+    async def edit(self, z: np.ndarray, add: dict[str, float], sigmas: bool, version: str | None = None) -> np.ndarray:
         """z + alpha * vector, (n, D)."""
-        vectors = (await self.ready()).bundle.manifest["vectors"]
+        vectors = (await self.ready(version)).bundle.manifest["vectors"]
         z = self.checked(z)
         self.allowed(len(z))
         for name, alpha in add.items():
@@ -230,9 +234,9 @@ class Shown:
             z = z + np.float32(alpha / unit) * np.asarray(vectors[name]["vector"], np.float32)
         return z
 
-    async def morph(self, stops: np.ndarray, steps: int, kind: str) -> np.ndarray:
+    async def morph(self, stops: np.ndarray, steps: int, kind: str, version: str | None = None) -> np.ndarray:
         """Codes along the way from each stop to the next, `steps` for each, (n, D)."""
-        await self.ready()
+        await self.ready(version)
         stops = self.checked(stops)
         if len(stops) < 2:
             raise UsageError("A morph needs two codes or more.")
@@ -240,9 +244,9 @@ class Shown:
         legs = [path(a, b, steps, kind) for a, b in pairwise(stops)]
         return np.concatenate([legs[0], *(leg[1:] for leg in legs[1:])])
 
-    async def neighbours(self, z: np.ndarray, k: int) -> list[list[dict[str, Any]]]:
+    async def neighbours(self, z: np.ndarray, k: int, version: str | None = None) -> list[list[dict[str, Any]]]:
         """The nearest pictures of the map to each code: place on the map, distance, split."""
-        bundle = (await self.ready()).bundle
+        bundle = (await self.ready(version)).bundle
         z = self.checked(z)
         if bundle.mu is None:
             raise UsageError("This model has too many latents for the map to keep all codes.")
@@ -261,23 +265,30 @@ class Shown:
         if kind == "original":
             return picture[0]
         mu = (await self.encoder(picture))[:, 0]
-        return (await self.decode(mu))[0].transpose(2, 0, 1)
+        return (await self.decode(mu, version=version))[0].transpose(2, 0, 1)
 
-    async def now(self, n: int, seed: int) -> np.ndarray:
-        """Pictures of the same few codes from N(0, I) by the weights as they are now, uint8 (n, H, W, C)."""
+    async def now(self, n: int, seed: int) -> tuple[np.ndarray, int]:
+        """Pictures of the same few codes from the prior by the weights as they are now, uint8 (n, H, W, C), and how many images
+        these have seen. Without a prior there are none."""
         stamp = self.stamp
         if stamp is None:
             raise NotYet(f"{self.name} has no weights yet. Wait for its first validation.")
-        return await self.soon(self.drawn_now, stamp, n, seed)
+        return await self.drawn(self.drawn_now, stamp, n, seed)
 
-    def drawn_now(self, stamp: str, n: int, seed: int) -> np.ndarray:
+    def drawn_now(self, stamp: str, n: int, seed: int) -> tuple[np.ndarray, int]:
+        images, model = images_of(self.run), self.model_at(stamp)
+        z = prior_codes(model, n, seed, 1.0, told_of(model, ())) if model.has_prior else np.empty((0, model.latent), np.float32)
+        return as_bytes(decode(model, z)), images
+
+    def model_at(self, stamp: str) -> Model:
+        """The model of that state, which may be newer than the bundle."""
+        if self.made is not None and self.made.stamp == stamp:
+            self.latest = None  # one in memory is enough
+            return self.made.model
         if self.latest is None or self.latest[0] != stamp:
             with SEEDED:
                 self.latest = stamp, self.run.load_model(self.wish.device)
-        model = self.latest[1]
-        if not model.has_prior:
-            raise UsageError("A plain autoencoder has no prior to draw from.")
-        return as_bytes(decode(model, prior_codes(model, n, seed, 1.0, told_of(model, ()))))
+        return self.latest[1]
 
 
 def made_of(run: Run, stamp: str, wish: Wish, data: Dataset | None) -> Made:
@@ -286,6 +297,11 @@ def made_of(run: Run, stamp: str, wish: Wish, data: Dataset | None) -> Made:
         model = run.load_model(wish.device)
     how: dict[str, Any] = {"most": wish.points, "layout": wish.layout}
     return Made(stamp, model, kept_bundle(run, data, lambda: bundle_of(run, model, data, **how), **how), data)
+
+
+def images_of(run: Run) -> int:
+    """How many images its weights have seen: those with the best validation, which may be older than the last snapshot."""
+    return json.loads(Stored(run.path / "weights.safetensors").metadata["notes"])["images"]
 
 
 def told_of(model: Model, given: Sequence[str]) -> np.ndarray:

@@ -45,7 +45,9 @@ export async function start(source) {
       return show();
     },
 
-    addVector(name, a, b) {
+    addVector(base, a, b) {
+      let name = base;
+      for (let number = 2; name in this.vectors; number++) name = `${base} ${number}`;
       const vector = Float32Array.from(a, (value, d) => b[d] - value);
       const { sd } = this.run.manifest.code;
       const length = Math.hypot(...vector) || 1;
@@ -63,6 +65,14 @@ export async function start(source) {
   let shown = null;
   let turn = 0;
 
+  /** Codes that were made here are those of other weights now; a place of the map is still that picture. */
+  function forget() {
+    const { place } = page.from ?? {};
+    Object.assign(page, { edit: null, pins: [], groups: {}, from: place === undefined ? null : { place } });
+    delete page.made[page.name];
+    say(`${page.name} has changed: what was edited, pinned, grouped and made of it here is gone`);
+  }
+
   async function show() {
     const mine = ++turn;
     shown?.close?.();
@@ -77,7 +87,7 @@ export async function start(source) {
       if (page.view !== "runs") {
         const run = await source.open(name);
         if (mine !== turn) return;
-        if (page.run && page.run !== run) page.edit = null; // its codes are those of other weights
+        if (page.run && page.run.manifest.state !== run.manifest.state) forget();
         page.run = run;
       }
       const view = await VIEWS[page.view][1](page);

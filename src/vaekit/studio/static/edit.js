@@ -2,7 +2,7 @@
 
 import { cover, download, el, latest, paint, say, slider } from "studio/dom.js";
 import { pinBoard } from "studio/pins.js";
-import { edited } from "studio/space.js";
+import { edited, PackedCodes } from "studio/space.js";
 import { takingPanel } from "studio/taking.js";
 
 const REACH = 4; // standard deviations to either side
@@ -16,10 +16,12 @@ export async function editView(page) {
   const { run } = page;
   const { manifest } = run;
   const zero = () => ({ alphas: {}, latents: {} });
-  const edit = page.edit ?? (page.edit = { base: null, picture: null, what: "", given: [], now: zero(), past: [], ahead: [] });
+  const edit = page.edit ?? (page.edit = { base: null, picture: null, what: "", file: false, given: [], now: zero(), past: [], ahead: [] });
   let turn = 0;
   const from = page.from;
   page.from = null;
+  const steps = await run.array("mu");
+  const codes = steps && new PackedCodes(steps, manifest.code);
   if (from) await begin(from);
   else if (!edit.base) await begin({ place: 0 });
 
@@ -27,11 +29,12 @@ export async function editView(page) {
   async function begin(from) {
     const mine = ++turn;
     const { place, file } = from;
-    const picture = file ? await createImageBitmap(file) : place === undefined ? null : await run.picture(place, "original");
-    const base = from.z ?? (await run.encode(file ?? (await bytesOf(picture))));
+    const drawn = file ? createImageBitmap(file).catch(() => null) : place === undefined ? null : run.picture(place, "original");
+    const picture = await drawn; // null for a file too that this browser cannot draw: whoever encodes it may know its kind
+    const base = from.z ?? (file || !codes ? await run.encode(file ?? (await bytesOf(picture))) : codes.at(place));
     if (mine !== turn) return false;
     const what = file ? (file.name ?? "your picture") : place === undefined ? (from.what ?? "a code") : `picture ${place}`;
-    Object.assign(edit, { base, picture, what, given: from.given ?? [], now: zero(), past: [], ahead: [] });
+    Object.assign(edit, { base, picture, what, file: !!file, given: from.given ?? [], now: zero(), past: [], ahead: [] });
     return true;
   }
 
@@ -163,9 +166,14 @@ export async function editView(page) {
     await showBase();
     settle();
     told.textContent = edit.what;
-    say(`Opened ${edit.what}`);
+    say(`Opened ${edit.what}${edit.file && !edit.picture ? ", which this browser cannot draw" : ""}`);
   }
-  const file = el("input", { type: "file", accept: "image/*", "aria-label": "Open a picture file", onchange: () => file.files[0] && reopen({ file: file.files[0] }) });
+  function chosen() {
+    const [its] = file.files;
+    file.value = ""; // so that the same file can be chosen again
+    if (its) reopen({ file: its });
+  }
+  const file = el("input", { type: "file", accept: "image/*", "aria-label": "Open a picture file", onchange: chosen });
   const drop = el("div.drop", {}, el("span", {}, "Drop a picture here, paste one, or "), file);
   const random = el("button", { onclick: () => reopen({ place: Math.floor(Math.random() * manifest.count) }) }, "Another picture");
 

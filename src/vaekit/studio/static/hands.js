@@ -73,7 +73,7 @@ export function hands(plane, on) {
 
   plane.addEventListener("keydown", (event) => {
     const [w, h] = on.size();
-    const cross = on.cross() ?? [w / 2, h / 2];
+    const cross = on.cross();
     const step = event.shiftKey ? 5 * STEP : STEP;
     const moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
     const acts = {

@@ -5,7 +5,7 @@ import { el, field, latest, paint, say, select } from "studio/dom.js";
 import { groupPanel } from "studio/group.js";
 import { hands } from "studio/hands.js";
 import { Points } from "studio/points.js";
-import { Grid, inside, Inverse, PackedCodes, rows } from "studio/space.js";
+import { clamped, Grid, inside, Inverse, PackedCodes, rows } from "studio/space.js";
 
 const NEAR = 10; // pixels around a point that are the point
 const THUMBS = 400; // points in view, from which they are shown as pictures
@@ -13,6 +13,7 @@ const TILE = 44; // pixels of a tile of the terrain
 const AT_ONCE = 64; // codes of the terrain in one question
 const KINDS = 24; // in the legend
 const WAIT = 200; // ms without a move, after which terrain and address follow
+const ZOOM = [0.25, 4000]; // of the scale that shows all
 
 export async function mapView(page) {
   const { run, state } = page;
@@ -43,7 +44,7 @@ export async function mapView(page) {
 
   const view = { x: (box[0] + box[2]) / 2, y: (box[1] + box[3]) / 2, scale: 1 };
   const painted = { ...view }; // the view that the terrain was painted for; until it is painted anew it moves with the map
-  const at = { pixel: null, place: null }; // the cross, and the point that it is on
+  const at = { spot: null, place: null, drawn: false }; // the cross in data units, the point that it is on, and whether it is drawn
   let colours = null;
   let fitted = false;
   let lasso = null;
@@ -68,29 +69,41 @@ export async function mapView(page) {
     const high = Math.max(box[3] - box[1], 1e-6);
     return 0.92 * Math.min(w / wide, h / high);
   };
+  /** Look there, but not so far away that no point is near. */
+  function aim(x, y, scale) {
+    const side = Math.max(box[2] - box[0], box[3] - box[1], 1e-6);
+    view.x = clamped(x, box[0] - side, box[2] + side);
+    view.y = clamped(y, box[1] - side, box[3] + side);
+    view.scale = clamped(scale, ZOOM[0] * whole(), ZOOM[1] * whole());
+  }
   function showAll() {
-    Object.assign(view, { x: (box[0] + box[2]) / 2, y: (box[1] + box[3]) / 2, scale: whole() });
+    aim((box[0] + box[2]) / 2, (box[1] + box[3]) / 2, whole());
     moved();
   }
   function zoom(factor, [px, py] = size().map((each) => each / 2)) {
     const [x, y] = toData([px, py]);
-    view.scale = Math.min(Math.max(view.scale * factor, whole() / 4), whole() * 4000);
+    aim(view.x, view.y, view.scale * factor);
     const [nx, ny] = toData([px, py]);
-    view.x += x - nx;
-    view.y += y - ny;
+    aim(view.x + x - nx, view.y + y - ny, view.scale);
     moved();
   }
   function pan(dx, dy) {
-    view.x -= dx / view.scale;
-    view.y += dy / view.scale;
+    aim(view.x - dx / view.scale, view.y + dy / view.scale, view.scale);
     moved();
   }
+  /** The cross in pixels, or the middle; one that is out of view counts as at its edge. */
+  function cross() {
+    const [w, h] = size();
+    const [px, py] = at.spot ? toPixel(...at.spot) : [w / 2, h / 2];
+    return [clamped(px, 0, w), clamped(py, 0, h)];
+  }
   /** What the cross is on, at once; whatever is decoded comes later. */
-  function pointAt(pixel) {
-    at.pixel = pixel;
-    const [near] = pixel ? grid.nearest(...toData(pixel), 1) : [];
-    at.place = near && near.distance * view.scale < NEAR ? near.place : null;
+  function look(pixel, aloud = false) {
+    const spot = toData(pixel);
+    const [near] = grid.nearest(...spot, 1);
+    Object.assign(at, { spot, place: near?.distance * view.scale < NEAR ? near.place : null, drawn: true });
     redraw();
+    show(aloud);
   }
 
   // Drawing: one frame however many things changed
@@ -159,8 +172,8 @@ export async function mapView(page) {
       pen.fill();
       pen.globalAlpha = 1;
     }
-    if (at.pixel) {
-      const [x, y] = at.place === null ? at.pixel : toPixel(points[2 * at.place], points[2 * at.place + 1]);
+    if (at.drawn) {
+      const [x, y] = toPixel(...(at.place === null ? at.spot : points.subarray(2 * at.place, 2 * at.place + 2)));
       pen.beginPath();
       pen.arc(x, y, 7, 0, 7);
       for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
@@ -225,8 +238,8 @@ export async function mapView(page) {
   const captions = [el("figcaption", {}, "Picture"), el("figcaption", {}, "Reconstruction")];
   const edit = el("button", { onclick: open, disabled: true }, "Edit this");
   const show = latest(async (aloud) => {
-    if (!at.pixel || closed) return;
-    const [x, y] = toData(at.pixel);
+    if (!at.spot || closed) return;
+    const [x, y] = at.spot;
     const { place } = at;
     const isPoint = place !== null;
     edit.disabled = !isPoint && !inverse;
@@ -250,14 +263,10 @@ export async function mapView(page) {
     canvas.height = run.height;
     canvas.getContext("2d").drawImage(image, 0, 0, run.width, run.height);
   }
-  function look(pixel, aloud = false) {
-    pointAt(pixel);
-    show(aloud);
-  }
   function open() {
-    if (!at.pixel) return;
+    if (!at.spot) return;
     if (at.place !== null) page.go("edit", { from: { place: at.place, z: codes?.at(at.place) } });
-    else if (inverse) page.go("edit", { from: { z: inverse.at(...toData(at.pixel)), what: "a place of the map" } });
+    else if (inverse) page.go("edit", { from: { z: inverse.at(...at.spot), what: "a place of the map" } });
   }
 
   const group = groupPanel(page, codes, decodeAll);
@@ -277,8 +286,11 @@ export async function mapView(page) {
     open,
     surround,
     look,
-    cross: () => at.pixel,
-    leave: () => pointAt(null),
+    cross,
+    leave() {
+      at.drawn = false; // what is told of it beside the map stays, with the button that opens it
+      redraw();
+    },
     lassoing: () => !!state.lasso,
     draft(pixels) {
       lasso = pixels.map(toData);
@@ -356,8 +368,8 @@ export async function mapView(page) {
     if (!fitted) {
       fitted = true;
       const [x, y, z] = [state.x, state.y, state.zoom].map(Number);
-      view.scale = whole() * (Number.isFinite(z) && z > 0 ? Math.min(z, 4000) : 1);
-      if (state.x && Number.isFinite(x) && Number.isFinite(y)) Object.assign(view, { x, y });
+      const given = state.x && Number.isFinite(x) && Number.isFinite(y);
+      aim(...(given ? [x, y] : [view.x, view.y]), whole() * (Number.isFinite(z) && z > 0 ? z : 1));
     }
     redraw();
     if (state.terrain || state.fog) land();
@@ -380,6 +392,6 @@ export async function mapView(page) {
     drawn.close();
   };
   made.repaint = () => recolour(colour.value);
-  made.probe = { view, toPixel, points, grid, redraw }; // what a test looks at
+  made.probe = { view, toPixel, points, grid, inverse, at, redraw }; // what a test looks at
   return made;
 }

@@ -46,18 +46,17 @@ class PackedRun extends Run {
     return unpacked(name);
   }
 
-  /** Pictures lie here as thumbnails alone; a reconstruction is computed. */
-  async picture(place, kind) {
-    if (kind === "original") {
-      const [left, top, side] = this.thumbAt(place);
-      const scale = side / Math.max(this.width, this.height);
-      const [w, h] = [this.width, this.height].map((each) => Math.max(1, Math.round(each * scale)));
-      const options = { resizeWidth: this.width, resizeHeight: this.height, resizeQuality: "high" };
-      return createImageBitmap(await this.thumbs(), left + ((side - w) >> 1), top + ((side - h) >> 1), w, h, options);
-    }
-    const { PackedCodes } = await import("studio/space.js");
-    const codes = new PackedCodes(await this.array("mu"), this.manifest.code);
-    return createImageBitmap(new ImageData(await this.decode(codes.at(place)), this.width, this.height));
+  network(name) {
+    return this.once(name, () => Network.open(name));
+  }
+
+  /** Pictures lie here as thumbnails alone; what the model makes of them is decoded from the codes that lie here too. */
+  async picture(place) {
+    const [left, top, side] = this.thumbAt(place);
+    const scale = side / Math.max(this.width, this.height);
+    const [w, h] = [this.width, this.height].map((each) => Math.max(1, Math.round(each * scale)));
+    const options = { resizeWidth: this.width, resizeHeight: this.height, resizeQuality: "high" };
+    return createImageBitmap(await this.thumbs(), left + ((side - w) >> 1), top + ((side - h) >> 1), w, h, options);
   }
 
   async encode(file) {
@@ -78,14 +77,12 @@ class PackedRun extends Run {
       if (this.channels === 1) x[i] = (0.299 * r + 0.587 * g + 0.114 * b) / 255;
       else [r, g, b, a].slice(0, this.channels).forEach((value, c) => (x[c * count + i] = value / 255));
     }
-    this.encoder ??= Network.open("encoder");
-    return Float32Array.from(await (await this.encoder).run(x, [1, ...this.manifest.image]));
+    return Float32Array.from(await (await this.network("encoder")).run(x, [1, ...this.manifest.image]));
   }
 
   async decode(z) {
     const n = z.length / this.latent;
-    this.decoder ??= Network.open("decoder");
-    const found = await (await this.decoder).run(z, [n, this.latent]);
+    const found = await (await this.network("decoder")).run(z, [n, this.latent]);
     const count = this.width * this.height;
     const bytes = new Uint8Array(n * count * this.channels);
     for (let k = 0; k < n; k++)
@@ -133,7 +130,13 @@ async function open() {
 start({
   live: false,
   listed: async () => [{ name: manifest.name }],
-  open: () => (opened ??= open()),
+  open() {
+    opened ??= open().catch((error) => {
+      opened = null; // so that it can be tried again
+      throw error;
+    });
+    return opened;
+  },
 }).catch((error) => {
   document.getElementById("main").textContent = error.message;
 });

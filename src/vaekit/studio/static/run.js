@@ -125,7 +125,7 @@ export class RemoteRun extends Run {
   }
 
   ask(what, body) {
-    return answer(`${this.at}/${what}`, {
+    return answer(`${this.at}/${what}?${new URLSearchParams([this.state])}`, {
       method: "POST",
       body: JSON.stringify(body),
       headers: { "content-type": "application/json" },
@@ -148,10 +148,11 @@ export async function listed() {
   return (await answer("/api/runs")).json();
 }
 
-/** (n, H, W, C) bytes and their shape: pictures of the same few codes by the weights as they are now. */
+/** Pictures (n, H, W, C) of the same few codes by the weights as they are now: bytes, shape, and how many images these saw. */
 export async function now(name) {
   const got = await answer(`/api/runs/${encodeURIComponent(name)}/now`);
-  return { shape: got.headers.get("x-shape").split(",").map(Number), bytes: new Uint8Array(await got.arrayBuffer()) };
+  const [shape, [images]] = ["x-shape", "x-images"].map((each) => got.headers.get(each).split(",").map(Number));
+  return { shape, images, bytes: new Uint8Array(await got.arrayBuffer()) };
 }
 
 export async function log(name, after) {

@@ -3,7 +3,8 @@
 import { el, paint, say } from "studio/dom.js";
 import { rgbaOf } from "studio/run.js";
 
-const EVERY = 2000; // ms between two looks
+const EVERY = 2000; // ms between two looks while something trains
+const SELDOM = 10_000; // and while nothing does: it may go on
 const CURVES = [
   ["elbo", "ELBO, nats"],
   ["distortion", "distortion, nats"],
@@ -20,6 +21,7 @@ export async function runsView(page) {
   const curves = el("div.curves");
   const figures = el("div.figures", { tabIndex: 0, role: "region", "aria-label": "Figures" });
   const film = el("div.row.film", { tabIndex: 0, role: "region", "aria-label": "The same codes over time" });
+  const columns = new Set(); // of how many images the weights of each column had seen
   let seen = null;
   let timer = null;
   let closed = false;
@@ -36,13 +38,13 @@ export async function runsView(page) {
       if (closed) return;
       draw(all);
       if (chosen.state && chosen.state !== seen) {
-        seen = chosen.state;
-        await samples(chosen);
+        await samples(chosen.name);
+        seen = chosen.state; // whatever failed is asked for again
       }
     } catch (error) {
       say(error.message); // and look again: the studio may be back by then
     } finally {
-      if (running && !closed) timer = setTimeout(look, EVERY);
+      if (!closed) timer = setTimeout(look, running ? EVERY : SELDOM);
     }
   }
 
@@ -85,20 +87,21 @@ export async function runsView(page) {
     table(all);
   }
 
-  /** Pictures of the same few codes at every new state of the weights. */
-  async function samples(its) {
-    const found = await source.now(its.name).catch(() => null); // a model without a prior has none
-    if (!found || closed) return;
-    const [n, height, width, channels] = found.shape;
-    const rgba = rgbaOf(found.bytes, channels);
+  /** Pictures of the same few codes by every new state of the weights; a model without a prior has none. */
+  async function samples(name) {
+    const { shape, bytes, images } = await source.now(name);
+    const [n, height, width, channels] = shape;
+    if (!n || columns.has(images) || closed) return; // vectors and densities make another state too, of the same weights
+    columns.add(images);
+    const rgba = rgbaOf(bytes, channels);
     const size = 4 * height * width;
     const column = el("figure");
     for (let i = 0; i < n; i++) {
-      const canvas = el("canvas.small", { role: "img", "aria-label": `Sample after ${its.images} images` });
+      const canvas = el("canvas.small", { role: "img", "aria-label": `Sample after ${images} images` });
       paint(canvas, rgba.slice(i * size, (i + 1) * size), width, height);
       column.append(canvas);
     }
-    column.append(el("figcaption", {}, its.images.toLocaleString("en")));
+    column.append(el("figcaption", {}, images.toLocaleString("en")));
     film.append(column);
   }
 

@@ -1,10 +1,11 @@
 // New pictures, and the pictures of the data that are nearest to them.
 
 import { el, field, latest, paint, say, select, slider } from "studio/dom.js";
-import { PackedCodes, rows } from "studio/space.js";
+import { clamped, PackedCodes, rows } from "studio/space.js";
 
 const COUNT = 32;
 const NEAR = 6;
+const SEEDS = 2 ** 31;
 
 export async function sampleView(page) {
   const { run, state, source } = page;
@@ -12,6 +13,12 @@ export async function sampleView(page) {
   const steps = await run.array("mu");
   const codes = steps && new PackedCodes(steps, manifest.code);
   const split = await run.array("split");
+  const count = (many) => many.toLocaleString("en");
+  const learnt = split.filter((each) => each === 0).length;
+  const among = codes
+    ? `Beside a sample stand those nearest to it of the ${count(learnt)} training pictures on the map, ` +
+      `which has ${count(manifest.count)} of ${count(manifest.of)} pictures.`
+    : "This model has too many latents for the map to keep all codes, so nothing says which training pictures are near.";
   const priors = [
     ...(manifest.has_prior ? [["own", "the model's own prior"]] : []),
     ...(manifest.priors.length ? [["fitted", "the best fitted density"]] : []),
@@ -29,8 +36,8 @@ export async function sampleView(page) {
   const known = (options, value) => options.some(([key]) => key === value);
   const wish = {
     prior: known(priors, state.prior) ? state.prior : priors[0][0],
-    temperature: Number.isFinite(+state.temperature) ? Math.min(Math.max(+state.temperature, 0), 2) : 1,
-    seed: Number.isInteger(+state.seed) && +state.seed >= 0 ? +state.seed : 0,
+    temperature: Number.isFinite(+state.temperature) ? clamped(+state.temperature, 0, 2) : 1,
+    seed: Number.isInteger(+state.seed) ? clamped(+state.seed, 0, SEEDS - 1) : 0,
     n: COUNT,
     given: [],
   };
@@ -50,10 +57,10 @@ export async function sampleView(page) {
         const canvas = el("canvas.small");
         paint(canvas, rgba, run.width, run.height);
         const show = () => beside(rgba, drawn[i], i + 1, manifest.condition ? asked.given : []);
-        return el("button.bare", { onclick: show, "aria-label": `Sample ${i + 1}: show its neighbours` }, canvas);
+        return el("button.bare", { onclick: show, "aria-label": `Choose sample ${i + 1}` }, canvas);
       }),
     );
-    near.replaceChildren(el("p.hint", {}, "Choose a sample to see the training pictures that are nearest to it."));
+    near.replaceChildren(el("p.hint", {}, "Choose a sample."));
   });
 
   async function beside(rgba, z, number, given) {
@@ -72,7 +79,7 @@ export async function sampleView(page) {
       }),
       el("button.primary", { onclick: () => page.go("edit", { from: { z, what: `sample ${number}`, given } }) }, "Edit it"),
     );
-    say(`Nearest training pictures of sample ${number}`);
+    say(`Sample ${number}, ${found.length} training pictures beside it`);
   }
 
   const label = select([], "", (value) => {
@@ -105,7 +112,7 @@ export async function sampleView(page) {
     },
   });
   const others = () => {
-    wish.seed += 1;
+    wish.seed = (wish.seed + 1) % SEEDS;
     draw();
   };
   offer();
@@ -118,5 +125,5 @@ export async function sampleView(page) {
     el("button.primary", { onclick: others }, "Others"),
   );
   await draw();
-  return el("div.sample", {}, controls, sheet, el("section.wide", {}, el("h2", {}, "Neighbours"), near));
+  return el("div.sample", {}, controls, sheet, el("section.wide", {}, el("h2", {}, "Neighbours"), near, el("p.hint", {}, among)));
 }

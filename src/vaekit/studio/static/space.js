@@ -1,6 +1,8 @@
 // Arithmetic of codes and of the plane of the map. Pure functions: no page, no network.
 // Shapes: N points, D latents; codes are Float32Array of D numbers, or of n * D in rows.
 
+const FAR = 1e6; // cells of a grid, beyond which a place is looked for as if it were there: a much larger number plus 1 is that number
+
 /** Codes packed as 16-bit steps between `low` and `low + span`: the code at a place. */
 export class PackedCodes {
   constructor(steps, { low, span }) {
@@ -51,6 +53,10 @@ export class PackedCodes {
     }
     return found.map(({ place, squared }) => ({ place, distance: Math.sqrt(squared) }));
   }
+}
+
+export function clamped(value, low, high) {
+  return Math.min(Math.max(value, low), high);
 }
 
 /** a + scale * b. */
@@ -124,15 +130,15 @@ export class Grid {
   }
 
   cellOf(x, y) {
-    const column = Math.min(Math.max(Math.floor((x - this.box[0]) / this.cell), 0), this.across - 1);
-    const row = Math.min(Math.max(Math.floor((y - this.box[1]) / this.cell), 0), this.up - 1);
+    const column = clamped(Math.floor((x - this.box[0]) / this.cell), 0, this.across - 1);
+    const row = clamped(Math.floor((y - this.box[1]) / this.cell), 0, this.up - 1);
     return row * this.across + column;
   }
 
   /** The k nearest points, near ones first: [{place, distance}]. */
   nearest(x, y, k) {
-    const column = Math.floor((x - this.box[0]) / this.cell);
-    const row = Math.floor((y - this.box[1]) / this.cell);
+    const column = clamped(Math.floor((x - this.box[0]) / this.cell), -FAR, FAR);
+    const row = clamped(Math.floor((y - this.box[1]) / this.cell), -FAR, FAR);
     const found = [];
     const far = Math.max(Math.abs(column), Math.abs(row), Math.abs(column - this.across), Math.abs(row - this.up)) + 1;
     const near = Math.max(0, -column, column - this.across + 1, -row, row - this.up + 1); // the first ring that meets the grid

@@ -9,43 +9,60 @@ export function takingPanel(page, edit) {
   const latents = () => Object.entries(edit.now.latents).filter(([, sigmas]) => sigmas);
 
   function asCommand() {
+    if (!edit.file) throw new Error(`A command begins with a picture file, and this began with ${edit.what}. Copy it as Python.`);
     const beyond = latents().length || alphas().some(([name]) => !manifest.vectors[name]);
     if (beyond) throw new Error("A command moves along the run's own attributes alone. Copy it as Python.");
     const adds = alphas().map(([name, alpha]) => `--add ${quoted(`${name}=${alpha}`)}`);
     return `vaekit edit ${quoted(manifest.path)} PICTURE --sigmas ${adds.join(" ") || "--add NAME=1"}`;
   }
 
+  /** A picture file is encoded; whatever else the edit began with stands there as its code. */
   function asPython() {
-    const made = alphas().filter(([name]) => !manifest.vectors[name]);
+    const { path, crop, vectors: own } = manifest;
+    const { file, base, what, given } = edit;
+    const made = alphas().some(([name]) => !own[name]);
     const lines = [
-      ...(made.length ? ["import numpy as np", ""] : []),
-      "from vaekit import Run, decode, encode, read_image",
+      ...(made || !file ? ["import numpy as np", ""] : []),
+      `from vaekit import Run, decode${file ? ", encode, read_image" : ""}`,
       "",
-      `run = Run.open(${JSON.stringify(manifest.path)})`,
-      "model, (vectors, about) = run.load_model(), run.load_attributes()",
-      'mu = encode(model, read_image("PICTURE", model.image)[None])',
+      `run = Run.open(${text(path)})`,
+      Object.keys(own).length ? "model, (vectors, about) = run.load_model(), run.load_attributes()" : "model = run.load_model()",
+      file
+        ? `mu = encode(model, read_image("PICTURE", model.image, ${text(crop)})[None])`
+        : `mu = np.float32([${text(Array.from(base, (value) => +value.toPrecision(9)))}])  # ${text(what)}`,
     ];
-    if (!Object.keys(manifest.vectors).length) lines[lines.length - 2] = "model = run.load_model()";
     for (const [name, alpha] of alphas()) {
       const { vector, sigmas } = page.vectors[name];
-      const own = `${alpha} / about["attributes"][${JSON.stringify(name)}]["sigmas"] * vectors[${JSON.stringify(name)}].numpy()`;
-      const there = `np.float32(${JSON.stringify(vector.map((value) => +(value * (alpha / (sigmas || 1))).toPrecision(6)))})  # ${name}`;
-      lines.push(`mu = mu + ${manifest.vectors[name] ? own : there}`);
+      const stored = `${alpha} / about["attributes"][${text(name)}]["sigmas"] * vectors[${text(name)}].numpy()`;
+      const there = `np.float32(${text(vector.map((value) => +(value * (alpha / (sigmas || 1))).toPrecision(6)))})  # ${name}`;
+      lines.push(`mu = mu + ${own[name] ? stored : there}`);
     }
     for (const [d, sigmas] of latents()) lines.push(`mu[:, ${d}] += ${(sigmas * (manifest.code.sd[d] || 1)).toPrecision(6)}`);
-    return [...lines, "picture = decode(model, mu)  # (1, C, H, W) in [0, 1]"].join("\n");
+    if (given.length) lines.push(`c = model.condition.of(${text(Object.fromEntries(given.map(pair)))}).cpu().numpy()[None]`);
+    return [...lines, `picture = decode(model, mu${given.length ? ", c" : ""})  # (1, C, H, W) in [0, 1]`].join("\n");
   }
 
-  const copy = (text) => async () => {
+  const copy = (made) => async () => {
     try {
       if (!navigator.clipboard) throw new Error("This browser lets only pages of the own machine copy.");
-      await navigator.clipboard.writeText(text());
+      await navigator.clipboard.writeText(made());
       say("Copied");
     } catch (error) {
       say(error.message);
     }
   };
   return [el("button", { onclick: copy(asPython) }, "Copy as Python"), el("button", { onclick: copy(asCommand) }, "Copy as command")];
+}
+
+/** "label=3" as ["label", "3"]. */
+function pair(each) {
+  const at = each.indexOf("=");
+  return [each.slice(0, at), each.slice(at + 1)];
+}
+
+/** A text, a list, or names with texts, as Python takes them: as JSON. */
+function text(value) {
+  return JSON.stringify(value);
 }
 
 /** A word as a shell takes it. */
