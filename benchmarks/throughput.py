@@ -33,11 +33,11 @@ SHOWN = ("torch", "numpy", "vaekit", "pythae", "keras")
 TARGETS = {"mlp": (3.0, 0.60), "conv28": (1.5, None), "conv64": (1.5, 0.45)}  # times pythae; share of the product rate
 OF_PLAIN = 0.95
 TOLD = """Images/s are medians over the rounds; each process warms up for 3 s after its first step and is then measured over whole
-steps. The share of a contender is its images/s times the FLOPs of an image, over the bf16 rate of a large matrix product in the
-same run. FLOPs: forward and backward of products and convolutions, counted once by torch.utils.flop_counter; a multiply-add is
-two, the gradient by the pictures is not computed and not counted. vaekit and plain torch: AdamW, clipping, an average of the
-weights; vaekit with its log. pythae: its epochs without the copy of the best model between them; Adam. Keras: `fit` with the
-`train_step` of its own example; Adam."""
+steps. The share of a contender is its images/s times the FLOPs of an image, over the bf16 rate of a large matrix product
+before the same round, the median over the rounds. FLOPs: forward and backward of products and convolutions, counted once by
+torch.utils.flop_counter; a multiply-add is two, the gradient by the pictures is not computed and not counted. vaekit and
+plain torch: AdamW, clipping, an average of the weights; vaekit with its log. pythae: its epochs without the copy of the best
+model between them; Adam. Keras: `fit` with the `train_step` of its own example; Adam."""
 
 
 def python_of(env: Path) -> Path:
@@ -65,34 +65,44 @@ def ask(python: Path, script: str, *arguments: str) -> dict[str, Any]:
     return json.loads(told.stdout.strip().splitlines()[-1])
 
 
-def contest(python: Path, task: str, contenders: list[str], rounds: int, seconds: float) -> dict[str, list[dict[str, Any]]]:
-    """What every contender printed, round after round."""
+def contest(
+    python: Path, task: str, contenders: list[str], rounds: int, seconds: float
+) -> tuple[dict[str, list[dict[str, Any]]], list[dict[str, Any]]]:
+    """What every contender printed, round after round, and what the machine could do before each of these."""
     printed: dict[str, list[dict[str, Any]]] = {name: [] for name in contenders}
+    ceilings = []
     with tempfile.TemporaryDirectory() as place:
         pictures = Path(place) / "pictures.npy"
         np.save(pictures, TASKS[task].draw())
         for _ in range(rounds):
+            ceilings.append(ask(python, "ceilings"))
             for name in contenders:
                 printed[name].append(ask(python, CONTENDERS[name], task, str(pictures), "--seconds", str(seconds)))
                 print(f"{task:7} {name:12} {printed[name][-1]}", file=sys.stderr)
-    return printed
+    return printed, ceilings
 
 
-def figures_of(task: str, printed: dict[str, list[dict[str, Any]]], ceilings: dict[str, Any]) -> dict[str, Any]:
-    """Medians, spreads, shares and ratios of one task."""
+def figures_of(task: str, printed: dict[str, list[dict[str, Any]]], ceilings: list[dict[str, Any]]) -> dict[str, Any]:
+    """Medians, spreads, shares and ratios of one task; a share is that of its own round."""
     rates = {name: [its["images_per_second"] for its in told] for name, told in printed.items()}
-    flops, figures = ceilings[task]["MFLOP per image"], {}
+    flops, figures = ceilings[0][task]["MFLOP per image"], {}
     for name, values in rates.items():
         middle = median(values)
         figures[f"{task}: {name}, images/s"] = float(f"{middle:.4g}")
         figures[f"{task}: {name}, images/s of each round"] = [float(f"{value:.4g}") for value in values]
         figures[f"{task}: {name}, GFLOP/s"] = round(middle * flops / 1e3, 1)
-        figures[f"{task}: {name}, share of the bf16 product rate"] = round(middle * flops / 1e3 / ceilings["bf16 GFLOP/s"], 3)
+        shares = [value * flops / 1e3 / its["bf16 GFLOP/s"] for value, its in zip(values, ceilings, strict=True)]
+        figures[f"{task}: {name}, share of the bf16 product rate"] = round(median(shares), 3)
         figures[f"{task}: {name}, how"] = printed[name][0]["how"]
     for name in rates.keys() - {"vaekit"}:
         if "vaekit" in rates:
             pairs = [ours / theirs for ours, theirs in zip(rates["vaekit"], rates[name], strict=True)]
             figures[f"{task}: vaekit / {name}, median of the rounds"] = round(median(pairs), 3)
+    figures[f"{task}: MFLOP per image"] = round(flops, 2)
+    for name in ("bf16 GFLOP/s", "fp32 GFLOP/s"):
+        figures[f"{task}: {name} of a large matrix product, before each round"] = [round(its[name]) for its in ceilings]
+    own = "bf16 GFLOP/s of its own products"
+    figures[f"{task}: {own}, before each round"] = [round(its[task][own]) for its in ceilings]
     return figures
 
 
@@ -127,22 +137,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE)
     given = parser.parse_args()
     python, before = python_of(given.env), load()
-    ceilings = ask(python, "ceilings")
     figures: dict[str, Any] = {}
     for task in given.tasks:
-        figures |= figures_of(task, contest(python, task, given.contenders, given.rounds, given.seconds), ceilings)
+        figures |= figures_of(task, *contest(python, task, given.contenders, given.rounds, given.seconds))
         figures |= verdicts(task, figures)
-    after = ask(python, "ceilings")
-    for name, value in ceilings.items():
-        if isinstance(value, float):
-            figures[f"{name} of a large matrix product, before and after"] = [round(value), round(after[name])]
-        elif name in given.tasks:
-            figures |= {f"{name}: {key}": round(its, 2) for key, its in value.items()}
     (given.out / "pictures").mkdir(exist_ok=True)
-    about = (
-        f"batch 128; medians of {given.rounds} rounds, dots are the rounds; in brackets the share of the bf16 product rate, "
-        f"{ceilings['bf16 GFLOP/s']:.0f} GFLOP/s"
-    )
+    about = f"batch 128; medians of {given.rounds} rounds, dots are the rounds; in brackets the share of the bf16 product rate"
     figure = bars(
         [panel_of(task, figures, given.contenders) for task in given.tasks], "Training speed on pythae's networks", about
     )

@@ -59,7 +59,7 @@ def carrying(objective: Objective, more: bool) -> str:
     if not name:
         return ""
     now = float(at(getattr(objective, name), math.inf))
-    usual = next(field.default for field in fields_of(objective) if field.name == name)
+    usual: float = next(field.default for field in fields_of(objective) if field.name == name)  # pyright: ignore
     return number(objective, name, max(now * STEP, usual) if rises == more else min(now / STEP, usual))
 
 
