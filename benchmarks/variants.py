@@ -42,9 +42,9 @@ from vaekit.variants import VARIANTS
 NAMES = tuple(catalogue())
 REACHED = Path(__file__).parent.parent / "src" / "vaekit" / "reached.json"
 KEPT = ("elbo", "nll", "rmse", "frechet", "frechet_fitted")  # figures in it
-OWN_NETS = ("digits-2d", "density", "ladder")
+OWN_NETS = ("digits-2d", "density", "pixel-vae", "ladder")
 NETS = f"net `mlp`, `conv` for latents at places ({', '.join(OWN_NETS)} have their own)"
-OWN_LIKELIHOODS = ("book", "density")
+OWN_LIKELIHOODS = ("book", "density", "pixel-vae")
 JUDGE = "judge.safetensors"
 DRAWN = 5000  # new pictures that are compared with as many test pictures
 SAMPLES = 100  # of z, in the bound

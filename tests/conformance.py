@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 
-from vaekit.autoregressive import NeighbourBernoulli
+from vaekit.autoregressive import NeighbourBernoulli, NeighbourLogistic, Neighbours
 from vaekit.categorical import CategoricalLatents, UniformCategories
 from vaekit.codebooks import FiniteScalar, LookupFree, UniformCodes, VectorQuantized
 from vaekit.conditional import Condition, Conditional, ConditionalNormal
@@ -295,11 +295,11 @@ def conditional(condition: Condition, net: str = "mlp", prior: str = "normal", o
     return make
 
 
-def neighbours(image: Image, patch: int = 4, reach: int = 1) -> Make:
+def neighbours(image: Image, patch: int = 4, reach: int = 1, kind: type[Neighbours] = NeighbourBernoulli) -> Make:
     """Autoregressive pixels over a mixer, with a learned prior."""
 
     def make() -> tuple[VAE, Objective]:
-        likelihood = NeighbourBernoulli(image=image, features=4, patch=patch, reach=reach)
+        likelihood = kind(image=image, features=4, patch=patch, reach=reach)
         sizes = {"image": image, "features": FEATURES, "patch": patch, "width": 8, "depth": 1}
         decoder = MixerDecoder(latent=LATENT, per_patch=4 * likelihood.values, **sizes)
         posterior, prior = DiagonalGaussian(features=FEATURES, latent=LATENT), CouplingFlow(latent=LATENT, couplings=3, width=8)
@@ -334,6 +334,7 @@ VARIANTS: dict[str, Make] = (  # every part and every objective; what only some 
     | {"ladder": ladder(), "ladder colour, not square": ladder((3, 7, 10), "elbo-free-group", "optimal-gaussian")}
     | {"ladder iwae": ladder(objective="iwae")}
     | {"neighbours": neighbours((1, 8, 8)), "neighbours colour, not square": neighbours((3, 7, 10), patch=2, reach=2)}
+    | {"neighbours of levels": neighbours((3, 7, 10), patch=2, kind=NeighbourLogistic)}
     | {f"vae {net} with transparency": vae("continuous-bernoulli", "elbo-linear", net, image=(4, 5, 6)) for net in WHOLE}
     | {"vae continuous-bernoulli classic-rmse": vae("continuous-bernoulli", "classic-rmse")}
 )

@@ -146,5 +146,10 @@ HEALTHY = {
     "classic": Patient(None, "the book's loss", "book", {"latent": 8}),
     "ladder": Patient(None, "a hierarchy", make=ladder),
     "conditional": Patient(None, "a prior for each label", make=told),
-    "codes": Patient(None, "a VQ-VAE, whose own prior knows nothing", "vq-vae", {"net": None, "latent": None}),
+    "codes": Patient(
+        None,
+        "a VQ-VAE, whose own prior knows nothing",
+        "vq-vae",
+        {"net": None, "latent": None, "images": 20_000, "batch_size": 64},
+    ),
 }

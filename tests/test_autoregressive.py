@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from vaekit.autoregressive import NeighbourBernoulli, bayer
+from vaekit.autoregressive import NeighbourBernoulli, NeighbourLogistic, Neighbours, bayer
 from vaekit.errors import UsageError
 
 F64 = torch.float64
@@ -18,7 +18,7 @@ def likelihood(image: tuple[int, int, int] = (1, 9, 6), seed: int = 0, **fields)
     return NeighbourBernoulli(image=image, **{"features": 3, "patch": 2} | fields).double()
 
 
-def out_of(net: NeighbourBernoulli, samples: int = 1, images: int = 1, seed: int = 1) -> torch.Tensor:
+def out_of(net: Neighbours, samples: int = 1, images: int = 1, seed: int = 1) -> torch.Tensor:
     """What a decoder might give."""
     noise = torch.Generator().manual_seed(seed)
     return 2 * torch.randn(samples, images, *net.grid, net.values * net.features, generator=noise, dtype=F64)
@@ -56,7 +56,7 @@ def test_the_density_sums_to_one_over_all_pictures(image, fields):
 def test_a_pixel_sees_all_earlier_places_in_reach_and_no_later_ones(image, fields):
     net = likelihood(image, **fields)
     out, values = out_of(net)[0], net.fold(torch.rand(1, *image, dtype=F64).round())
-    seen = torch.autograd.functional.jacobian(lambda x: net.logits(net.context(x), out), values)[0]  # (H', W', V, 1, H', W', V)
+    seen = torch.autograd.functional.jacobian(lambda x: net.numbers(net.context(x), out), values)[0]  # (H', W', V, 1, H', W', V)
     seen = seen[:, :, :, 0].abs() > 0  # (H', W', V, H', W', V)
     places = seen.any(4).any(3).any(1).any(0)  # (V, V)
     assert torch.equal(places, torch.ones_like(places).tril(-1))
@@ -101,3 +101,54 @@ def test_what_does_not_fit_is_refused():
         likelihood(features=0)
     with pytest.raises(UsageError, match="Give a MixerDecoder patch=2, per_patch=12"):
         likelihood()(torch.zeros(1, 1, 1, 9, 6, dtype=F64))
+
+
+# Grey and colour
+
+
+def levels(image: tuple[int, int, int]) -> NeighbourLogistic:
+    torch.manual_seed(0)
+    return NeighbourLogistic(image=image, features=3, patch=2, components=2).double()
+
+
+def test_the_levels_of_two_pixels_sum_to_one_and_are_drawn_as_often():
+    net, every = levels((1, 1, 2)), torch.arange(256, dtype=F64) / 255
+    x = torch.cartesian_prod(every, every)[:, None, None]
+    out = out_of(net)
+    p = net(out.expand(1, len(x), -1, -1, -1)).log_prob(x)[0].exp()
+    torch.testing.assert_close(p.sum(), torch.tensor(1.0, dtype=F64))
+    torch.manual_seed(0)
+    drawn = (net(out.expand(20_000, 1, -1, -1, -1)).sample() * 255).round().long().flatten(1)
+    expected = p.unflatten(0, (256, 256)).detach()
+    for pixel in (0, 1):
+        found = torch.bincount(drawn[:, pixel] // 16, minlength=16)
+        each = expected.sum(1 - pixel).unflatten(0, (16, 16)).sum(1) * 20_000
+        often = each > 20
+        assert chisquare(found[often], each[often] * found[often].sum() / each[often].sum()).pvalue > 1e-3
+
+
+def test_what_is_said_of_a_value_depends_on_those_before_it_alone():
+    net = levels((3, 4, 4))
+    out, values = out_of(net)[0], net.fold(torch.rand(1, 3, 4, 4, dtype=F64))
+    before = net.numbers(net.context(values), out).unflatten(-1, (net.values, -1))
+    for i in range(net.values):
+        other = values.clone()
+        other[..., i] = 1 - other[..., i]
+        after = net.numbers(net.context(other), out).unflatten(-1, (net.values, -1))
+        torch.testing.assert_close(after[..., : i + 1, :], before[..., : i + 1, :])
+        assert i == net.values - 1 or (after[..., i + 1 :, :] != before[..., i + 1 :, :]).any()
+
+
+def test_numbers_are_those_of_their_pixels():
+    """Without neighbours it is the mixture of logistics of each pixel, wherever that lies in its patch."""
+    net, x = levels((3, 5, 3)), torch.randint(256, (2, 3, 5, 3)).double() / 255
+    numbers = torch.randn(4, 2, *net.grid, net.values * net.each.per_pixel, dtype=F64)
+    places = net.fold(torch.arange(45, dtype=F64).reshape(1, 3, 5, 3) + 1)[0].long()  # (H', W', V), 0 where nothing is
+    found = net.log_prob(numbers, x)
+    apart = numbers.unflatten(-1, (net.values, -1))
+    expected = torch.zeros(4, 2, dtype=F64)
+    for y, column, v in itertools.product(*map(range, places.shape)):
+        if (place := places[y, column, v].item()) > 0:
+            its = apart[:, :, y, column, v][..., None, None]  # (K, B, P, 1, 1)
+            expected += net.each(its).log_prob(x.flatten(1)[:, place - 1, None, None, None])
+    torch.testing.assert_close(found, expected)

@@ -9,13 +9,14 @@ import torch
 import tiny
 from conformance import LABELS, a_judge, coded, conditional
 from tiny import dataset, recipe
+from vaekit.adjusting import adjusted
 from vaekit.errors import DataError, UsageError
 from vaekit.execution import Execution
 from vaekit.finish import measure
 from vaekit.fitting import Silent, fit
 from vaekit.objectives import Perceptual
 from vaekit.planning import start
-from vaekit.recipes import Recipe, adjusted, cook, going_on
+from vaekit.recipes import Recipe, cook, going_on
 from vaekit.run import Run
 from vaekit.stacked import Stacked
 from vaekit.step import Apart, Whole

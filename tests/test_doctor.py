@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
@@ -16,6 +14,8 @@ import torch
 import tiny
 from conformance import needs
 from patients import HEALTHY, SICK
+from vaekit import cli
+from vaekit.adjusting import adjusted
 from vaekit.cli.look import sample
 from vaekit.cli.progress import Bar
 from vaekit.cli.training import train
@@ -28,7 +28,7 @@ from vaekit.metrics import weights_of
 from vaekit.metrics.quality import another
 from vaekit.objectives import ELBO, IWAE, Classic, FactorVAE
 from vaekit.planning import start
-from vaekit.recipes import LIKELIHOODS, RECIPES, Recipe, adjusted, cook
+from vaekit.recipes import LIKELIHOODS, RECIPES, Recipe, cook
 from vaekit.report.story import notes
 from vaekit.schedules import Linear
 from vaekit.trace import At
@@ -238,19 +238,20 @@ def test_a_training_says_once_what_it_suffers_from(tmp_path, capsys):
     assert "vaekit doctor" in told[0]
 
 
-def test_scripts_can_fail_on_findings(tmp_path):
+def test_scripts_can_fail_on_findings(tmp_path, capsys):
     SICK["collapsed"].admit(tmp_path / "run")
 
-    def doctor(*more: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "vaekit", "doctor", str(tmp_path / "run"), *more]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+    def doctor(*more: str) -> tuple[object, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["doctor", str(tmp_path / "run"), *more])
+        return stop.value.code, *capsys.readouterr()
 
-    plain, asked = doctor("--json"), doctor("--json", "--fail-on", "collapsed")
-    assert (plain.returncode, asked.returncode) == (0, 5)
-    assert plain.stdout == asked.stdout
-    assert "collapsed" in [each["name"] for each in json.loads(plain.stdout)["findings"]]
-    assert doctor("--fail-on", "leaked").returncode == 0
-    assert doctor("--fail-on", "any").returncode == 5
-    wrong = doctor("--fail-on", "colapsed")
-    assert wrong.returncode == 2
-    assert "Did you mean 'collapsed'" in wrong.stderr
+    (code, plain, _), (failed, asked, _) = doctor("--json"), doctor("--json", "--fail-on", "collapsed")
+    assert (code, failed) == (0, 5)
+    assert plain == asked
+    assert "collapsed" in [each["name"] for each in json.loads(plain)["findings"]]
+    assert doctor("--fail-on", "leaked")[0] == 0
+    assert doctor("--fail-on", "any")[0] == 5
+    code, _, told = doctor("--fail-on", "colapsed")
+    assert code == 2
+    assert "Did you mean 'collapsed'" in told

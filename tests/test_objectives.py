@@ -10,13 +10,14 @@ from torch.distributions import Independent, Laplace
 
 import tiny
 from conformance import needs
+from vaekit.adjusting import adjusted
 from vaekit.distributions import Gaussian, Point
 from vaekit.errors import UsageError
 from vaekit.likelihoods import FixedGaussian, LaplacePixels, OptimalGaussian
 from vaekit.objectives import ELBO, Classic, Reconstruction
 from vaekit.objectives.classic import r_loss_factor_of, sigma_of
 from vaekit.posteriors import Deterministic
-from vaekit.recipes import RECIPES, adjusted, cook, weigh
+from vaekit.recipes import RECIPES, cook, weigh
 from vaekit.schedules import Cosine, Cyclical, Linear, at
 from vaekit.terms import rate, rate_above
 from vaekit.trace import At, Group, Trace

@@ -15,11 +15,13 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 from torch.nn import functional as F
 
 from .distributions import Density, full_precision
 from .errors import UsageError
-from .likelihoods import Likelihood
+from .levels import LogisticLevels
+from .likelihoods import BernoulliPixels, Likelihood
 
 
 def bayer(n: int) -> Tensor:
@@ -57,8 +59,8 @@ class Masked(nn.Module):
         return F.conv2d(h.permute(0, 3, 1, 2), weight, self.bias[rows], padding="same").permute(0, 2, 3, 1)
 
 
-class NeighbourBernoulli(Likelihood):
-    """Black or white pixels; each one's logit comes from the decoder's features there and from the pixels drawn before it.
+class Neighbours(Likelihood):
+    """Pixels whose numbers, those of another likelihood, come from the decoder's features there and from the pixels drawn before.
 
     The decoder gives `features` numbers for every value of every patch: out is (K, B, H', W', V * F). The pixels pass `depth`
     residual layers that see the patches up to `reach` away, computed once for all K samples; then one layer sees both.
@@ -70,17 +72,18 @@ class NeighbourBernoulli(Likelihood):
     reach: int = 1
     depth: int = 0
 
-    support = "bits"
+    each: ClassVar[Likelihood]  # of each value, given its numbers
     order: ClassVar[Tensor]  # buffers, (V,): the pixels of a patch in the order they are drawn, and the way back
     restored: ClassVar[Tensor]
 
     def __post_init__(self):
         channels, height, width = self.image
         if self.patch < 1 or self.patch & (self.patch - 1):
-            raise UsageError(f"NeighbourBernoulli patch is {self.patch}; it must be a power of two: 1, 2, 4, 8.")
+            raise UsageError(f"{type(self).__name__} patch is {self.patch}; it must be a power of two: 1, 2, 4, 8.")
         if self.features < 1 or min(self.reach, self.depth) < 0:
             given = f"{self.features} features, reach {self.reach}, depth {self.depth}"
-            raise UsageError(f"NeighbourBernoulli got {given}; it needs 1 feature or more, and reach and depth of 0 or more.")
+            raise UsageError(f"{type(self).__name__} got {given}; it needs 1 feature or more, and reach and depth of 0 or more.")
+        self.each = self.kind()
         self.values, window = channels * self.patch**2, 2 * self.reach + 1
         self.grid = -(-height // self.patch), -(-width // self.patch)
         self.missing = (0, -width % self.patch, 0, -height % self.patch)  # to whole patches
@@ -90,13 +93,17 @@ class NeighbourBernoulli(Likelihood):
         self.first = Masked(self.values, 1, self.features, window, strict=True)
         self.body = nn.ModuleList(Masked(self.values, self.features, self.features, window) for _ in range(self.depth))
         self.hidden = Masked(self.values, self.features, self.features)
-        self.last = Masked(self.values, self.features, 1)
+        self.last = Masked(self.values, self.features, self.each.per_pixel)
+
+    def kind(self) -> Likelihood:
+        """The likelihood of each value."""
+        raise NotImplementedError
 
     def forward(self, out):
         expected = (*self.grid, self.values * self.features)
         if out.shape[-3:] != expected:
             raise UsageError(
-                f"The decoder gives {tuple(out.shape[-3:])}; NeighbourBernoulli takes {expected}: patches high, patches wide, "
+                f"The decoder gives {tuple(out.shape[-3:])}; {type(self).__name__} takes {expected}: patches high, patches wide, "
                 f"{self.values} values x {self.features} features. "
                 f"Give a MixerDecoder patch={self.patch}, per_patch={expected[-1]}."
             )
@@ -118,31 +125,63 @@ class NeighbourBernoulli(Likelihood):
             h = h + layer(F.relu(h))
         return h
 
-    def logits(self, context: Tensor, out: Tensor) -> Tensor:
-        """(..., H', W', V * F) twice to (..., H', W', V)."""
+    def numbers(self, context: Tensor, out: Tensor) -> Tensor:
+        """(..., H', W', V * F) twice to the P numbers of each value, (..., H', W', V * P)."""
         h = F.relu(context + out)
         return full_precision(self.last(h + F.relu(self.hidden(h))))
 
+    def log_prob(self, numbers: Tensor, x: Tensor) -> Tensor:
+        """Of pictures (..., C, H, W), given the numbers of their values (..., H', W', V * P)."""
+        lead = numbers.shape[:-3]
+        apart = numbers.unflatten(-1, (self.values, -1)).movedim(-1, -4)  # (..., P, H', W', V)
+        pictures = self.unfold(apart.flatten(0, -4)).unflatten(0, (*lead, -1))  # (..., P, C, H, W)
+        return self.each(pictures.transpose(-4, -3).flatten(-4, -3)).log_prob(x)
+
+
+class NeighbourBernoulli(Neighbours):
+    """Black or white pixels; each one's logit comes from the decoder's features there and from the pixels drawn before it."""
+
+    support = "bits"
+
+    def kind(self):
+        return BernoulliPixels()
+
+    def log_prob(self, numbers, x):
+        """In the order of the patches: no picture is put together."""
+        lead = x.shape[:-3]
+        bits = self.fold(x.flatten(0, -4)).unflatten(0, lead)
+        nats = F.softplus(numbers) - numbers * bits
+        if any(self.missing):
+            nats = nats * self.fold(torch.ones_like(x.flatten(0, -4)[:1]))[0]
+        return -nats.sum((-3, -2, -1))
+
+
+class NeighbourLogistic(Neighbours):
+    """Grey or coloured pixels of 256 levels, a mixture of `components` logistics each: a channel sees those before it too."""
+
+    components: int = 5
+
+    support = "levels"
+
+    def kind(self):
+        return LogisticLevels(components=self.components)
+
 
 class NeighbourPixels(Density):
-    """prod_i Bernoulli(x_i; x_<i, z) over the pixels of a picture, batch (K, B), event (C, H, W)."""
+    """prod_i p(x_i; x_<i, z) over the pixel values of a picture, batch (K, B), event (C, H, W)."""
 
-    def __init__(self, net: NeighbourBernoulli, out: Tensor):
+    def __init__(self, net: Neighbours, out: Tensor):
         self.net, self.out = net, out
         super().__init__(out.new_empty(()).expand(*out.shape[:-3], *net.image), 3)
 
     def log_prob(self, value: Tensor) -> Tensor:
         net, lead = self.net, value.shape[:-3]
-        x = net.fold(value.flatten(0, -4))
-        logits = net.logits(net.context(x).unflatten(0, lead), self.out)
-        nats = F.softplus(logits) - logits * x.unflatten(0, lead)
-        if any(net.missing):
-            nats = nats * net.fold(torch.ones_like(value.flatten(0, -4)[:1]))[0]
-        return -nats.sum((-3, -2, -1))
+        context = net.context(net.fold(value.flatten(0, -4))).unflatten(0, lead)
+        return net.log_prob(net.numbers(context, self.out), value)
 
     @torch.no_grad()
-    def drawn(self, choose: Callable[[Tensor], Tensor]) -> Tensor:
-        """Value after value, each chosen by its probability given the earlier ones. Without gradient.
+    def drawn(self, choose: Callable[[Distribution], Tensor]) -> Tensor:
+        """Value after value, each chosen by its distribution given the earlier ones. Without gradient.
 
         The features of earlier values stay as they are, so that all steps together cost one pass.
         """
@@ -157,15 +196,16 @@ class NeighbourPixels(Density):
                 after[..., here] = before[..., here] + layer(F.relu(before[..., until]), i)
             last[..., here] = F.relu(context[-1][..., here] + out[..., here])
             second[..., here] = last[..., here] + F.relu(net.hidden(last[..., until], i))
-            x[..., i] = choose(full_precision(net.last(second[..., until], i)).sigmoid()).squeeze(-1) * there[..., i]
+            px = net.each(net.last(second[..., until], i).movedim(-1, -3))  # as pictures of one channel, a pixel for each patch
+            x[..., i] = choose(px)[:, 0] * there[..., i]
         return net.unfold(x).unflatten(0, self.batch_shape)
 
     def sample(self, sample_shape=()) -> Tensor:
         if sample_shape:
             return torch.stack([self.sample() for _ in range(math.prod(sample_shape))]).unflatten(0, sample_shape)
-        return self.drawn(torch.bernoulli)
+        return self.drawn(lambda px: px.sample())
 
     @property
     def mean(self) -> Tensor:
-        """The picture in grey, nothing drawn: each pixel's probability, given those of the earlier pixels for their values."""
-        return self.drawn(lambda probability: probability)
+        """Nothing drawn: each pixel's mean, given those of the earlier pixels for their values; of black and white a grey."""
+        return self.drawn(lambda px: px.mean)

@@ -52,6 +52,12 @@ APART = {  # recipes that are more than a variant of the plain VAE
         "the highest probability of small black-and-white pictures",
         "a masked net over pixels, and six small nets",
     ),
+    "pixel-vae": Entry(
+        "Gulrajani et al. (2017)",
+        "https://arxiv.org/abs/1611.05013",
+        "few bits per dimension of grey or coloured pictures, by pixels that see each other",
+        "a masked net over pixels, and six small nets",
+    ),
     "ladder": Entry(
         "Vahdat & Kautz (2020), Child (2021)",
         "https://arxiv.org/abs/2007.03898",

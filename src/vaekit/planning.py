@@ -62,11 +62,7 @@ def plan(data: Dataset, recipe: Recipe) -> dict[str, Any]:
             f"changes, so patience={recipe.training.patience} waits for nothing. Leave it out."
         )
     recipe.training.epoch = len(data.splits["train"])
-    if recipe.training.freeze:
-        freeze(build(describe(recipe.model)), recipe.training.freeze)
-    if recipe.training.freeze and not any(name.startswith("model.") for name in recipe.weights):
-        frozen = ", ".join(recipe.training.freeze)
-        raise UsageError(f"With random weights there is nothing in {frozen} to keep. Freeze parts of a trained model.")
+    check_frozen(recipe)
     return {
         "data": {"open": data.description, "name": data.name, "digest": data.digest, "image": list(data.image)},
         "model": describe(recipe.model),
@@ -74,6 +70,16 @@ def plan(data: Dataset, recipe: Recipe) -> dict[str, Any]:
         "training": describe(recipe.training),
         "weights": digest_of(recipe.weights) if recipe.weights else None,
     }
+
+
+def check_frozen(recipe: Recipe) -> None:
+    """Raises UsageError where a part that is to be frozen is not there, or has nothing to keep."""
+    if not recipe.training.freeze:
+        return
+    freeze(build(describe(recipe.model)), recipe.training.freeze)
+    if not any(name.startswith("model.") for name in recipe.weights):
+        frozen = ", ".join(recipe.training.freeze)
+        raise UsageError(f"With random weights there is nothing in {frozen} to keep. Freeze parts of a trained model.")
 
 
 def check_enough(data: Dataset) -> None:

@@ -252,7 +252,7 @@ def validate(
         more = {name: (each.nansum().item(), int((~each.isnan()).sum())) for name, each in objective.measures(t).items()}
         return {name: (value.item() * len(t.x), len(t.x)) for name, value in means.items()} | more
 
-    parts = chunks(count, model.at_once)
+    parts = chunks(count, max(1, model.at_once // objective.decodings))
     parts += parts[:1] * (-len(parts) % world.here.size)  # as many for each process: a layer may need all of them to compute
     mine = parts[world.here.rank :: world.here.size]
     each = map(

@@ -10,14 +10,15 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from .. import world
+from ..adjusting import adjusted
 from ..errors import UsageError
 from ..execution import check_sharding, find_device
 from ..fitting import SNAPSHOT_SECONDS
 from ..known import STAND_IN, condition_of
 from ..model import Model
 from ..nets.judge import shape_for
-from ..planning import find_unfinished, plan, start
-from ..recipes import Recipe, Shape, adjusted, cook, going_on
+from ..planning import check_frozen, find_unfinished, plan, start
+from ..recipes import Recipe, Shape, cook, going_on
 from ..run import FIRST, Run, claim_paths
 from ..variants import VARIANTS
 from .answer import Answer
@@ -249,6 +250,7 @@ def train(
     cooked, *_ = [made(image, its) for its in several.values()]  # mistakes are told before decoding
     settings = cooked.training
     find_device(settings.device)
+    check_frozen(cooked)
     if shard:
         check_sharding(settings, cooked.objective)
     many = bool(seeds or betas)

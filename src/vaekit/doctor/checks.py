@@ -13,7 +13,7 @@ import torch
 from scipy.stats import binom
 from torch import Tensor, nn
 
-from ..autoregressive import NeighbourBernoulli
+from ..autoregressive import Neighbours
 from ..categorical import CategoricalLatents
 from ..codebooks import Coder
 from ..latent import codes
@@ -106,14 +106,14 @@ def ignores_z(exam: Exam) -> Finding | None:
     lost, rate = exam.lost(), exam.rate if exam.has_rate else 1.0
     if lost >= IGNORED * rate:
         return None
-    apart = ", or a likelihood whose pixels do not see each other: --recipe vae --likelihood bernoulli --binarize dynamic"
+    blind = "bernoulli --binarize dynamic" if exam.model.likelihood.support == "bits" else "logistic"
+    apart = f", or a likelihood whose pixels do not see each other: --recipe vae --likelihood {blind}"
     return Finding(
         "ignores z",
         f"with another image's code a picture is explained {lost:.2g} nats worse, while the codes carry {rate:.3g} nats",
         f"worse by at least {IGNORED:.0%} of what the codes carry",
         "the decoder makes its pictures without looking at z, as an autoregressive one can",
-        more_in_codes(exam.model, exam.objective, exam.rmse[exam.split])
-        + apart * isinstance(exam.model.likelihood, NeighbourBernoulli),
+        more_in_codes(exam.model, exam.objective, exam.rmse[exam.split]) + apart * isinstance(exam.model.likelihood, Neighbours),
     )
 
 

@@ -19,6 +19,11 @@ class Objective(Part):
     measured: ClassVar[Mapping[str, str]] = {}  # the shares that `measures` gives, and how
     comparable: ClassVar[bool] = True  # whether its losses at two moments compare; else the last weights count as the best
 
+    @property
+    def decodings(self) -> int:
+        """How many pictures of an image are decoded in one look."""
+        return self.samples
+
     def look(self, model: Model, x: Tensor, c: Tensor | None = None) -> Trace:
         """What is to be known of the images x (B, C, H, W); c (B, Y) is what a conditional model is told of them."""
         return model(x, self.samples, c)

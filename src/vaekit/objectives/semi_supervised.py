@@ -58,6 +58,10 @@ class SemiSupervised(Objective):
     def __post_init__(self):
         self.judge = Judge(image=self.image, kinds=self.labels)
 
+    @property
+    def decodings(self) -> int:
+        return self.samples * (1 + self.labels)
+
     def log_q(self, x: Tensor) -> Tensor:
         """log q(y | x), (B, Y)."""
         return full_precision(self.judge(x)[1]).log_softmax(-1)
