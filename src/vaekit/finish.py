@@ -1,7 +1,6 @@
 """What follows a training: its metrics, its attribute vectors, its report, all kept in the run folder."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ from .data import Dataset
 from .editing import compute_attributes, split_by
 from .errors import UsageError
 from .execution import Execution
-from .latent import codes, decode
-from .latent.encode import prior_codes
+from .latent import codes
+from .latent.encode import picture_of, prior_codes
 from .latent.second_stage import (
     ASKED,
     PSEUDO,
@@ -149,13 +148,6 @@ def beside_real_ones(
         "reference": {"another picture": float(strange.mean())},
     }
     return {key: {**metric, "split": split} for key, metric in found.items()}
-
-
-def picture_of(run: Run, model: Model, seed: int) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
-    """What stands for pictures of codes beside real ones, and in words: where those are black and white, grey ones would not."""
-    if run.binarization and model.likelihood.support == "bits":
-        return partial(decode, model, seed=seed), "pictures are draws x ~ p(x|z)"
-    return partial(decode, model), "pictures are means of p(x|z)"
 
 
 def codes_from(run: Run, model: Model, prior: str, count: int, seed: int) -> tuple[np.ndarray, str]:

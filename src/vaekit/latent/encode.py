@@ -3,6 +3,8 @@
 Shapes: N images, D latents; images are uint8 or float in [0, 1], (N, C, H, W).
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -17,6 +19,7 @@ from ..codebooks import Coded, Coder
 from ..distributions import Gaussian
 from ..errors import UsageError
 from ..model import Model
+from ..run import Run
 from ..train import chunks
 
 BLOCK = 512  # codes
@@ -155,6 +158,13 @@ def reconstruct(model: Model, images: np.ndarray) -> np.ndarray:
 
 
 @torch.no_grad()
+def picture_of(run: Run, model: Model, seed: int) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
+    """What stands for pictures of codes beside real ones, and in words: where those are black and white, grey ones would not."""
+    if run.binarization and model.likelihood.support == "bits":
+        return partial(decode, model, seed=seed), "pictures are draws x ~ p(x|z)"
+    return partial(decode, model), "pictures are means of p(x|z)"
+
+
 def prior_codes(model: Model, n: int, seed: int = 0, temperature: float = 1.0, c: np.ndarray | None = None) -> np.ndarray:
     """n codes z ~ p(z), (n, D), scaled by `temperature` around the prior's mean; c (n, Y). Raises as `Model.draw`."""
     like = next(model.parameters())

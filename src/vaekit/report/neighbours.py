@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from .. import draw
-from ..latent import decode, sample
+from ..latent.encode import picture_of, prior_codes
 from ..latent.second_stage import draw_codes
 from .sight import Picture, Sight
 
@@ -17,11 +17,13 @@ def neighbours(sight: Sight) -> Iterator[Picture]:
     """A figure of new pictures, where the run can make any."""
     if sight.run.priors:
         name, density = sight.run.load_prior()
-        new, source = decode(sight.model, draw_codes(density, sight.model, COUNT, sight.seed)), f"the fitted density {name!r}"
+        z, source = draw_codes(density, sight.model, COUNT, sight.seed), f"the fitted density {name!r}"
     elif sight.has_prior:
-        new, source = sample(sight.model, COUNT, sight.seed), sight.prior
+        z, source = prior_codes(sight.model, COUNT, sight.seed), sight.prior
     else:
         return
+    shown, how = picture_of(sight.run, sight.model, sight.seed)
+    new = shown(z)
     rows = sight.data.some("train", MOST, sight.seed)
     places, errors = nearest(new, sight, rows)
     found = np.stack([sight.data.take(rows[its]) for its in places.T])
@@ -29,7 +31,7 @@ def neighbours(sight: Sight) -> Iterator[Picture]:
         "neighbours",
         draw.nearest_strip(new, found, errors[:, 0], subtitle=f"z drawn from {source}, seed {sight.seed}, not chosen"),
         f"{COUNT} new pictures, and of {len(rows):,} training pictures the {NEAR} with the smallest error of pixels beside each. "
-        "One that equals a training picture was remembered, not made.",
+        f"One that equals a training picture was remembered, not made. {how.capitalize()}.",
         "New pictures above the training pictures that are nearest to them.",
     )
 
