@@ -72,7 +72,6 @@ class Neighbours(Likelihood):
     reach: int = 1
     depth: int = 0
 
-    each: ClassVar[Likelihood]  # of each value, given its numbers
     order: ClassVar[Tensor]  # buffers, (V,): the pixels of a patch in the order they are drawn, and the way back
     restored: ClassVar[Tensor]
 
@@ -83,7 +82,7 @@ class Neighbours(Likelihood):
         if self.features < 1 or min(self.reach, self.depth) < 0:
             given = f"{self.features} features, reach {self.reach}, depth {self.depth}"
             raise UsageError(f"{type(self).__name__} got {given}; it needs 1 feature or more, and reach and depth of 0 or more.")
-        self.each = self.kind()
+        self.each = self.kind()  # the likelihood of each value, given its numbers
         self.values, window = channels * self.patch**2, 2 * self.reach + 1
         self.grid = -(-height // self.patch), -(-width // self.patch)
         self.missing = (0, -width % self.patch, 0, -height % self.patch)  # to whole patches
