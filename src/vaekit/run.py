@@ -18,6 +18,7 @@ Nothing is pickled; nothing in a run folder can run code.
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import re
@@ -351,13 +352,11 @@ def tagged(name: str, last: bool) -> str:
 def claim_paths(root: Path, names: Sequence[str]) -> list[Path]:
     """New folders `root/0007-name` for each name, from one above the highest number there; another process gets others."""
     taken = [int(m.group(1)) for p in root.glob("*") if (m := re.match(r"(\d{4,})-", p.name))] if root.is_dir() else []
-    number, claimed = max(taken, default=0), []
-    for name in names:
-        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-") or "run"
-        while True:
-            number += 1
-            with contextlib.suppress(FileExistsError):
-                (root / f"{number:04d}-{plain}").mkdir(parents=True)
-                claimed.append(root / f"{number:04d}-{plain}")
-                break
+    plain, claimed = [re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-") or "run" for name in names], []
+    for number in itertools.count(max(taken, default=0) + 1):
+        if len(claimed) == len(plain):
+            break
+        with contextlib.suppress(FileExistsError):  # another process was faster: the next number
+            (path := root / f"{number:04d}-{plain[len(claimed)]}").mkdir(parents=True)
+            claimed.append(path)
     return claimed

@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from .. import world
+from ..data import Dataset
 from ..errors import UsageError
 from ..execution import Execution, available_threads, find_device
-from ..finish import measure, spread
+from ..finish import measure, own_judge, spread
 from ..metrics.quality import print_of
 from ..nets.judge import FeatureNet, judge_from
 from ..run import Run
@@ -73,12 +74,17 @@ def evaluate(
         raise UsageError("--precision and --compile are about the bound on log p(x). Add --samples 5000.")
     execution = Execution(find_device("auto"), precision, compile="on" if compile else "off", threads=available_threads())
     execution.apply()
-    first = Run.open(run)
-    for other in map(Run.open, others):
-        check_same(first, other)
-    drawn = {"pictures": pictures or 0, "prior": prior or "own", "judge": judge}
+    first, data = reopened(run)
+    runs = [first, *map(Run.open, others)]
+    for other in runs[1:]:
+        check_same(first, other)  # so that they have data and judge in common
+    eye = named_judge(judge, judge_from(judge, data.image)) if judge else None
+    if pictures and not eye:
+        with doing("teaching a judge of pictures"):
+            eye = own_judge(first.as_measured(data), seed)
+    drawn = {"pictures": pictures or 0, "prior": prior or "own", "judge": eye}
     asked = {"samples": samples, "factors": factors or [], **drawn, "anneal": anneal or 0, "execution": execution}
-    answers = {str(each): measured(each, split, seed, **asked) for each in (run, *others)}
+    answers = {str(each): measured(its, data, split, seed, **asked) for each, its in zip((run, *others), runs, strict=True)}
     if not others:
         return answers[str(run)]
     found = spread([answer.data for answer in answers.values()])
@@ -86,21 +92,19 @@ def evaluate(
     return Answer(about, f"{table(spread_rows({'': found}))}\nover {len(answers)} runs")
 
 
-def measured(run: Path, split: str, seed: int, *, factors: list[str], judge: Path | None, **asked: Any) -> Answer:
+def measured(found: Run, data: Dataset, split: str, seed: int, *, factors: list[str], **asked: Any) -> Answer:
     """One run, on a split; what is measured of the test split is kept."""
-    found, data = reopened(run)
     status = found.description.get("status")
     if status != "finished":
-        console.print(f"{run} is not finished (status: {status}): these are its best weights so far.", soft_wrap=True)
+        console.print(f"{found.path} is not finished (status: {status}): these are its best weights so far.", soft_wrap=True)
     if not len(data.splits[split]):
         have = ", ".join(f"{name} {len(rows):,}" for name, rows in data.splits.items())
         raise UsageError(f"{data.name} has no {split} pictures ({have}). Give another split: --split validation")
-    eye = named_judge(judge, judge_from(judge, data.image)) if judge else None
     scored = data.attribute_names if factors == ["all"] else tuple(factors)
     if factors and not scored:
         raise UsageError(f"{data.name} has no attributes to be factors. Give a table when it is trained: --attributes FILE")
     with counting("bounded") if asked["samples"] or asked["anneal"] else doing("measuring") as show:
-        metrics = measure(found, data, split, seed, factors=scored, judge=eye, **asked, progress=show)
+        metrics = measure(found, data, split, seed, factors=scored, **asked, progress=show)
     answer = Answer(metrics, "\n".join([table(metric_rows(metrics)), *nll_lines(metrics)]))
     if split == "test" and world.here.first:
         try:

@@ -99,8 +99,8 @@ def sample(
         png(out)
     found = Run.open(run)
     model = found.load_model()
-    told = given and (prior == "own" or hasattr(model, "condition"))  # a fitted density may know labels itself
-    c = np.repeat(condition_from(model, given)[None], n, 0) if given and told else None
+    conditional = hasattr(model, "condition")
+    c = np.repeat(condition_from(model, given)[None], n, 0) if given and (conditional or prior == "own") else None
     if prior == "own":
         if not model.has_prior:
             raise UsageError("A plain autoencoder has no prior to sample from. Use --prior fitted.")
@@ -113,8 +113,8 @@ def sample(
         source = "the Gaussian fitted to the codes"
     else:
         which, density = found.load_prior(None if prior == "fitted" else prior)
-        asked = given if given and (not told or isinstance(density, LabelMixture)) else ()
-        pictures = decode(model, draw_codes(density, model, n, seed, temperature, given=asked), c)
+        asked = given if isinstance(density, LabelMixture) or not conditional else ()  # else the decoder alone is told
+        pictures = decode(model, draw_codes(density, model, n, seed, temperature, given=asked or ()), c)
         source = f"the density {which!r} fitted to the codes"
     words = f", given {', '.join(given)}" if given else ""
     how = f"z from {source}{words}, temperature {temperature:g}, seed {seed}"
