@@ -1,6 +1,6 @@
 """Trainings and ingests killed with SIGKILL at random moments and started again: the results must be the same, to the bit.
 
-    python benchmarks/kill.py [--kills 20] [--seed 0] [--out benchmarks]
+    python benchmarks/kill.py [--kills 20] [--seed 0] [--only training|ingest] [--epochs 6] [--no-cold] [--out benchmarks]
 
 Writes kill_<hardware>_<date>.md and .json, and ends with exit code 1 where a single byte differs. `--out -` writes no file.
 """
@@ -15,25 +15,39 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from machine import load, write_results
 from PIL import Image
 
+from vaekit.run import Run
+
 VAEKIT = (sys.executable, "-m", "vaekit")
 PICTURES = 1500
 
 
-def training(folder: Path, cache: Path) -> list[str]:
+def training(folder: Path, cache: Path, epochs: int) -> list[str]:
     """Deterministic, with a snapshot after nearly every step: most kills then meet a write."""
-    options = "--recipe vae --net mlp --latent 8 --epochs 6 --batch-size 32 --deterministic --threads 1 --snapshot-seconds 0.02"
-    return [*VAEKIT, "train", "digits", *options.split(), "--no-report", "--out", str(folder), "--cache", str(cache)]
+    options = "--recipe vae --net mlp --latent 8 --batch-size 32 --deterministic --threads 1 --snapshot-seconds 0.02 --no-report"
+    return [*VAEKIT, "train", "digits", *options.split(), "--epochs", str(epochs), "--out", str(folder), "--cache", str(cache)]
+
+
+def steps(folder: Path) -> int:
+    """How many a training has saved."""
+    return Run(folder).reached["step"]
 
 
 def ingest(pictures: Path, cache: Path) -> list[str]:
     return [*VAEKIT, "data", "check", str(pictures), "--size", "64", "--no-paths", "--cache", str(cache)]
+
+
+def pixels(cache: Path) -> int:
+    """How many bytes of them an ingest has written."""
+    return sum(path.stat().st_size for path in cache.glob("pixels/*/pixels.u8"))
 
 
 def results_of(folder: Path, names: tuple[str, ...]) -> str:
@@ -58,22 +72,33 @@ def carry_on(command: list[str], kill_after: float | None) -> bool:
     return True
 
 
-def torment(make: Callable[[Path], list[str]], names: tuple[str, ...], kills: int, chance: random.Random, work: Path) -> dict:
+def torment(
+    make: Callable[[Path], list[str]],
+    names: tuple[str, ...],
+    saved: Callable[[Path], int],
+    work: Path,
+    *,
+    kills: int,
+    chance: random.Random,
+    cold: bool,
+) -> dict[str, Any]:
     """Kill `kills` times, over as many runs as that takes, and compare each that was killed with an undisturbed one.
 
-    A run is killed at a random moment of what an undisturbed one takes; where it has ended before, that counts for nothing.
+    A run is killed at a random moment of what an undisturbed one takes. Where it has ended before, or has by then `saved` nothing
+    or all there is, that counts for nothing, and another moment is drawn. `cold`: let one run bring everything into memory first,
+    as those to be killed will find it.
     """
-    for calm in (work / "cold", work / "calm"):  # the second one finds everything in memory, as those to be killed do
+    for calm in (*[work / "cold"] * cold, work / "calm"):
         began = time.monotonic()
         carry_on(make(calm), None)
-    takes = time.monotonic() - began
+    takes, whole = time.monotonic() - began, saved(work / "calm")
     wanted = results_of(work / "calm", names)
     done, same, killed, number = 0, 0, 0, 0
     while done < kills:
         number += 1
         folder, before = work / f"killed-{number}", done
         while done < kills and not carry_on(make(folder), chance.uniform(0.2, 1.0) * takes):
-            done += 1
+            done += 0 < saved(folder) < whole
         if done > before:
             killed += 1
             carry_on(make(folder), None)
@@ -95,25 +120,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=("training", "ingest"))
+    parser.add_argument("--epochs", type=int, default=6, help="of a training")
+    parser.add_argument("--cold", action=argparse.BooleanOptionalAction, default=True, help="a first run that is not timed")
     parser.add_argument("--out", default="benchmarks")
     given = parser.parse_args()
     chance, before = random.Random(given.seed), load()
+    how, found = {"kills": given.kills, "chance": chance, "cold": given.cold}, {}
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        pictures = draw_pictures(work / "pictures")
-        cache = work / "cache"
-        found = {
-            "training": torment(
-                lambda folder: training(folder, cache), ("weights*.safetensors",), given.kills, chance, work / "training"
-            ),
-            "ingest": torment(
-                lambda folder: ingest(pictures, folder), ("pixels.u8", "entry.json"), given.kills, chance, work / "ingest"
-            ),
-        }
+        if given.only != "ingest":
+            make = partial(training, cache=work / "cache", epochs=given.epochs)
+            found["training"] = torment(make, ("weights*.safetensors",), steps, work / "training", **how)
+        if given.only != "training":
+            make = partial(ingest, draw_pictures(work / "pictures"))
+            found["ingest"] = torment(make, ("pixels.u8", "entry.json"), pixels, work / "ingest", **how)
     figures = {f"{what}: {name}": value for what, result in found.items() for name, value in result.items()}
     print(json.dumps(figures, indent=1))
     if given.out != "-":
-        command = f"python benchmarks/kill.py --kills {given.kills} --seed {given.seed}"
+        command = f"python benchmarks/kill.py --kills {given.kills} --seed {given.seed} --epochs {given.epochs}"
+        command += f" --only {given.only}" * bool(given.only) + " --no-cold" * (not given.cold)
         write_results(Path(given.out), "kill", command, figures, load_before=before)
     sys.exit(any(result["of them identical"] != result["runs killed"] for result in found.values()))
 

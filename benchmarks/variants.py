@@ -42,7 +42,7 @@ from vaekit.variants import VARIANTS
 NAMES = tuple(catalogue())
 REACHED = Path(__file__).parent.parent / "src" / "vaekit" / "reached.json"
 KEPT = ("elbo", "nll", "rmse", "frechet", "frechet_fitted")  # figures in it
-OWN_NETS = ("digits-2d", "density", "pixel-vae", "ladder")
+OWN_NETS = ("digits-2d", "density", "pixel-vae", "ladder", "nvae")
 NETS = f"net `mlp`, `conv` for latents at places ({', '.join(OWN_NETS)} have their own)"
 OWN_LIKELIHOODS = ("book", "density", "pixel-vae")
 JUDGE = "judge.safetensors"

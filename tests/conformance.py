@@ -55,6 +55,7 @@ from vaekit.objectives import (
     VAEGAN,
     WAEGAN,
     WAEMMD,
+    BalancedELBO,
     BetaTCVAE,
     Capacity,
     Classic,
@@ -165,6 +166,7 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "elbo-cyclical": lambda: ELBO(beta=Cyclical(images=24, cycles=2)),
     "elbo-free-latent": lambda: ELBO(free_bits=0.2),
     "elbo-free-group": lambda: ELBO(free_bits=1.0, per="group"),
+    "balanced": lambda: BalancedELBO(beta=Linear(images=16)),
     "capacity": lambda: Capacity(capacity=Linear(images=16, end=2.0), gamma=5.0),
     "beta-tcvae": lambda: BetaTCVAE(beta=2.0),
     "dip-vae-1": lambda: DIPVAE(kind=1),
@@ -179,7 +181,7 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "dreg": lambda: DReG(samples=4),
     "factor-vae": lambda: FactorVAE(latent=LATENT, width=FEATURES, depth=2),
     "adversarial-autoencoder": lambda: AAE(latent=LATENT, width=FEATURES, depth=2),
-    "wae-gan": lambda: WAEGAN(latent=LATENT, width=FEATURES, depth=2),
+    "wae-gan": lambda: WAEGAN(latent=LATENT, width=FEATURES, depth=2, weight=10.0),
     "geco": GECO,
     "structural": Structural,
     "consistency": Consistency,
@@ -332,7 +334,8 @@ VARIANTS: dict[str, Make] = (  # every part and every objective; what only some 
     | {"conditional label prior info-vae": conditional(LABELS, prior="label", objective="info-vae")}
     | {"semi-supervised": conditional(LABELS, objective="semi")}
     | {"ladder": ladder(), "ladder colour, not square": ladder((3, 7, 10), "elbo-free-group", "optimal-gaussian")}
-    | {"ladder iwae": ladder(objective="iwae")}
+    | {"vae info-vae mixture prior": vae("bernoulli", "info-vae", prior="mixture")}
+    | {f"ladder {objective}": ladder(objective=objective) for objective in ("iwae", "balanced")}
     | {"neighbours": neighbours((1, 8, 8)), "neighbours colour, not square": neighbours((3, 7, 10), patch=2, reach=2)}
     | {"neighbours of levels": neighbours((3, 7, 10), patch=2, kind=NeighbourLogistic)}
     | {f"vae {net} with transparency": vae("continuous-bernoulli", "elbo-linear", net, image=(4, 5, 6)) for net in WHOLE}

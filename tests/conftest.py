@@ -20,6 +20,14 @@ def own_cache(tmp_path_factory):
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def impatient():
+    """Nobody waits for the disk: what a test writes need not outlast a power cut."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda _descriptor: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data: $VAEKIT_DATA, or ../shared/data beside the checkout; skips where neither is."""

@@ -117,6 +117,36 @@ def test_several_processes_take_their_shares_and_hold_no_more(size, windowed, tm
             assert mine.mapped
 
 
+@pytest.mark.usefixtures("small_windows")
+def test_a_batch_is_the_same_whoever_asks_for_another_one_meanwhile():
+    """As a look back at a step of the last epoch does, while a thread gathers batches of the next one."""
+    pixels, rows = pictures(41), np.arange(41)
+    alone, batches = (Batches(pixels, rows, 8, 0, CPU, windowed=True) for _ in range(2))
+    steps = [0, batches.per_epoch]
+    wanted = [alone.at(step).rows for step in steps]
+    order, others = batches.windows.order, [threading.Thread(target=batches.at, args=(steps[1],))]
+    started = list(others)
+
+    def interrupted(epoch: int) -> np.ndarray:
+        if epoch == 0 and others:
+            other = others.pop()
+            other.start()
+            other.join(0.2)  # until it is through, where it need not wait
+        return order(epoch)
+
+    batches.windows.order = interrupted
+    found = [batches.at(steps[0]).rows]
+    started[0].join()
+    found.append(batches.at(steps[1]).rows)
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_another_seed_has_a_lock_of_its_own():
+    one = Batches(pictures(20), np.arange(20), 4, 0, CPU)
+    assert one.reseeded(1).lock is not one.lock
+
+
 def test_images_read_ahead_by_the_thread_are_those_of_the_steps(tmp_path):
     pixels, rows = mapped(tmp_path, 64), np.arange(3, 64)
     by_hand, streamed = (Batches(pixels, rows, 4, 0, CPU, windowed=True) for _ in range(2))

@@ -6,15 +6,19 @@ import pytest
 import torch
 
 import tiny
+from conformance import ladder
 from test_ppca import IMAGE, linear_vae, truth, with_exact_posterior, with_orthogonal_columns
 from vaekit.errors import UsageError
 from vaekit.execution import Execution
 from vaekit.finish import measure
 from vaekit.fitting import fit
+from vaekit.ladder import Ladder
 from vaekit.likelihoods import BernoulliPixels
 from vaekit.metrics import Bound, bounds, importance_bound
-from vaekit.model import VAE
+from vaekit.model import VAE, Model
 from vaekit.planning import start
+from vaekit.posteriors import FullGaussian
+from vaekit.priors import ExemplarPrior, VampPrior
 
 COUNT = 40
 PIXELS = torch.from_numpy(tiny.pictures(COUNT, IMAGE))
@@ -125,3 +129,87 @@ def test_a_run_keeps_its_bound_with_the_protocol(tmp_path, quick):
     assert "IS-12" in nll["how"]
     assert "dynamic binarisation" in nll["pixels"]
     assert nll["value"] < -run.metrics["elbo"]["value"] + 1
+
+
+# What is computed of a pass, and how often
+
+
+SHOWN = torch.from_numpy(tiny.pictures(20))  # a block, and one of four
+
+
+def hierarchy() -> Ladder:
+    torch.manual_seed(0)
+    model, _ = ladder()()
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.2)
+    return model.eval()
+
+
+def shown_bound(model: Model, **more) -> Bound:
+    return importance_bound(model, lambda part: SHOWN[part], len(SHOWN), 100, **more)
+
+
+def counted(monkeypatch, owner: type, name: str, what) -> list:
+    """Notes `what` of every call of a method."""
+    calls, method = [], getattr(owner, name)
+
+    def noting(self, *given):
+        calls.append(what(*given))
+        return method(self, *given)
+
+    monkeypatch.setattr(owner, name, noting)
+    return calls
+
+
+def test_a_hierarchy_is_weighed_on_the_way_down_on_which_it_is_drawn(monkeypatch):
+    model, ways = hierarchy(), counted(monkeypatch, Ladder, "descend", lambda count, *_: count)
+    found = shown_bound(model)
+    assert ways == [64 * 16] * 2 + [64 * 4] * 2
+    monkeypatch.setattr(bounds, "Ladder", type(None))  # as any model: drawn, decoded, and asked for p(z)
+    expected = shown_bound(model)
+    assert len(ways) == 4 + 3 * 4
+    torch.testing.assert_close(found.log_px, expected.log_px, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("prior", [VampPrior, ExemplarPrior])
+def test_a_prior_made_by_the_encoder_is_made_once(prior, monkeypatch):
+    torch.manual_seed(0)
+    made = prior(latent=3, image=(1, 8, 8), components=5)
+    model = tiny.model(prior=made, likelihood=BernoulliPixels()).eval()
+    encoded = counted(monkeypatch, VAE, "encode", lambda x, *_: len(x))
+    found = shown_bound(model)
+    assert encoded == [5, 16, 4]
+    monkeypatch.setattr(bounds, "parts_of", lambda model: None)
+    torch.testing.assert_close(found.log_px, shown_bound(model).log_px)
+
+
+def test_a_mixture_of_other_posteriors_is_asked_itself():
+    torch.manual_seed(0)
+    prior = VampPrior(latent=3, image=(1, 8, 8), components=5)
+    model = tiny.model(posterior=FullGaussian(features=16, latent=3), prior=prior, likelihood=BernoulliPixels()).eval()
+    assert bounds.parts_of(model) is None
+    assert torch.isfinite(shown_bound(model).log_px).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "weigh"),
+    [
+        pytest.param(lambda: tiny.model(likelihood=BernoulliPixels()).eval(), "log_weights", id="vae"),
+        pytest.param(hierarchy, "walk", id="ladder"),
+    ],
+)
+def test_a_compiled_pass_has_one_shape_and_the_draws_of_any_other(make, weigh, monkeypatch):
+    torch.manual_seed(0)
+    model, shapes, weighed = make(), set(), getattr(bounds, weigh)
+    expected = shown_bound(model)
+
+    def noting(model, seen, drawn, *rest):
+        each = [drawn] if isinstance(drawn, torch.Tensor) else drawn
+        shapes.update((tuple(its.shape[:-1]), tuple(seen[0].shape)) for its in each)
+        return weighed(model, seen, drawn, *rest)
+
+    monkeypatch.setattr(bounds, weigh, noting)
+    monkeypatch.setattr(Execution, "compiled", lambda self, function, **_: function)
+    found = shown_bound(model, execution=Execution(tiny.CPU, compile="on"))
+    assert shapes == {((64, 16), (16, 1, 8, 8))}
+    torch.testing.assert_close(found.log_px, expected.log_px, atol=1e-4, rtol=1e-5)

@@ -94,6 +94,15 @@ def test_a_second_codebook_has_what_the_first_leaves():
     torch.testing.assert_close(deep.entries(deep(h).codes), deep(h).z)
 
 
+def test_every_sum_of_the_first_entries_is_held_near_what_the_encoder_says():
+    """Lee et al. (2022), eq. 7."""
+    torch.manual_seed(0)
+    part = as_it_is(VectorQuantized(features=2, latent=2, size=4, depth=3, commitment=0.5))
+    q = part(torch.randn(5, 2))
+    first = [sum(part.books[d][q.codes[:, d]] for d in range(depth)) for depth in (1, 2, 3)]
+    torch.testing.assert_close(q.cost, 0.5 * torch.stack([(q.before - z).square().sum(1) for z in first]).mean(0))
+
+
 @pytest.mark.parametrize("posterior", CODES)
 def test_the_gradient_passes_as_if_nothing_had_been_chosen(posterior):
     model, _ = coded(posterior)()

@@ -14,7 +14,7 @@ from vaekit.errors import UsageError
 from vaekit.execution import Execution
 from vaekit.latent import encode, reconstruct
 from vaekit.model import VAE
-from vaekit.objectives import GECO, RAEL2, VAEGAN, WAEGAN, WAEMMD, Classic, KLAutoencoder, Objective, Perceptual, Structural
+from vaekit.objectives import Objective
 from vaekit.part import build, describe
 from vaekit.run import Run
 from vaekit.state import State
@@ -53,9 +53,7 @@ def loss_of(model: VAE, objective: Objective, x: torch.Tensor) -> torch.Tensor:
 def untrained(model: VAE, objective: Objective) -> set[str]:
     """Parameters that the objective has no use for: some losses ask for errors, not for densities."""
     return (
-        {name for name, _ in model.named_parameters() if name.startswith("likelihood.")}
-        if isinstance(objective, Classic | GECO | KLAutoencoder | Perceptual | RAEL2 | Structural | VAEGAN | WAEGAN | WAEMMD)
-        else set()
+        {name for name, _ in model.named_parameters() if name.startswith("likelihood.")} if not objective.asks_density else set()
     )
 
 

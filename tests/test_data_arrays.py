@@ -1,12 +1,15 @@
 import gzip
 import hashlib
+import os
 import struct
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from vaekit.data import NAMES, open_data
+from vaekit.data import NAMES, open_data, sources
+from vaekit.data.arrays import to_bytes
+from vaekit.data.dataset import pixel_hash
 from vaekit.data.drawn_faces import PAIRS, draw_faces
 from vaekit.data.named import DOWNLOADS, FILES
 from vaekit.errors import DataError
@@ -321,3 +324,58 @@ def test_confounded_faces_are_opened_from_a_file(tmp_path):
     np.testing.assert_array_equal(data.attributes, attributes)
     smiling, mouth = (data.attributes[:, names.index(name)] for name in PAIRS[0])
     assert np.corrcoef(smiling, mouth)[0, 1] > 0.5
+
+
+@pytest.mark.parametrize("shape", [(40, 9, 7), (40, 9, 7, 3)])
+def test_a_large_npy_is_read_through_once_until_it_changes(tmp_path, monkeypatch, shape):
+    monkeypatch.setattr(sources, "LARGE", 0)
+    hashed, file = [], tmp_path / "a.npy"
+    monkeypatch.setattr(sources, "pixel_hash", lambda pixels: hashed.append(len(pixels)) or pixel_hash(pixels))
+    array = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    np.save(file, array)
+    digests = [open_data(file, cache=tmp_path / cache).digest for cache in ("one", "one", "other")]
+    assert (len(set(digests)), len(hashed)) == (1, 2)
+    (kept,) = tmp_path.glob("one/arrays/*.json")
+    kept.write_text("{")
+    assert open_data(file, cache=tmp_path / "one").digest == digests[0]
+    assert len(hashed) == 3  # what is damaged is made again
+    array[5] ^= 255
+    np.save(file, array)
+    later = file.stat().st_mtime_ns + 10**9  # a file system's clock may tick more slowly than a test runs
+    os.utime(file, ns=(later, later))
+    changed = open_data(file, cache=tmp_path / "one")
+    assert changed.digest == open_data(file, cache=tmp_path / "third").digest != digests[0]
+    assert open_data(file, size=4, cache=tmp_path / "one").digest != changed.digest  # no longer what the file holds
+
+
+def test_a_small_npy_needs_no_cache(tmp_path, pictures):
+    np.save(tmp_path / "a.npy", pictures)
+    open_data(tmp_path / "a.npy", cache=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("shape", [(9, 8, 6), (9, 8, 6, 3), (9, 3, 8, 6)])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_an_npy_is_mapped_where_each_picture_lies_together(tmp_path, shape, order):
+    array = np.asarray(np.random.default_rng(0).integers(0, 256, shape, np.uint8), order=order)
+    np.save(tmp_path / "a.npy", array)
+    data = open_data(tmp_path / "a.npy")
+    assert isinstance(data.pixels, np.memmap) is (order == "C")
+    taken = data.take([4, 0])
+    assert taken.flags.c_contiguous
+    np.testing.assert_array_equal(taken, np.array(data.pixels)[[4, 0]])
+    np.savez(tmp_path / "a.npz", x=array)
+    assert open_data(tmp_path / "a.npz").digest == data.digest
+
+
+def test_pictures_are_looked_at_only_until_one_is_no_mask(pictures, monkeypatch):
+    monkeypatch.setattr("vaekit.data.arrays.CHUNK", 4)
+    looked = []
+
+    class Watched(np.ndarray):
+        def __getitem__(self, key):
+            looked.append(key)
+            return super().__getitem__(key)
+
+    to_bytes(pictures.view(Watched), "pictures")
+    assert looked == [slice(0, 4)]

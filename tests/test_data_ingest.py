@@ -14,6 +14,7 @@ from pictures import encoded, folder_of, scene
 from vaekit.data import open_data, worker
 from vaekit.data import pool as pools
 from vaekit.errors import DataError, VaekitError
+from vaekit.files import HOST
 
 OPEN = """
 import sys
@@ -366,10 +367,10 @@ def test_leftovers_of_killed_writers_are_swept(tmp_path):
     (target,) = (path.parent for path in cache.glob("pixels/*/entry.json"))
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    (target / f"index-a.npz.tmp-{dead.pid}").write_bytes(b"half")
-    (target / f"index-b.npz.tmp-{os.getpid()}").write_bytes(b"half")
+    (target / f"index-a.npz.tmp-{HOST}-{dead.pid}").write_bytes(b"half")
+    (target / f"index-b.npz.tmp-{HOST}-{os.getpid()}").write_bytes(b"half")
     open_data(folder, cache=cache, seed=1)
-    assert [path.name for path in target.glob("*.tmp-*")] == [f"index-b.npz.tmp-{os.getpid()}"]
+    assert [path.name for path in target.glob("*.tmp-*")] == [f"index-b.npz.tmp-{HOST}-{os.getpid()}"]
 
 
 def test_no_more_processes_than_this_one_may_use(monkeypatch):

@@ -11,7 +11,7 @@ import pytest
 
 from pictures import encoded, folder_of
 from shards import packed, serving, tar_of
-from test_scaling import same, told, torchrun
+from test_scaling import VAEKIT, same, told, torchrun, vaekit
 from vaekit.data import open_data
 from vaekit.data import pool as pools
 from vaekit.errors import DataError, VaekitError
@@ -228,24 +228,25 @@ def test_under_torchrun_one_process_decodes_for_all(shards, tmp_path):
     """Each tar is sent once for the survey and once for the pixels, and two processes train what one would train."""
     settings = ("--net", "mlp", "--latent", "4", "--size", "8", "--batch-size", "16", "--images", "320", "--deterministic")
     with serving(shards) as server:
-        command = ("-m", "vaekit", "train", f"{server.address}/{{0..3}}.tar", *settings, "--no-report")
+        command = ("train", f"{server.address}/{{0..3}}.tar", *settings, "--no-report")
         places = "--out", str(tmp_path / "two"), "--cache", str(tmp_path / "c")
-        assert told(torchrun(2, *command, *places)).split() == [str(tmp_path / "two")]
+        assert told(torchrun(2, *VAEKIT, *command, *places)).split() == [str(tmp_path / "two")]
         fetched = [name for name, _ in server.of("GET")]
         assert fetched[-4:] == [f"{i}.tar" for i in range(4)]
         assert len(fetched) <= 8
         places = "--out", str(tmp_path / "one"), "--cache", str(tmp_path / "c")
-        subprocess.run([sys.executable, *command, *places], check=True, capture_output=True)
+        assert vaekit(*command, *places).code == 0
         assert len(server.of("GET")) == len(fetched)
     same(tmp_path / "two", tmp_path / "one", rtol=1e-3, atol=1e-4)
 
 
 def test_the_command_line_checks_tars_and_ends_with_3(shards, tmp_path):
-    check = [sys.executable, "-m", "vaekit", "data", "check", "--cache", str(tmp_path / "c"), "--json"]
+    check = ("data", "check", "--cache", str(tmp_path / "c"), "--json")
     with serving(shards) as server:
-        found = subprocess.run([*check, f"{server.address}/{{0..3}}.tar"], capture_output=True, text=True, check=True)
-        assert json.loads(found.stdout)["pictures"] == 120
-        gone = subprocess.run([*check, f"{server.address}/9.tar"], capture_output=True, text=True, check=False)
-    assert gone.returncode == 3
-    assert "404" in gone.stderr
-    assert "Traceback" not in gone.stderr
+        found = vaekit(*check, f"{server.address}/{{0..3}}.tar")
+        assert found.code == 0
+        assert found.json["pictures"] == 120
+        gone = vaekit(*check, f"{server.address}/9.tar")
+    assert gone.code == 3
+    assert "404" in gone.err
+    assert "Traceback" not in gone.err

@@ -175,7 +175,7 @@ def test_a_run_that_crashed_goes_on_from_its_snapshot_with_the_same_bits(step, u
 
     run = start(tmp_path / "crashed", dataset(), recipe(**LONG))
     with pytest.raises(OSError, match="no space left"):
-        fit(run, dataset(), Notes(crash))  # the only snapshots are the first and those after a validation
+        fit(run, dataset(), Notes(crash))  # the only snapshots are the first and those after a better validation
     fit(run, dataset())
     same(run, undisturbed)
 

@@ -40,7 +40,7 @@ def cluster(tmp_path):
 
 def test_a_job_whose_time_is_up_is_queued_again_and_goes_on(tmp_path, cluster):
     script, run, requeued = tmp_path / "job.sh", tmp_path / "run", tmp_path / "requeued"
-    train = (*TRAIN[2:], *STEADY, "--images", "32000", "--out", str(run))
+    train = (*TRAIN, *STEADY, "--images", "32000", "--out", str(run))
     made = launch("--processes", "2", "--cpus", "2", "--script", str(script), "--", *train)
     assert made.returncode == 0, made.stderr
     job = cluster(script)
@@ -50,16 +50,18 @@ def test_a_job_whose_time_is_up_is_queued_again_and_goes_on(tmp_path, cluster):
     assert job.returncode == 0, errors
     assert requeued.read_text().split() == ["requeue", "4711"]
     assert Run(run).description["status"] == "stopped"
+    first = Run(run).records[0]
     job = cluster(script)
     _, errors = job.communicate(timeout=240)
     assert job.returncode == 0, errors
     assert Run(run).description["status"] == "finished"
+    assert Run(run).records[0] == first  # with its clock's readings: it was not begun anew
     assert len(requeued.read_text().splitlines()) == 1
 
 
 def test_a_job_that_is_cancelled_saves_and_is_not_queued_again(tmp_path, cluster):
     script, run = tmp_path / "job.sh", tmp_path / "run"
-    script.write_text(launch("--", *TRAIN[2:], *STEADY, "--images", "640000", "--out", str(run)).stdout)
+    script.write_text(launch("--", *TRAIN, *STEADY, "--images", "640000", "--out", str(run)).stdout)
     job = cluster(script)
     wait_for(run, images=3200)
     job.send_signal(signal.SIGTERM)

@@ -13,8 +13,8 @@ from conformance import needs
 from vaekit.adjusting import adjusted
 from vaekit.distributions import Gaussian, Point
 from vaekit.errors import UsageError
-from vaekit.likelihoods import FixedGaussian, LaplacePixels, OptimalGaussian
-from vaekit.objectives import ELBO, Classic, Reconstruction
+from vaekit.likelihoods import BernoulliPixels, FixedGaussian, LaplacePixels, LearnedGaussian, OptimalGaussian
+from vaekit.objectives import ELBO, BalancedELBO, Classic, Reconstruction
 from vaekit.objectives.classic import r_loss_factor_of, sigma_of
 from vaekit.posteriors import Deterministic
 from vaekit.recipes import RECIPES, cook, weigh
@@ -141,6 +141,39 @@ def test_the_rate_falls_back_to_samples_where_no_closed_form_is_known():
     torch.testing.assert_close(found.kl, (q.log_prob(z) - p.log_prob(z)).mean(0))
     with pytest.raises(UsageError, match="diagonal Gaussian posterior and prior"):
         found.kl_per_latent()
+
+
+# Balanced groups
+
+
+def test_groups_are_balanced_by_what_a_latent_of_them_carries_until_beta_has_risen():
+    """Vahdat & Kautz (2020), appendix A: gamma_l is proportional to KL_l / D_l and 1 on average; then the ELBO."""
+    t, objective = random_trace(latents=(3, 2, 8)), BalancedELBO(beta=Linear(images=100, end=0.5))
+    each = [(g.kl.mean() + 0.01) / g.z.shape[-1] for g in t.groups]
+    gammas = [3 * one / sum(each) for one in each]
+    torch.testing.assert_close(
+        objective(t, At(50))["rate"], 0.25 * sum(gamma * g.kl for gamma, g in zip(gammas, t.groups, strict=True))
+    )
+    for images in (100, 1e9, math.inf):
+        torch.testing.assert_close(objective(t, At(images)), ELBO(beta=0.5)(t, NOW))
+    alone = random_trace(latents=(3,))
+    torch.testing.assert_close(objective(alone, At(50)), ELBO(beta=0.25)(alone, NOW))
+
+
+def test_balancing_weighs_a_group_and_sends_no_gradient_through_its_weight():
+    t = random_trace(latents=(3, 2), leaf=True)
+    means = [g.q.mean for g in t.groups]
+    gradients = torch.autograd.grad(BalancedELBO(beta=Linear(images=100))(t, At(50))["rate"].sum(), means, retain_graph=True)
+    plain = torch.autograd.grad(rate(t).sum(), means)
+    shares = [(found / own).mean() for found, own in zip(gradients, plain, strict=True)]
+    for found, own, its in zip(gradients, plain, shares, strict=True):
+        torch.testing.assert_close(found, its * own)
+    torch.testing.assert_close(sum(shares), torch.tensor(0.5 * 2, dtype=F64))
+
+
+def test_a_beta_that_does_not_rise_balances_nothing():
+    with pytest.raises(UsageError, match="give a schedule"):
+        BalancedELBO(beta=1.0)
 
 
 # Free bits
@@ -279,6 +312,17 @@ def test_every_recipe_makes_a_model_for_any_image(name, image):
     assert all(torch.isfinite(term).all() for term in terms.values())
     assert model.image == image
     assert training.epochs == 1.0
+
+
+def test_weights_of_a_paper_come_with_the_pixels_that_they_were_found_for():
+    """Unless somebody says how pixels are weighed."""
+    shape = (1, 8, 8)
+    assert cook("beta-vae", shape, {}).model.likelihood.sigma == 0.5
+    assert isinstance(cook("iwae", shape, {}).model.likelihood, LearnedGaussian)
+    assert isinstance(cook("vae", shape, {}).model.likelihood, OptimalGaussian)
+    for name in ("beta-vae", "iwae"):
+        assert isinstance(cook(name, shape, {"likelihood": "bernoulli"}).model.likelihood, BernoulliPixels)
+        assert cook(name, shape, {"sigma": 0.2}).model.likelihood.sigma == 0.2
 
 
 def test_an_unknown_recipe_is_refused():

@@ -149,6 +149,19 @@ def test_sticking_the_landing_has_no_noise_at_the_true_posterior():
         assert gradients(model, IWAE(samples=1), x, 1)[name].abs().max() > 1e-3
 
 
+def test_sticking_the_landing_has_the_gradient_of_its_bound_with_one_sample_alone():
+    """Tucker et al. (2019): with more, the score of q that is left out is not 0 on average."""
+    model, x = Least(), images(1).expand(500, -1, -1, -1)
+    for samples in (1, 8):
+        found = {}
+        for objective in (IWAE(samples=samples), STL(samples=samples)):
+            each = [gradients(model, objective, x, samples, seed)["log_var"] for seed in range(60)]
+            found[type(objective)] = torch.stack(each)
+        theirs, ours = found[IWAE], found[STL]
+        off = (ours.mean(0) - theirs.mean(0)).abs() / ((ours.var(0) + theirs.var(0)) / 60).sqrt()
+        assert (off.max() < 4) == (samples == 1)
+
+
 @pytest.mark.parametrize(
     "make", [lambda: IWAE(samples=0), lambda: MIWAE(samples=5, groups=2), lambda: PIWAE(samples=4, groups=0)]
 )
@@ -197,6 +210,8 @@ def test_dip_vae_asks_for_a_covariance_of_one(kind):
     on = (covariance.diagonal() - 1).square().sum()
     found = DIPVAE(kind=kind, off_diagonal=3.0, diagonal=5.0)(t, NOW)
     torch.testing.assert_close(found["covariance"], (3 * off + 5 * on).expand(50))
+    theirs = DIPVAE(kind=kind, off_diagonal=3.0)(t, NOW)
+    torch.testing.assert_close(theirs["covariance"], (3 * off + (30 if kind == 1 else 3) * on).expand(50))
     plain = DIPVAE(kind=kind, off_diagonal=0.0, diagonal=0.0)
     torch.testing.assert_close(loss(plain, t), loss(ELBO(), t))
 

@@ -69,6 +69,7 @@ def test_a_name_that_is_not_there():
         ("import vaekit; dir(vaekit); vaekit.DataError", ("numpy", "torch", "sklearn", "matplotlib")),
         ("import vaekit.data", ("torch", "sklearn", "matplotlib")),
         ("import vaekit.cli", ("numpy", "torch", "sklearn", "matplotlib")),
+        ("import vaekit.cli.training", ("sklearn", "scipy", "matplotlib", "fastapi")),
         ("from vaekit.cli import main\ntry: main(['--help'])\nexcept SystemExit as end: assert not end.code", ("numpy", "torch")),
     ],
 )

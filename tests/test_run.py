@@ -1,5 +1,8 @@
 """The run folder keeps what it is given, and says what it lacks."""
 
+import errno
+import fcntl
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -7,7 +10,7 @@ import torch
 
 import tiny
 from tiny import dataset, recipe
-from vaekit.errors import DataError, UsageError
+from vaekit.errors import DataError, UsageError, VaekitError
 from vaekit.fitting import fit
 from vaekit.planning import start
 from vaekit.run import Run, claim_paths
@@ -134,3 +137,32 @@ def test_what_was_measured_is_added_up(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         run.save_attributes({"Hat": torch.arange(2.0)}, {"Hat": {"norm": float("nan")}})
     assert Stored(run.path / "attributes.safetensors").names == ("Smiling",)
+
+
+def test_a_lock_says_who_holds_it_or_that_there_can_be_none(tmp_path, monkeypatch):
+    run = Run(tmp_path / "run")
+    with run.lock(), pytest.raises(VaekitError, match=rf"is being written by process {os.getpid()}\. Wait"), run.lock():
+        pass
+
+    def without(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", without)
+    with pytest.raises(VaekitError, match=r"cannot be locked: Function not implemented\. Expected"), run.lock():
+        pass
+
+
+def test_a_snapshot_is_kept_without_a_copy_and_can_be_returned_to(tmp_path):
+    run = Run(tmp_path)
+    run.keep_snapshot()  # there is none yet
+    assert not run.kept.exists()
+    run.save_state({"x": torch.zeros(3)}, {"step": 1})
+    run.keep_snapshot()
+    assert run.kept.samefile(run.snapshot)
+    run.save_state({"x": torch.ones(3)}, {"step": 2})
+    assert (run.position(), run.position(kept=True)) == ({"step": 2}, {"step": 1})
+    run.return_to_kept()
+    tensors, position = run.load_state()
+    assert (tensors["x"].tolist(), position) == ([0, 0, 0], {"step": 1})
+    run.forget_kept()
+    assert [path.name for path in run.snapshot.parent.iterdir()] == ["state.safetensors"]

@@ -109,12 +109,24 @@ def test_what_takes_a_gradient_within_the_step_goes_alone(name):
 
 @pytest.mark.parametrize("name", sorted(VARIANTS.keys() - PULLING))
 def test_every_variant_steps_together(name):
-    members = [begin(seed, VARIANTS[name], flip=True) for seed in (0, 1, 2)]
+    members = [begin(seed, VARIANTS[name], flip=True, images=8 * 3) for seed in (0, 1, 2)]
     losses = [[step.values["loss"] for step in steps] for steps in step_together(members)]
     assert np.isfinite(losses).all()
     assert len({tuple(its) for its in losses}) == 3
-    again = [begin(seed, VARIANTS[name], flip=True) for seed in (0, 1, 2)]
+    again = [begin(seed, VARIANTS[name], flip=True, images=8 * 3) for seed in (0, 1, 2)]
     assert [[step.values["loss"] for step in steps] for steps in step_together(again)] == losses
+
+
+QUIET = [name for name in VARIANTS if name.startswith("autoencoder ") and name not in PULLING]  # of which nothing is drawn
+
+
+@pytest.mark.parametrize("name", QUIET)
+def test_every_variant_without_noise_steps_together_as_alone(name):
+    alone, joint = ([begin(seed, VARIANTS[name], images=8 * 3) for seed in (0, 1)] for _ in range(2))
+    for its, ours in zip(alone, step_together(joint), strict=True):
+        expected = [value for step in train(*its, Execution(CPU)) for value in step.values.values()]
+        found = [value for step in ours for value in step.values.values()]
+        assert found == pytest.approx(expected, rel=1e-3, abs=1e-3)
 
 
 @compiled

@@ -68,8 +68,12 @@ def test_a_run_goes_on_in_pieces_where_the_whole_step_left_it(both):
 
 def test_a_step_that_is_not_finite_is_not_taken():
     """One bias of the decoder is not a number; nothing else may hear of it."""
-    state, settings = tiny.state(make=plain, images=8 * 40, learning_rate=3e-3)
-    take, bias = stepper(state, settings, Execution(CPU, compile="whole")), "decoder.first.0.bias"
+
+    def make() -> tuple[VAE, Reconstruction]:
+        return tiny.model(posterior=Deterministic(features=16, latent=3), prior=None), Reconstruction()
+
+    state, settings = tiny.state(make=make, images=8 * 40, learning_rate=3e-3)
+    take, bias = stepper(state, settings, Execution(CPU, compile="whole")), "decoder.body.0.bias"
     seen = torch.from_numpy(pictures(8)), torch.zeros(8, 0)
     for images in (0, 8):
         take(seen, images, rate=1e-3, keep=0.9)
@@ -87,7 +91,6 @@ SOME = {
     "vae bernoulli elbo-cyclical",
     "vae conv colour, not square",
     "vae continuous-bernoulli classic-rmse",
-    "autoencoder optimal-gaussian",
 }
 
 

@@ -2,15 +2,13 @@
 
 import json
 import shlex
-import subprocess
-import sys
 from inspect import signature
 from pathlib import Path
 
 import pytest
 
 import tiny
-from vaekit import draw
+from vaekit import cli, draw
 from vaekit.cli.sweep import training_of
 from vaekit.cli.training import train
 from vaekit.errors import UsageError, VaekitError
@@ -98,20 +96,21 @@ def test_a_search_that_was_stopped_goes_on(tmp_path, monkeypatch):
     assert searched(tmp_path / "cut", trials=4) == found
 
 
-def test_the_command_proposes_one(tmp_path):
-    def run():
+def test_the_command_proposes_one(tmp_path, capsys):
+    def asked() -> dict:
         options = ["--trials", "3", "--images", "640", "--net", "mlp", "--latents", "2", "8", "--json"]
-        command = [sys.executable, "-m", "vaekit", "sweep", "digits", "--out", str(tmp_path / "sweep"), *options]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["sweep", "digits", "--out", str(tmp_path / "sweep"), *options])
+        out, err = capsys.readouterr()
+        assert stop.value.code == 0, err
+        return json.loads(out)
 
-    first, again = run(), run()
-    assert first.returncode == 0, first.stderr
-    told = json.loads(first.stdout)
+    told = asked()
     assert len(told["tried"]) == 3
     assert told["command"].startswith("vaekit train digits --recipe vae --latent ")
     assert "--images 640 --net mlp --seed 0" in told["command"]
     assert (tmp_path / "sweep" / "front.png").exists()
-    assert json.loads(again.stdout) == told
+    assert asked() == told
 
 
 def test_a_front_of_nothing_is_none():

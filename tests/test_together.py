@@ -164,7 +164,9 @@ def test_those_whose_patience_ends_leave_the_others(tmp_path):
         same(run, expected)
 
 
-def test_one_that_goes_wrong_is_finished_alone_at_half_the_rate(tmp_path, monkeypatch):
+@pytest.fixture
+def hit(monkeypatch):
+    """Once, after the ninth step, a weight of the second run is no number."""
     hits = [9]
 
     def hit_the_second(states, *given):
@@ -176,14 +178,45 @@ def test_one_that_goes_wrong_is_finished_alone_at_half_the_rate(tmp_path, monkey
                     states[1].model.decoder.last.bias[0] = math.nan
 
     monkeypatch.setattr(together, "train_together", hit_the_second)
+
+
+@pytest.fixture
+def seldom(monkeypatch):
+    """The device is looked at as seldom as a GPU."""
+    monkeypatch.setattr("vaekit.train.look_every", lambda execution: 50)
+
+
+@pytest.mark.usefixtures("hit")
+@pytest.mark.parametrize(
+    ("fixtures", "snapshot_seconds"),
+    [
+        pytest.param((), 60.0, id="seen at once"),
+        pytest.param(("seldom",), 60.0, id="seen by a validation"),
+        pytest.param(("seldom",), 0.0, id="seen by a snapshot"),
+    ],
+)
+def test_one_that_goes_wrong_is_finished_alone_at_half_the_rate(fixtures, snapshot_seconds, tmp_path, request):
+    for name in fixtures:
+        request.getfixturevalue(name)
     runs, notes = begun(tmp_path), Notes()
-    at_once(runs, dataset(), notes)
+    at_once(runs, dataset(), notes, snapshot_seconds)
     (told,) = [message for message in notes.messages if "half the rate" in message]
     assert told.startswith("seed-1: Step 9")
     assert [run.load_state()[1]["rate_scale"] for run in runs] == [1, 0.5, 1]
     for run in runs:
         assert run.description["status"] == "finished"
         assert [record["step"] for record in run.records if record["split"] == "train"] == list(range(1, 21))
+
+
+@pytest.mark.usefixtures("hit", "seldom")
+def test_a_signal_saves_no_run_that_went_wrong_unseen(tmp_path):
+    runs = begun(tmp_path)
+    notes = Notes(lambda step: signal.raise_signal(signal.SIGINT) if step == 10 else None)
+    with pytest.raises(Stopped, match="after 80 images in each of 2 runs"):
+        at_once(runs, dataset(), notes)
+    assert [(run.position()["step"], run.position()["rate_scale"]) for run in runs] == [(10, 1), (6, 0.5), (10, 1)]
+    at_once(runs, dataset())
+    assert {run.description["status"] for run in runs} == {"finished"}
 
 
 def test_where_all_diverge_it_is_said_of_one_when_all_were_tried(tmp_path):

@@ -1,6 +1,5 @@
 """What is found out before the first step: memory, speed, and the batch that suits the machine."""
 
-import json
 import subprocess
 import sys
 
@@ -9,11 +8,13 @@ import pytest
 import torch
 
 import tiny
+from test_scaling import VAEKIT, vaekit
 from tiny import CPU, pictures
 from vaekit import trials
 from vaekit.batches import Batches
 from vaekit.errors import UsageError
-from vaekit.trials import best_batch, estimate, peak_memory
+from vaekit.run import Run
+from vaekit.trials import best_batch, estimate
 
 
 def test_the_estimate_counts():
@@ -42,9 +43,9 @@ from vaekit.planning import start
 from vaekit.recipes import cook
 from vaekit.trials import peak_memory
 with tempfile.TemporaryDirectory() as place:
-    np.save(f"{place}/x.npy", np.random.default_rng(0).integers(0, 256, (1200, 64, 64, 3), np.uint8))
-    data = open_data(f"{place}/x.npy", splits=(0.5, 0.25, 0.25))
-    options = {"images": 96, "batch_size": 8, "tune": False, "validate_every": 32, "threads": 1}
+    np.save(f"{place}/x.npy", np.random.default_rng(0).integers(0, 256, (800, 64, 64, 3), np.uint8))
+    data = open_data(f"{place}/x.npy", splits=(0.3, 0.4, 0.3))
+    options = {"images": 96, "batch_size": 8, "tune": False, "validate_every": 96, "threads": 1}
     run = start(f"{place}/run", data, cook("vae", data.image, options))
     fit(run, data)
     print(run.description["memory"] / peak_memory(torch.device("cpu")))
@@ -116,12 +117,16 @@ def test_no_room_for_any_batch_is_told(monkeypatch):
 
 
 def test_a_run_keeps_the_batch_that_was_found(tmp_path):
-    command = [sys.executable, "-m", "vaekit", "train", "digits", "--net", "mlp", "--no-report", "--batch-size", "auto"]
-    command += ["--images", "4000", "--out", str(tmp_path / "run"), "--threads", "1"]
-    for _ in range(2):  # the same command goes on with it
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-    about = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert about["batch_size"] in trials.SIZES
+    run = Run(tmp_path / "run")
+    command = ("train", "digits", "--net", "mlp", "--no-report", "--batch-size", "auto", "--images", "4000", "--threads", "1")
+    command += ("--out", str(run.path))
+    done = subprocess.run([sys.executable, *VAEKIT, *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    batch = run.description["batch_size"]
+    assert vaekit(*command).code == 0  # the same command goes on with it
+    about = run.description
+    assert about["batch_size"] == batch
+    assert batch in trials.SIZES
     assert about["training"]["batch_size"] == 0
-    assert about["memory"] > peak_memory(CPU) / 10
+    held = sum(p.nbytes for p in run.load_model("cpu").parameters())
+    assert about["memory"] > 4 * held  # weights, their average and both moments

@@ -72,6 +72,8 @@ class Neighbours(Likelihood):
     reach: int = 1
     depth: int = 0
 
+    drawn = True
+
     order: ClassVar[Tensor]  # buffers, (V,): the pixels of a patch in the order they are drawn, and the way back
     restored: ClassVar[Tensor]
 

@@ -4,11 +4,13 @@ Images stay uint8 until they are on the device. They live there when they fit; e
 thread gathers batches ahead of time. Where several processes share the work, each takes its share of a batch.
 """
 
+import math
 import queue
 import threading
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -17,11 +19,14 @@ import torch
 from torch import Tensor
 
 from . import world
-from .windows import Windows, is_mapped
+from .windows import Windows, is_mapped, rows_of
 
 SHARE_OF_MEMORY = 0.25  # of the device's free memory that the images may take
 COPIED = 4096  # images to the device at once
 AHEAD = 3  # batches gathered before they are needed
+# Of control groups of either version: the files of the limit and of what is held, and the name of idle file pages in memory.stat.
+V1 = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
+V2 = "memory.max", "memory.current", "inactive_file"
 
 
 def mix(*numbers: int) -> int:
@@ -77,7 +82,7 @@ class Batches:
         if self.windowed:
             self.windows = self.dealt(seed, pixels)
         self.source = pixels
-        self.epoch, self.order = -1, np.empty(0, np.int64)
+        self.epoch, self.order, self.lock = -1, np.empty(0, np.int64), threading.Lock()
 
     def resize(self, size: int) -> None:
         """Make batches of so many images, or of all that can be dealt where there are fewer."""
@@ -97,13 +102,17 @@ class Batches:
     def reseeded(self, seed: int) -> "Batches":
         """The same images in the order of another seed; those on the device are shared."""
         other = copy(self)
-        other.seed, other.epoch = seed, -1
+        other.seed, other.epoch, other.lock = seed, -1, threading.Lock()
         if self.windows:
             other.windows = self.dealt(seed, self.source)
         return other
 
     def at(self, step: int) -> Batch:
-        """The batch of a step, counted from 0."""
+        """The batch of a step, counted from 0. Several threads may ask at once: one gathers ahead while another looks back."""
+        with self.lock:
+            return self.gathered(step)
+
+    def gathered(self, step: int) -> Batch:
         epoch, position = divmod(step, self.per_epoch)
         if epoch != self.epoch:
             self.epoch = epoch
@@ -116,7 +125,7 @@ class Batches:
             places = torch.from_numpy(rows if self.mapped else chosen).to(self.device)
             # Faster than within a compiled step, which would gather value by value.
             return Batch(rows, self.resident.index_select(0, places), known)
-        images = self.windows.take(chosen) if self.windows else self.source[rows]
+        images = self.windows.take(chosen) if self.windows else rows_of(self.source, rows)
         return Batch(rows, torch.from_numpy(images).to(self.device), known)
 
     def since(self, step: int) -> Iterator[Batch]:
@@ -130,15 +139,14 @@ class Batches:
 
 def fits(pixels: np.ndarray, rows: np.ndarray, device: torch.device) -> bool:
     """Whether the chosen images would take a small enough share of the device's free memory."""
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
-    return len(rows) * int(np.prod(pixels.shape[1:])) <= SHARE_OF_MEMORY * free
+    return len(rows) * int(np.prod(pixels.shape[1:])) <= SHARE_OF_MEMORY * free_memory(device)
 
 
 def resident(pixels: np.ndarray, rows: np.ndarray, device: torch.device) -> Tensor:
     """The chosen images on the device, (n, C, H, W) uint8."""
     held = torch.empty((len(rows), *pixels.shape[1:]), dtype=torch.uint8, device=device)
     for start in range(0, len(rows), COPIED):
-        held[start : start + COPIED] = torch.from_numpy(pixels[rows[start : start + COPIED]])
+        held[start : start + COPIED] = torch.from_numpy(rows_of(pixels, rows[start : start + COPIED]))
     return held
 
 
@@ -185,3 +193,47 @@ def ahead(batches: Batches, step: int) -> Iterator[Batch]:
     finally:
         closed.set()
         thread.join()
+
+
+# Memory
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that nobody holds yet: of a GPU, or of this machine within the limits of a container or a job."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return int(min(psutil.virtual_memory().available, left_by_groups()))
+
+
+def left_by_groups(told: Path = Path("/proc/self/cgroup"), home: Path = Path("/sys/fs/cgroup")) -> float:
+    """Bytes that the limits of this process's control groups leave, inf without any. `told`: which ones they are; `home`: all.
+
+    A limit holds for all groups below its own, so each one above this process's counts. In a container the topmost one there is
+    may be the container's, whatever path the kernel has for it.
+    """
+    left = math.inf
+    for line in told.read_text().splitlines() if told.exists() else []:  # only Linux has them
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            top, files = home, V2
+        elif "memory" in controllers.split(","):
+            top, files = home / "memory", V1
+        else:
+            continue
+        own = PurePosixPath(path)
+        left = min(left, *(left_in(top / group.relative_to("/"), *files) for group in (own, *own.parents)))
+    return left
+
+
+def left_in(group: Path, limit: str, held: str, cache: str) -> float:
+    """Bytes that one control group may still take, inf where it has no limit."""
+    try:
+        most, now = ((group / name).read_text() for name in (limit, held))
+    except OSError:  # no such group here, or the topmost of a machine, which has no limit
+        return math.inf
+    if most.strip() == "max":
+        return math.inf
+    about = group / "memory.stat"
+    lines = about.read_text().splitlines() if about.exists() else []
+    idle = sum(int(line.split()[1]) for line in lines if line.startswith(f"{cache} "))  # given back when memory is asked for
+    return max(int(most) - int(now) + idle, 0)

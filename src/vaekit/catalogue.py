@@ -64,6 +64,12 @@ APART = {  # recipes that are more than a variant of the plain VAE
         "the hierarchical VAE, latents at every resolution: the best bound",
         "some twenty times a step of `mlp`",
     ),
+    "nvae": Entry(
+        "Vahdat & Kautz (2020), appendix A",
+        "https://arxiv.org/abs/2007.03898",
+        "the same, its groups of latents balanced while they begin to learn",
+        "that of `ladder`",
+    ),
 }
 
 SHOWN = {

@@ -63,7 +63,8 @@ class VectorQuantized(Coder):
     https://arxiv.org/abs/1711.00937. `depth` above 1: each codebook after the first has the rest that the ones before left, a
     residual VQ (Lee et al., 2022, https://arxiv.org/abs/2203.01941). The averages' half-life grows from nothing to `half_life`
     images, so that the first steps are those of k-means on the codes themselves; an entry that was chosen less than `dead` times
-    as often as the mean one is taken from the batch instead. The cost is commitment * |e(x) - z|^2.
+    as often as the mean one is taken from the batch instead. The cost is commitment * |e(x) - z_d|^2, z_d the sum of the first d
+    entries, the mean over d: the first codebooks alone come near, too (Lee et al., eq. 7).
     """
 
     size: int = 512
@@ -100,19 +101,18 @@ class VectorQuantized(Coder):
     def forward(self, h):
         with torch.autocast(h.device.type, enabled=False):
             before = self.head(full_precision(h))
-            codes, rest, chosen = [], before.detach(), torch.zeros_like(before)
+            codes, chosen, off = [], torch.zeros_like(before), torch.zeros_like(before[..., 0])
             for book in self.books:
-                codes.append(nearest(book, rest))
+                codes.append(nearest(book, before.detach() - chosen))
                 chosen = chosen + book[codes[-1]]
-                rest = rest - book[codes[-1]]
-            cost = self.commitment * (before - chosen).square().sum(-1)
+                off = off + (before - chosen).square().sum(-1)
+            cost = self.commitment / self.depth * off
             return Coded(straight_through(chosen, before), torch.stack(codes, -1), before, cost)
 
     @torch.no_grad()
     def observe(self, t: Trace) -> Tensor:
         """Of each entry: how often it was chosen, the sum of what for, and a candidate in its place, (L, C, 2 D + 1)."""
-        (group,) = t.groups
-        q: Coded = group.q  # pyright: ignore[reportAssignmentType]
+        q: Coded = t.group.q  # pyright: ignore[reportAssignmentType]
         rest, codes = q.before.reshape(-1, self.latent), q.codes.reshape(-1, self.depth)
         everyone, found = world.united(rest), []
         for book, code in zip(self.books, codes.unbind(1), strict=True):

@@ -3,6 +3,7 @@
 import inspect
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -154,6 +155,10 @@ def available_threads() -> int:
     return joblib.cpu_count()
 
 
+def can_compile() -> bool:
+    return shutil.which(os.environ.get("CXX", "c++")) is not None
+
+
 def settle(training: Training) -> Execution:
     """What the settings decide without timing anything. Raises UsageError where several processes are asked for one graph."""
     if training.compile == "whole" and world.here.size > 1:
@@ -170,10 +175,9 @@ def settle(training: Training) -> Execution:
 
 def check_sharding(training: Training, objective: Objective) -> None:
     """Raises UsageError where these settings leave nothing to shard, or ask for what sharded weights cannot do."""
-    if objective.pulls:
-        raise UsageError(
-            f"{type(objective).__name__} takes a gradient within the step, which sharded weights cannot give. Leave out --shard."
-        )
+    if objective.pulls or objective.weighs:
+        asked = "takes a gradient within the step" if objective.pulls else "asks how large weights are"
+        raise UsageError(f"{type(objective).__name__} {asked}, which sharded weights cannot give. Leave out --shard.")
     if world.here.size == 1:
         raise UsageError(
             "--shard deals the weights to several processes, and this is one. Start them: torchrun --nproc-per-node 2 ..."
@@ -183,3 +187,46 @@ def check_sharding(training: Training, objective: Objective) -> None:
             raise UsageError(f"Sharded weights cannot take {flag} {value}. Leave out --shard, or give {flag} {plain}.")
     if not training.batch_size:
         raise UsageError("With --shard nothing is found by measuring, so --batch-size auto finds no batch. Give its images.")
+
+
+# A run that goes on, perhaps on another machine than it began on
+
+CHOSEN = frozenset(("execution", "speed", "gain", "memory", "jointly"))  # in run.json: what was found on the device
+
+
+def where_it_was(description: dict[str, Any], training: Training, say: Callable[[str], None]) -> dict[str, Any]:
+    """What run.json says of a run, without how its steps ran where that was on a device which is not here.
+
+    Raises UsageError where that device was asked for, or the bits that it computes.
+    """
+    if "execution" not in description:
+        return description
+    before = description["execution"]["device"]
+    try:
+        find_device(before)
+    except UsageError as error:
+        if description.get("status") == "finished":  # it takes no step any more, and stays what it was
+            return description | {"execution": description["execution"] | {"device": "auto"}}
+        if training.deterministic or training.device != "auto":
+            asked = "--deterministic" if training.deterministic else f"--device {training.device}"
+            raise UsageError(
+                f"The run began on {before} with {asked}, and this machine has no such device. Go on where there is one, or "
+                "train into another folder."
+            ) from error
+        say(f"The run began on {before}, which is not here. It goes on on {find_device('auto')}: its bits may differ.")
+        return {name: value for name, value in description.items() if name not in CHOSEN}
+    return description
+
+
+def as_it_was(execution: Execution, training: Training, say: Callable[[str], None]) -> Execution:
+    """How a run's steps ran, or as much of it as this machine can do. What was asked for stays, and so do deterministic bits."""
+    changes: dict[str, Any] = {}
+    if training.threads is None and execution.threads > available_threads():
+        changes["threads"] = available_threads()
+    if training.compile == "auto" and execution.compile != "off" and not can_compile():
+        changes["compile"] = "off"
+    if training.deterministic or not changes:
+        return for_this_world(execution)
+    told = ", ".join(f"{name} {value} instead of {getattr(execution, name)}" for name, value in changes.items())
+    say(f"Here the run goes on with {told}: its bits may differ.")
+    return for_this_world(replace(execution, **changes))

@@ -3,6 +3,9 @@
 import json
 import os
 import re
+import shutil
+import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -12,6 +15,10 @@ from typing import Any, BinaryIO
 import psutil
 
 from .errors import DataError
+
+HOST = sha256(socket.gethostname().encode()).hexdigest()[:8]
+TEMPORARY = re.compile(r"\.tmp-([0-9a-f]{8})-(\d+)$")  # whose it is: a host, and a process there
+DAY = 24 * 60 * 60  # seconds
 
 
 def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
@@ -42,7 +49,7 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
 @contextmanager
 def placed(path: Path) -> Iterator[BinaryIO]:
     """A file to write, which takes its place when the body is through. Not durable: good for what can be made again."""
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    temporary = beside(path)
     try:
         with open(temporary, "wb") as file:
             yield file
@@ -55,12 +62,39 @@ def placed(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink()
 
 
+def beside(path: Path) -> Path:
+    """The temporary name of a file, which says who writes it: a process number means nothing on another host."""
+    return path.with_name(f"{path.name}.tmp-{HOST}-{os.getpid()}")
+
+
+def keep(path: Path, kept: Path) -> None:
+    """Give what a file holds now another name, under which it stays when the file is replaced."""
+    temporary = beside(kept)
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(path, temporary)
+    except OSError:  # the file system has no links; what else may be wrong is wrong with a copy, too
+        with open(path, "rb") as source:
+            write_atomic(kept, lambda file: shutil.copyfileobj(source, file, 1 << 20))
+        return
+    temporary.replace(kept)
+    temporary.unlink(missing_ok=True)  # a rename between two names of one file does nothing
+    sync_folder(kept.parent)
+
+
 def sweep(folder: Path) -> None:
-    """Remove the temporary files that killed writers left behind; those of living processes stay."""
+    """Remove the temporary files that killed writers left behind; those of living processes stay.
+
+    Who lives on another host is not known here: what was written there goes when it is a day old.
+    """
     for leftover in folder.rglob("*.tmp-*"):
-        owner = leftover.name.rpartition("-")[2]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
-            leftover.unlink(missing_ok=True)
+        owner = TEMPORARY.search(leftover.name)
+        if owner is None:
+            continue
+        with suppress(FileNotFoundError):  # its writer was through with it
+            here, age = owner[1] == HOST, time.time() - leftover.stat().st_mtime
+            if (here and not psutil.pid_exists(int(owner[2]))) or (not here and age > DAY):
+                leftover.unlink()
 
 
 def sync_folder(folder: Path) -> None:

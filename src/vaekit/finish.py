@@ -21,6 +21,7 @@ from .latent.second_stage import (
     device_of,
     draw_codes,
     fit_priors,
+    halves,
     hole_of,
     kinds_for,
     nats_of,
@@ -28,9 +29,7 @@ from .latent.second_stage import (
 )
 from .metrics import Metric, evaluate, likelihood
 from .metrics.bounds import around
-from .metrics.disentanglement import LATENTS
-from .metrics.evaluate import annealing, disentangled, drift, stand_ins
-from .metrics.pictures import Heaps, beside_real
+from .metrics.evaluate import LATENTS, annealing, disentangled, drift, stand_ins
 from .metrics.quality import (
     STEPS,
     another,
@@ -125,13 +124,15 @@ def beside_real_ones(
     As many of each: new ones, real ones, and real ones of another split with their reconstructions; so there are fewer where a
     split has fewer. Raises UsageError without a prior.
     """
+    from .metrics.pictures import Heaps, beside_real  # with scipy.spatial, for which no training should have to wait
+
     split, other = (split, "validation" if split == "test" else "test") if len(data.splits[split]) else ("validation", "train")
     other = other if len(data.splits[other]) else "train"
-    name, eye, how = judge or own_judge(data, seed)
     count = min(count, len(data.splits[split]), len(data.splits[other]))
     heaps = ((split, count), (other, count), ("train", MOST_TRAINING))
     held, others, train = (data.take(data.some(part, most, seed)) for part, most in heaps)
     z, density = codes_from(run, model, prior, count, seed)
+    name, eye, how = judge or own_judge(data, seed)  # which takes its time: after all that may be refused
     shown, shows = picture_of(run, model, seed)
     rebuilt = shown(codes(model, others).mu)
     its = Heaps(*(features_of(eye, heap) for heap in (shown(z), held, others, rebuilt, train)))
@@ -152,21 +153,33 @@ def beside_real_ones(
 
 def codes_from(run: Run, model: Model, prior: str, count: int, seed: int) -> tuple[np.ndarray, str]:
     """New codes (count, D), and the name of their density where it is not the model's own. Raises UsageError without one."""
-    if prior == "own":
-        if not model.has_prior:
-            raise UsageError("A plain autoencoder has no prior to draw from. Fit a density (vaekit fit-prior): --prior fitted.")
-        return prior_codes(model, count, seed), ""
-    name, density = run.load_prior(None if prior == "fitted" else prior)
-    return draw_codes(density, model, count, seed), name
+    name, density = density_of(run, model, prior)
+    return prior_codes(model, count, seed) if density is None else draw_codes(density, model, count, seed), name
 
 
-def own_judge(data: Dataset, seed: int = 0, steps: int = STEPS) -> tuple[str, FeatureNet, str]:
-    """A net that is taught what is known of these pictures: its name (labels, attributes, random), itself, how it was made."""
-    names, has = split_by(data)
-    if data.labels is None and names:
-        return "attributes", *attribute_judge_of(data, has, seed, steps)
-    judge, how = judge_of(data, seed, steps)
-    return "random" if how.startswith("random") else "labels", judge, how
+def density_of(run: Run, model: Model, prior: str) -> tuple[str, Prior | None]:
+    """The name of the density that `prior` asks for, and itself; "" and None: the model's own. Raises UsageError without one."""
+    if prior != "own":
+        return run.load_prior(None if prior == "fitted" else prior)
+    if not model.has_prior:
+        raise UsageError("A plain autoencoder has no prior to draw from. Fit a density (vaekit fit-prior): --prior fitted.")
+    return "", None
+
+
+def own_judge(data: Dataset, seed: int = 0, steps: int = STEPS, progress: Progress | None = None) -> tuple[str, FeatureNet, str]:
+    """A net that is taught what is known of these pictures: its name, see `lesson_of`, itself, how it was made."""
+    name = lesson_of(data)
+    if name == "attributes":
+        return name, *attribute_judge_of(data, split_by(data)[1], seed, steps, progress)
+    return name, *judge_of(data, seed, steps, progress)
+
+
+def lesson_of(data: Dataset) -> str:
+    """What a net can be taught of these pictures: labels, else attributes; "random": nothing, its weights stay so."""
+    labels = data.labels_of("train")
+    if labels is not None and len(data.label_names) > 1 and (labels >= 0).any():
+        return "labels"
+    return "attributes" if split_by(data)[0] else "random"
 
 
 def spread(metrics: Sequence[dict[str, Metric]]) -> dict[str, dict[str, Any]]:
@@ -205,7 +218,8 @@ def fit_second_stage(
     fitted = {its.name: its for its in fit_priors(train, held, names, labels=labels, progress=progress, **how)}
     real, eye = data.take(data.some("validation", DRAWN, seed)), judge or random_judge(data.image, seed)
     shown, _ = picture_of(run, model, seed)
-    protocol = {"judge": print_of(eye), "pictures": len(real), "judged_on": len(held), "seed": seed}
+    asked = halves(held)[1]
+    protocol = {"judge": print_of(eye), "pictures": len(real), "judged_on": len(asked), "seed": seed}
 
     def seen(z: np.ndarray) -> float:
         return quality(eye, real, shown(z)).frechet
@@ -217,7 +231,7 @@ def fit_second_stage(
     for name, its in about.items():
         if name not in fitted and any(its.get(key) != value for key, value in protocol.items()):  # of two, they do not compare
             density = run.load_prior(name)[1].to(device_of(model))
-            its["nats"] = nats_of(density, torch.from_numpy(held).to(device_of(model)), seed, model)
+            its["nats"] = nats_of(density, torch.from_numpy(asked).to(device_of(model)), seed, model)
             its.update(judged(density))
     about |= {
         name: {"nats": its.nats, "seconds": round(its.seconds, 1), "fitted_on": len(train), **judged(its.prior)}
@@ -230,8 +244,8 @@ def fit_second_stage(
         return about
     name, best = run.load_prior()
     with torch.no_grad():  # of discrete codes it is the same for all: a prior that knows nothing yet
-        parts = torch.from_numpy(held).to(next(model.parameters())).split(CHUNK)
-        own = -sum(model.p_z().log_prob(part).sum().item() for part in parts) / len(held)
+        parts = torch.from_numpy(asked).to(next(model.parameters())).split(CHUNK)
+        own = -sum(model.p_z().log_prob(part).sum().item() for part in parts) / len(asked)
         hole = hole_of(best, held, own_codes(model, len(held), seed), seed, model)
     how = f"less probable than 99 % of {len(held):,} held-out codes, under the fitted density {name!r}"
     about_hole = {"value": hole, "unit": "share of the prior's draws", "how": how, "reference": {"without a hole": NO_HOLE}}

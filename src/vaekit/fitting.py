@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ from .tally import Tally
 from .train import NonFinite, Step, calibrate, train, validate
 from .training import Training
 from .trials import Estimate, best_batch, estimate, peak_memory, rehearse, trial
-from .tuner import Choice
+from .tuner import Choice, attended
 
 LOG_EVERY = 50  # steps
 MOST_SKIPPED = 50  # steps in a row
@@ -103,13 +103,14 @@ class Fitting:
         beside: "Fitting | None" = None,
     ):
         self.run, self.data, self.watcher, self.snapshot_seconds, self.caught = run, data, watcher, snapshot_seconds, caught
-        self.description = description = run.description
+        description = run.description
         if data.digest != description["data"]["digest"]:
             raise DataError(
                 f"{run.path} was begun on data with digest {description['data']['digest'][:12]}, these have {data.digest[:12]}. "
                 "Restore the pictures as they were, or train into another folder."
             )
         self.training: Training = run.build("training")
+        self.description = description = running.where_it_was(description, self.training, watcher.said)
         self.training.batch_size = self.training.batch_size or description.get("batch_size", 0)
         self.measured = run.as_measured(data)  # what validations see
         torch.manual_seed(self.training.seed)
@@ -140,7 +141,9 @@ class Fitting:
             return None
         plain = {"layout": "contiguous", "compile": "off"} if self.state.sharded else {}
         try:
-            known = running.for_this_world(Execution(**self.description["execution"] | {"device": self.batches.device} | plain))
+            known = Execution(**self.description["execution"] | {"device": self.batches.device} | plain)
+            if self.description.get("status") != "finished":  # else it takes no step any more
+                known = running.as_it_was(known, self.training, self.watcher.said)
         except TypeError as error:
             raise DataError(f"{self.run.path / 'run.json'}: {error}. Restore it from a copy, or train again.") from error
         memory = self.description.get("memory") or peak_memory(known.device)
@@ -207,7 +210,7 @@ class Fitting:
     def go_on(self) -> None:
         self.sit_down()
         steps = train(self.state, self.batches, self.training, self.execution)
-        for step in attended(steps, self.training, self.execution, self.watcher.said):
+        for step in attended(steps, self.training, self.execution, self.watcher.said, lambda: self.passed):
             if self.after(step):
                 break
             if world.some(bool(self.caught)):
@@ -246,7 +249,6 @@ class Fitting:
             return False
         step.look()
         self.validate(step.fraction)
-        self.saved = -math.inf
         if self.training.patience is None or state.notes["stale"] < self.training.patience:
             return False
         self.watcher.said(f"No better validation loss in {state.notes['stale']} validations: stopped early.")
@@ -288,16 +290,19 @@ class Fitting:
             self.mark("diverged")
             bad = ", ".join(name for name, value in values.items() if not math.isfinite(value))
             raise Diverged(f"Validation after {state.images:,} images gives a non-finite {bad}. Try a smaller --learning-rate.")
-        self.validating += world.clock() - began
         self.log("validation", values, fraction)
-        state.notes |= {"validated": state.step, "retries": 0}
+        state.notes["validated"] = state.step
+        if state.step > state.notes.get("failed", -1):  # training has come past the step that it was rolled back for
+            state.notes["retries"] = 0
         best = state.notes["best"]
         if best is None or values["loss"] < best or not state.objective.comparable:
             state.notes |= {"best": values["loss"], "stale": 0}
             with world.patient():
                 self.run.save_weights(state.average, state.objective, images=state.images, validation=values)
+            self.saved = -math.inf  # a snapshot follows: whoever goes on from it knows that these are the best
         else:
             state.notes["stale"] += 1
+        self.validating += world.clock() - began
 
     def seen_of(self, rows: np.ndarray) -> Callable[[slice], Seen]:
         def seen(part: slice) -> Seen:
@@ -351,20 +356,10 @@ class Fitting:
                 f"{told} It happened again at half the learning rate. Try a smaller --learning-rate or --precision fp32."
             )
         self.take_up(snapshot)
-        self.state.notes["retries"] += 1
+        self.state.notes |= {"retries": self.state.notes["retries"] + 1, "failed": error.step}
         self.state.rate_scale *= 0.5
         self.save()
         self.watcher.said(f"{told} Rolled back to {self.state.images:,} images; trying once more at half the rate.")
-
-
-T = TypeVar("T")
-
-
-def attended(steps: Iterator[T], training: Training, execution: Execution, say: Callable[[str], None]) -> Iterator[T]:
-    """The steps, with an eye on their speed where the number of threads is left open."""
-    if training.threads is not None or training.deterministic or execution.device.type != "cpu":
-        return steps
-    return tuner.Attention(execution.threads, running.available_threads(), say).watch(steps)
 
 
 def stopped(number: int, after: str, how: str) -> Stopped:

@@ -28,21 +28,22 @@ def chain(
     if min(latent, flows, width) < 1 or latent < 2:
         given = f"{flows} flows of width {width} over {latent} latents"
         raise UsageError(f"{given} were asked for; give 1 or more, over 2 latents or more.")
-    order = torch.arange(latent)
     shapes = [(BINS,), (BINS,), (BINS - 1,)] if spline else [(), ()]
     kind = MonotonicRQSTransform if spline else MonotonicAffineTransform
-    return nn.ModuleList(
-        MaskedAutoregressiveTransform(
-            latent,
-            context,
-            passes=passes,
-            order=order.flip(0) if number % 2 else order,  # pyright: ignore[reportArgumentType] - any integers do
-            univariate=kind,
-            shapes=shapes,  # pyright: ignore[reportArgumentType]
-            hidden_features=(width, width),
+    with torch.device("cpu"):  # not on "meta", even where a recipe is only looked at: masks are counted as they are made
+        order = torch.arange(latent)
+        return nn.ModuleList(
+            MaskedAutoregressiveTransform(
+                latent,
+                context,
+                passes=passes,
+                order=order.flip(0) if number % 2 else order,  # pyright: ignore[reportArgumentType] - any integers do
+                univariate=kind,
+                shapes=shapes,  # pyright: ignore[reportArgumentType]
+                hidden_features=(width, width),
+            )
+            for number in range(flows)
         )
-        for number in range(flows)
-    )
 
 
 def through(transforms: Iterable[Transform], t: Tensor) -> tuple[Tensor, Tensor]:

@@ -57,14 +57,14 @@ class Step(nn.Module):
 
     def gaussians(self, h: Tensor, seen: Tensor | None) -> tuple[Gaussian | None, Gaussian, Tensor]:
         """q, p, and what the prior passes on beside z."""
-        with torch.autocast(h.device.type, enabled=False):
-            *numbers, passed = self.prior(full_precision(h)).split([self.latents, self.latents, self.width], 1)
-            mean, log_var = (t.flatten(1) for t in numbers)
-            p = Gaussian(mean, bounded(log_var, TIGHT))
-            if seen is None:
-                return None, p, passed
-            move, widen = self.posterior(torch.cat([full_precision(h), full_precision(seen)], 1)).flatten(2).chunk(2, 1)
-            return Gaussian(mean + move.flatten(1), bounded(log_var + widen.flatten(1), TIGHT)), p, passed
+        *numbers, passed = self.prior(h).split([self.latents, self.latents, self.width], 1)
+        mean, log_var = (full_precision(t.flatten(1)) for t in numbers)
+        p = Gaussian(mean, bounded(log_var, TIGHT))
+        if seen is None:
+            return None, p, passed
+        moved = self.posterior(torch.cat([h, seen], 1)).chunk(2, 1)
+        move, widen = (full_precision(t.flatten(1)) for t in moved)
+        return Gaussian(mean + move, bounded(log_var + widen, TIGHT)), p, passed
 
     def forward(self, h: Tensor, passed: Tensor, z: Tensor) -> Tensor:
         """The way down after z (M, D')."""

@@ -26,6 +26,7 @@ class Likelihood(Part):
 
     per_pixel: ClassVar[int] = 1  # numbers that it wants for each pixel value
     support: ClassVar[str] = "density"  # of values in [0, 1]; "levels": a probability of 256 levels, "bits": of black and white
+    drawn: ClassVar[bool] = False  # whether its mean is drawn pixel after pixel: then no gradient passes through it
 
     def forward(self, out: Tensor) -> Distribution:
         raise NotImplementedError
@@ -173,7 +174,7 @@ class OptimalGaussian(Likelihood):
     @torch.no_grad()
     def observe(self, t: Trace) -> Tensor:
         """What a step has to say for `absorb`: the residual of its batch."""
-        return residual(t.px.mean, t.x)
+        return t.px.variance_of(t.x) if isinstance(t.px, GaussianOfBatch) else residual(t.px.mean, t.x)
 
     @torch.no_grad()
     def absorb(self, variance: Tensor, images: int) -> None:
@@ -202,6 +203,7 @@ class GaussianOfBatch(Density):
 
     def __init__(self, mean: Tensor):
         self.loc = mean
+        self.asked: tuple[Tensor, Tensor] | None = None  # the last batch, and its s^2
         super().__init__(mean, 3)
 
     @property
@@ -210,7 +212,13 @@ class GaussianOfBatch(Density):
 
     def log_prob(self, value: Tensor) -> Tensor:
         # Where all decodings weigh the same, s^2 is at its best and its gradient is 0; where they do not, it would be wrong.
-        return self.at(residual(self.loc, value).detach()).log_prob(value)
+        return self.at(self.variance_of(value)).log_prob(value)
+
+    def variance_of(self, x: Tensor) -> Tensor:
+        """s^2, (). A step asks twice, for its loss and for `observe`: several processes would meet for each."""
+        if self.asked is None or self.asked[0] is not x:
+            self.asked = x, residual(self.loc.detach(), x)
+        return self.asked[1]
 
     def at(self, variance: Tensor) -> Gaussian:
         """With this variance for all."""

@@ -31,17 +31,19 @@ def start(
     group: Sequence[str] = (),
     *,
     cache: str | Path | None = None,
+    judge: dict[str, Any] | None = None,
 ) -> Run:
     """A run folder whose run.json has all that is needed to do the training, or to do it again.
 
     `group`: the names of the folders beside it, itself included, that were begun together. `cache`: where the data were decoded
-    to, if not in the usual place. Raises UsageError where the folder
-    already holds another training, VaekitError where another process writes into it, DataError where there is nothing to train
-    on.
+    to, if not in the usual place. `judge`: how the net that the objective asks about pictures was taught for this run, if it was.
+    Raises UsageError where the folder already holds another training, VaekitError where another process writes into it, DataError
+    where there is nothing to train on.
     """
     run, planned = Run(path), plan(data, recipe)
     begun = planned | provenance(command) | ({"group": list(group)} if group else {})
     begun |= {"cache": str(Path(cache).expanduser().absolute())} if cache else {}
+    begun |= {"judge": judge} if judge else {}
     with run.lock() if world.here.first else contextlib.nullcontext():  # two may start at once, with other settings
         if world.agree(run.exists):
             check_same(run, planned)

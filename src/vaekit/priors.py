@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, MixtureSameFamily
 
 from . import world
-from .distributions import Flow, Gaussian, full_precision
+from .distributions import Flow, Gaussian, bounded, full_precision
 from .errors import UsageError
 from .part import Part
 from .trace import Trace
@@ -54,7 +54,7 @@ class Mixture(Prior):
         self.logits = nn.Parameter(torch.zeros(self.components))
 
     def forward(self, model=None):
-        return mixture(self.logits, Gaussian(self.means, self.log_vars))
+        return mixture(self.logits, Gaussian(self.means, bounded(self.log_vars)))
 
 
 class VampPrior(Prior):

@@ -29,7 +29,7 @@ from .likelihoods import (
 from .model import VAE, Model
 from .nets import NETS, SPATIAL, MixerDecoder, MixerEncoder, MLPEncoder
 from .nets.judge import FeatureNet, judge_from
-from .objectives import ELBO, Classic, Objective, Reconstruction
+from .objectives import ELBO, BalancedELBO, Classic, Objective, Reconstruction
 from .objectives.classic import sigma_of
 from .part import fields_of, known
 from .posteriors import DiagonalGaussian
@@ -249,7 +249,25 @@ def ladder(image: Shape, *, likelihood: str | None = None, **options: Any) -> Re
     """Vahdat & Kautz (2020), Child (2021): the hierarchical VAE, latents at every resolution; the best bound, and slow."""
     weights, training = parted(options)
     density, objective = weigh(image, likelihood, **weights)
-    return Recipe(Ladder(image=image, likelihood=density), objective, settings({"skip_above": 100.0} | training))
+    return hierarchy(image, density, objective, training)
+
+
+def nvae(
+    image: Shape,
+    *,
+    likelihood: str | None = None,
+    sigma: float | None = None,
+    beta: float = 1.0,
+    beta_images: float = 60_000,
+    **training: Any,
+) -> Recipe:
+    """Vahdat & Kautz (2020): the hierarchical VAE, its groups balanced while beta rises over `beta_images`."""
+    density, _ = weigh(image, likelihood, sigma=sigma)
+    return hierarchy(image, density, BalancedELBO(beta=Linear(images=beta_images, end=beta)), training)
+
+
+def hierarchy(image: Shape, likelihood: Likelihood, objective: Objective, training: dict[str, Any]) -> Recipe:
+    return Recipe(Ladder(image=image, likelihood=likelihood), objective, settings({"skip_above": 100.0} | training))
 
 
 def varied(name: str, variant: Variant) -> Callable[..., Recipe]:
@@ -269,7 +287,8 @@ def varied(name: str, variant: Variant) -> Callable[..., Recipe]:
         if variant.told and condition is None:
             raise UsageError(f"Recipe {name!r} is told something of every picture. Give it a condition, such as the label.")
         weights, training = parted(options)
-        density, objective = weigh(image, **weights)
+        own: dict[str, Any] = {} if PIXELS & weights.keys() else dict(variant.pixels)
+        density, objective = weigh(image, **own | weights)
         chosen = net or ("conv" if variant.spatial else default_net(image))
         model = compose(image, chosen, latent, density, variant, condition=condition)
         if variant.objective:
@@ -291,7 +310,7 @@ def learning(variant: Variant, model: VAE, features: FeatureNet | str | Path | N
     if judge and tuple(judge.image) != tuple(model.image):
         raise UsageError(f"The judge is for images of shape {judge.image}, these have {model.image}. Teach one on these.")
     condition: Condition | None = getattr(model, "condition", None)
-    told = {"labels": len(condition.labels), "told": condition.told} if condition else {}
+    told = {"labels": len(condition.labels), "told": condition.told, "shown": condition.shown} if condition else {}
     sizes = Sizes(model.image, model.posterior.features, model.posterior.latent, model.latent, **told, judge=judge)
     weights = {f"objective.judge.{name}": tensor for name, tensor in judge.state_dict().items()} if judge else {}
     return Recipe(model, variant.objective(sizes), training, weights)  # pyright: ignore[reportOptionalCall]
@@ -306,12 +325,14 @@ RECIPES: dict[str, Callable[..., Recipe]] = {
     "density": density,
     "pixel-vae": pixel_vae,
     "ladder": ladder,
+    "nvae": nvae,
     **{name: varied(name, variant) for name, variant in VARIANTS.items() if name != "vae"},
 }
 
 
 WEIGHTS = tuple(name for name in inspect.signature(weigh).parameters if name not in ("image", "error"))
 SETTINGS = tuple(field.name for field in fields_of(Training) if field.name != "epoch")  # that one is set from the data
+PIXELS = {"likelihood", "sigma", "r_loss_factor"}  # what says how pixels are weighed
 BUDGETS = ("epochs", "images", "minutes")
 LARGE_MINUTES = 20  # from here on, `density` has time for larger nets
 DEFAULT_IMAGES = 200_000  # seen: minutes at 64 x 64 on a laptop; in epochs a small folder would end before it learned a thing

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from .data import BINARIZED, Dataset, binarized, open_data
 from .errors import DataError, UsageError, VaekitError
 from .execution import find_device
-from .files import read_json, sweep, sync_folder, write_atomic, write_json
+from .files import keep, read_json, sweep, sync_folder, write_json
 from .findings import Findings
 from .library import build
 from .model import Model
@@ -104,17 +104,22 @@ class Run(Findings):
     def lock(self) -> Iterator[None]:
         """Hold the folder for writing; the system lets go of it when the process ends, however it ends.
 
-        Raises VaekitError where another process holds it.
+        Raises VaekitError where another process holds it, or where the file system knows no locks.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with open(self.path / ".lock", "a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            except BlockingIOError as error:
                 file.seek(0)
                 owner = file.read().strip() or "unknown"
                 raise VaekitError(
                     f"{self.path} is being written by process {owner}. Wait for it, or give another --out."
+                ) from error
+            except OSError as error:
+                raise VaekitError(
+                    f"{self.path} cannot be locked: {error.strerror or error}. Expected a file system with locks, so that no two "
+                    "processes write into it. Give an --out on another one, or mount it with flock."
                 ) from error
             file.truncate(0)
             file.write(str(os.getpid()))
@@ -226,7 +231,7 @@ class Run(Findings):
     def keep_snapshot(self) -> None:
         """Keep the last snapshot beside the one that will replace it, until runs that are saved together all have theirs."""
         if self.snapshot.exists():
-            write_atomic(self.kept, lambda file: file.write(self.snapshot.read_bytes()))
+            keep(self.snapshot, self.kept)
 
     def forget_kept(self) -> None:
         self.kept.unlink(missing_ok=True)

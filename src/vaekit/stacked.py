@@ -82,9 +82,10 @@ class Stacked:
     def __call__(self, seen: Seen, images: int, rate: float, keep: float) -> Tensor:
         """One step on a batch for each model, (S, B, ...): the values of `names`, (S, names), on the device. See `Stepper`."""
         pixels, _ = seen
-        numbers = [its.numbers(rate, keep, pixels.device) for its in self.alone]
-        values, observed = self.graph(seen, torch.full((), float(images), device=pixels.device), numbers[0])
+        numbers = self.example.numbers(rate, keep, pixels.device)
+        values, observed = self.graph(seen, torch.full((), float(images), device=pixels.device), numbers)
         for model, its in enumerate(self.alone):
+            its.taken = self.example.taken
             its.counts += 1
             its.absorb([statistic[model] for statistic in observed], pixels.shape[1])
         return values

@@ -1,5 +1,6 @@
 """Everything that training changes, and how it is put away and taken up again."""
 
+import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -35,7 +36,15 @@ class State:
 
     @classmethod
     def start(cls, model: Model, objective: Objective, training: Training, device: torch.device, shard: bool = False) -> "State":
-        """Before the first step. `shard`: every process holds a piece of all weights, moments and averages."""
+        """Before the first step. `shard`: every process holds a piece of all weights, moments and averages.
+
+        Raises UsageError where the objective asks for a gradient that the model's likelihood does not pass on.
+        """
+        if model.likelihood.drawn and not objective.asks_density:
+            raise UsageError(
+                f"{type(objective).__name__} compares pictures, but {type(model.likelihood).__name__} draws them pixel after "
+                "pixel, which no gradient passes. Train it with ELBO, or another objective of log p(x | z)."
+            )
         together = placed(Gathered(model, objective), model, device, shard)
         average = build(describe(model)).requires_grad_(False).eval()
         for owner in (model, average):
@@ -49,6 +58,7 @@ class State:
         optimizer = torch.optim.AdamW(
             [group for group in (matrices, others) if group["params"]],
             lr=training.learning_rate,
+            eps=1e-8 / math.prod(model.image),  # the usual one is for nats per image, of which a step takes the share of a value
             betas=(0.9, 0.99),
             weight_decay=training.weight_decay,
             fused=True,

@@ -31,7 +31,9 @@ class Stepper:
     def __init__(self, state: State, training: Training, execution: Execution, look: Look):
         self.state, self.training, self.execution, self.look = state, training, execution, look
         self.observers = observers_of(state.model, state.objective)
-        self.buffers = list(zip(state.average.buffers(), state.model.buffers(), strict=True))
+        stored, means = state.model.state_dict().keys(), dict(state.average.named_buffers())
+        # One that is not stored is a constant: a resumed run has it from the description.
+        self.buffers = [(means[name], buffer) for name, buffer in state.model.named_buffers() if name in stored]
         self.names: tuple[str, ...] = ()  # of what a step gives, known after the first
         self.begin()
 
@@ -57,8 +59,8 @@ class Stepper:
         """Let the observers take in what they saw, and the average what is no weight."""
         for part, statistic in zip(self.observers, observed, strict=True):
             part.absorb(statistic, images)
-        for mean, buffer in self.buffers:
-            mean.copy_(buffer)
+        if self.buffers:
+            torch._foreach_copy_([mean for mean, _ in self.buffers], [buffer for _, buffer in self.buffers])  # pyright: ignore[reportPrivateImportUsage]
 
 
 def odd(norm: Tensor, training: Training) -> dict[str, Tensor]:
@@ -123,8 +125,8 @@ class Apart(Stepper):
                 group["lr"] = rate
             optimizer.step()
             if "skipped" in found:  # a skipped step counts: see `Whole`
-                for moments in optimizer.state.values():
-                    moments["step"] += skip - self.bad
+                counts = [moments["step"] for moments in optimizer.state.values()]
+                torch._foreach_add_(counts, [skip - self.bad] * len(counts))  # pyright: ignore[reportPrivateImportUsage]
             if "skipped" in found and taken.device.type == "cpu" and found["skipped"]:
                 return taken, observed  # on a GPU, which is not waited for, the average goes on towards the weights as they are
             get_ema_multi_avg_fn(keep)(self.averaged, self.live, None)

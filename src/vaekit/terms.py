@@ -60,8 +60,7 @@ def jacobian_norm(t: Trace) -> Tensor:
     |v J|^2 with v of independent standard normal numbers is |J|^2 in the mean (Hutchinson, 1990). The trace's z must be one that
     gradients are computed by.
     """
-    (group,) = t.groups
-    learning = torch.is_grad_enabled()
+    group, learning = t.group, torch.is_grad_enabled()
     with torch.enable_grad():
         mean = t.px.mean
         direction = world.normal(mean.shape, 1, mean)
@@ -89,18 +88,17 @@ def mean_of_weights(log_w: Tensor, over: int = 0) -> Tensor:
 
 def settled_log_q(t: Trace) -> Tensor:
     """log q(z | x), (K, B), whose gradient reaches the encoder through z alone, not through q's parameters."""
-    (group,) = t.groups
     q = gaussian(t, "A gradient through z alone")
-    return Gaussian(q.mean.detach(), q.log_var.detach(), q.dims).log_prob(group.z)
+    return Gaussian(q.mean.detach(), q.log_var.detach(), q.dims).log_prob(t.group.z)
 
 
 def through_z(weighed: Tensor, t: Trace) -> Tensor:
     """A term (B,) whose gradient is what the sum of `weighed` (K, B) sends through z to the encoder, and reaches nothing else."""
-    (group,) = t.groups
-    if not group.z.requires_grad:
+    z = t.group.z
+    if not z.requires_grad:
         return weighed.new_zeros(weighed.shape[1:])
-    (pull,) = torch.autograd.grad(weighed.sum(), group.z, retain_graph=True)
-    return (pull.detach() * group.z).sum((0, -1))
+    (pull,) = torch.autograd.grad(weighed.sum(), z, retain_graph=True)
+    return (pull.detach() * z).sum((0, -1))
 
 
 def valued(surrogate: Tensor, value: Tensor) -> Tensor:
@@ -128,7 +126,7 @@ def decomposed_rate(t: Trace, images: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     log q(z) over a training split of so many `images` by minibatch stratified sampling (Chen et al., 2018, appendix C.2); 0: the
     batch is taken for all of them.
     """
-    q, (group,) = gaussian(t, "The total correlation"), t.groups
+    q, group = gaussian(t, "The total correlation"), t.group
     loc, log_var = world.united(q.mean), world.united(q.log_var.expand_as(q.mean))  # (B', D), of the whole batch
     z = group.z[:, :, None]  # (K, B, 1, D)
     each = -0.5 * ((z - loc).square() * (-log_var).exp() + log_var + LOG_2PI)  # log q(z_d | x_j), (K, B, B', D)
@@ -166,8 +164,7 @@ KERNELS: dict[str, Callable[[Tensor, int], Tensor]] = {"imq": imq, "rbf": rbf}
 
 def mmd(t: Trace, kernel: str) -> Tensor:
     """MMD^2 between the codes of the batch, the first sample of each, and as many draws of the prior, unbiased; a number."""
-    (group,) = t.groups
-    z, p = world.united(group.z[0]), world.united(group.dream())
+    z, p = world.united(t.group.z[0]), world.united(t.group.dream())
     k, n = KERNELS[kernel], len(z)
 
     def among(a: Tensor) -> Tensor:

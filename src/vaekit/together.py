@@ -193,16 +193,15 @@ class Group:
         return found, peak_memory(first.batches.device)
 
     def try_together(self) -> Choice | None:
-        """The fastest way to step together that computes the losses of stepping alone."""
+        """The fastest way to step together that computes what stepping alone computes."""
         first, training = self.members[0], self.members[0].training
         if training.layout not in ("auto", "contiguous"):
             return self.apart(f"steps that are taken together know no layout {training.layout!r}")
         plain, batches = settle(training), [member.batches for member in self.members]
         jointly = trial_together([member.state for member in self.members], training, batches)
         alone = tuple(trial(member.state, training, member.batches)(plain)(0) for member in self.members)
-        loss = jointly(plain)(0)
-        if not tuner.agrees(loss, alone):
-            return self.apart(f"together their loss is {loss:,.6g} where alone it is {sum(alone) / len(alone):,.6g} nats")
+        if wrong := tuner.differing(jointly(plain)(0), alone):
+            return self.apart(f"together their {wrong}")
         about = [first.description["model"], first.description["objective"], len(batches)]
         images = sum(its.size for its in batches)
         return tuner.choose(training, jointly, images, about=about, runs=len(batches), say=self.watcher.said)
@@ -225,18 +224,28 @@ class Group:
         states, batches, trainings = zip(*((member.state, member.batches, member.training) for member in members), strict=True)
         steps = train_together(states, batches, trainings, first.execution)
         over: list[Fitting] = []
-        for several in attended(steps, first.training, first.execution, self.watcher.said):
+        for several in attended(steps, first.training, first.execution, self.watcher.said, lambda: first.passed):
             over = [member for member, step in zip(members, several, strict=True) if self.safely(member, after, step)]
+            stopping = bool(self.caught)  # asked once: a signal may come while they are saved, which is for the next step
+            if not (over or self.lost or stopping or any(member.unsaved for member in members)):
+                continue
+            self.look(several)  # what is saved is finite
             if over or self.lost:
                 break
-            if self.caught:
-                self.save(members)
+            self.save(members)
+            if stopping:
                 self.stop()
-            if any(member.unsaved for member in members):
-                self.save(members)
         else:
             over = list(members)
         self.leave(over)
+        if self.caught and self.members:  # of which all are saved
+            self.stop()
+
+    def look(self, steps: Sequence[Step | NonFinite]) -> None:
+        """Lose those of which a step was not finite, up to these; a GPU is not waited for at every step."""
+        for member, step in zip(self.members, steps, strict=True):
+            if isinstance(step, Step) and member not in self.lost:
+                self.safely(member, lambda _, look: look(), step.look)
 
     def leave(self, over: list[Fitting]) -> None:
         """Save all; those that are over are finished, and those that are lost wait to be finished alone."""

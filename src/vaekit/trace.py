@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
+from . import world
 from .distributions import Gaussian
 from .errors import UsageError
 
@@ -80,7 +81,14 @@ def closed_kl(q: Distribution, p: Distribution) -> Tensor | None:
 
 def dreamt(p: Distribution, n: int) -> Tensor:
     """n draws of a prior (n, D); where it is another one for each of n images, one for each."""
-    return p.sample() if p.batch_shape else p.sample((n,))
+    if p.batch_shape:
+        return p.sample()
+    if not world.here.dealt:
+        return p.sample((n,))
+    count = n * world.here.size
+    with world.undealt():  # whatever it draws, every process draws it for the whole batch
+        drawn = p.sample((count,))
+    return world.own(drawn)
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,16 @@ class Trace:
     x: Tensor  # (B, C, H, W), in [0, 1]
     groups: tuple[Group, ...]
     px: Distribution  # p(x | z), batch (K, B)
+
+    @property
+    def group(self) -> Group:
+        """The only group of latents. Raises UsageError of a hierarchy's trace."""
+        if len(self.groups) != 1:
+            raise UsageError(
+                f"This objective is for models with one group of latents; this one has {len(self.groups)}. Train a hierarchy "
+                "with ELBO, BalancedELBO or IWAE."
+            )
+        return self.groups[0]
 
     @once
     def log_px(self) -> Tensor:

@@ -62,7 +62,7 @@ def train(state: State, batches: Batches, training: Training, execution: Executi
     """
     take = stepper(state, training, execution)
     training.epoch = training.epoch or len(batches.rows)
-    every = 1 if execution.device.type == "cpu" else LOOK_EVERY
+    every = look_every(execution)
     unseen: dict[int, Tensor] = {}  # steps whose values nobody looked at yet
     began, before = time.monotonic(), state.seconds
     state.model.train()
@@ -98,13 +98,19 @@ def train_together(
 
     Each state sees the batches it would see alone; the noise is drawn for all at once, a function of their seeds and the step.
     Yields for every state its step, or what went wrong: a state whose step was not finite is of no use any more, the others are
-    whole. Each one's `seconds` are its share of those spent.
+    whole. A step's `look` is about its own state, and tells once. Each one's `seconds` are its share of those spent.
     """
     first, training = states[0], trainings[0]
     take = stacked(states, training, execution)
-    every = 1 if execution.device.type == "cpu" else LOOK_EVERY
-    unseen: dict[int, Tensor] = {}
+    every = look_every(execution)
+    unseen: list[dict[int, Tensor]] = [{} for _ in states]
     began, before = time.monotonic(), [state.seconds for state in states]
+
+    def look(number: int) -> None:
+        its, unseen[number] = unseen[number], {}
+        check(its, states[number], batches[number], trainings[number], execution)
+
+    looks = [partial(look, number) for number in range(len(states))]
     for state in states:
         state.model.train()
     for several in zip(*(its.since(first.step) for its in batches), strict=True):
@@ -113,22 +119,22 @@ def train_together(
             break
         learning_rate = training.rate_at(first.images, fraction)
         sow(mix(*(each.seed for each in trainings), first.step), execution)
-        values = take(abreast(several), first.images, learning_rate, training.keep(size, first.images + size))
-        unseen[first.step] = values
+        values = take(abreast(several), first.images, learning_rate, training.keep(size, first.images + size)).unbind()
+        for waiting, its in zip(unseen, values, strict=True):
+            waiting[first.step] = its
         spent = (time.monotonic() - began) / len(states)
         for state, seconds in zip(states, before, strict=True):
             state.step, state.images, state.seconds = state.step + 1, state.images + size, seconds + spent
         fraction = training.fraction(first.images, first.seconds)
         steps: list[Step | NonFinite] = [
-            Step(first.step, first.images, fraction, learning_rate, take.names, its) for its in values
+            Step(first.step, first.images, fraction, learning_rate, take.names, *its) for its in zip(values, looks, strict=True)
         ]
-        if len(unseen) >= every or fraction >= 1:
-            for number, its in enumerate(zip(states, batches, trainings, strict=True)):
+        if max(map(len, unseen)) >= every or fraction >= 1:
+            for number, its_look in enumerate(looks):
                 try:
-                    check({step: them[number] for step, them in unseen.items()}, *its, execution)
+                    its_look()
                 except NonFinite as error:
                     steps[number] = error
-            unseen.clear()
         yield steps
 
 
@@ -178,7 +184,9 @@ def check(unseen: dict[int, Tensor], state: State, batches: Batches, training: T
             raise NonFinite(step, explain(state, batch, step, training, execution), batch)
 
 
-LOOK_EVERY = 50  # steps between two looks at a device that would be waited for
+def look_every(execution: Execution) -> int:
+    """Steps between two looks at their values, which a GPU would be waited for."""
+    return 1 if execution.device.type == "cpu" else 50
 
 
 def losses(model: Model, objective: Objective, seen: Seen, at: At, execution: Execution) -> tuple[dict[str, Tensor], Trace]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from . import tuner, world
-from .batches import Batches
+from .batches import Batches, free_memory
 from .errors import UsageError
 from .execution import Execution, settle
 from .model import Model
@@ -45,35 +45,45 @@ def trial(state: State, training: Training, batches: Batches) -> tuner.Trial:
     """Steps over the batch that comes next, on a copy of the state, and changing nothing."""
     batch = batches.at(state.step)
 
-    def prepare(execution: Execution) -> Callable[[int], float]:
-        return attempt(stepper(twin(state, training, execution), training, execution), (batch.pixels, batch.known))
+    def prepare(execution: Execution) -> Callable[[int], tuner.Outcome]:
+        copied = twin(state, training, execution)
+        return attempt(stepper(copied, training, execution), (batch.pixels, batch.known), copied)
 
     return prepare
 
 
 def trial_together(states: Sequence[State], training: Training, batches: Sequence[Batches]) -> tuner.Trial:
-    """As `trial`, of several states at once; the loss is the mean of theirs."""
+    """As `trial`, of several states at once; the outcome is the mean of theirs."""
     seen = abreast([its.at(state.step) for its, state in zip(batches, states, strict=True)])
 
-    def prepare(execution: Execution) -> Callable[[int], float]:
+    def prepare(execution: Execution) -> Callable[[int], tuner.Outcome]:
         return attempt(stacked([twin(state, training, execution) for state in states], training, execution), seen)
 
     return prepare
 
 
 def twin(state: State, training: Training, execution: Execution) -> State:
+    """A copy to try things on, with the state's own average: no trial changes that, so there need be room for one only."""
     copied = state.copy(training)
+    if not state.sharded:
+        for mine, theirs in zip(copied.average.parameters(), state.average.parameters(), strict=True):
+            mine.data = theirs.data
     execution.apply(copied.model, copied.average)
     return copied
 
 
-def attempt(take: Callable[..., Tensor], seen: Seen) -> Callable[[int], float]:
-    """A step that changes no weight: the loss with the noise of a seed."""
+def attempt(take: Callable[..., Tensor], seen: Seen, copied: State | None = None) -> Callable[[int], tuner.Outcome]:
+    """A step that changes no weight: what it computes with the noise of a seed. `copied`: its state, which processes share."""
 
-    def once(seed: int) -> float:
+    def once(seed: int) -> tuner.Outcome:
         torch.manual_seed(seed)
         with world.alone():
-            return take(seen, 0, rate=0.0, keep=1.0)[..., 0].mean().item()
+            values = take(seen, 0, rate=0.0, keep=1.0)
+        if copied and world.here.size > 1 and not copied.sharded:
+            # The step alone did without what `world.average` needs: as much memory again as the gradients have.
+            torch.cat([t.reshape(-1) for t in (*copied.gradients(), values)])
+        loss, gradient_norm = values[..., [0, -1]].reshape(-1, 2).mean(0).tolist()
+        return tuner.Outcome(loss, gradient_norm)
 
     return once
 
@@ -100,13 +110,8 @@ def best_batch(state: State, training: Training, batches: Batches, clock: Callab
         try:
             steps, images = trial(state, training, batches), batches.size // world.here.size
             found = tuner.measure(steps, execution, images, 1, clock).speed
-        except torch.OutOfMemoryError as error:
-            if best:
-                break
-            raise UsageError(
-                f"Not even {size} images fit into the memory of {batches.device}. Give smaller nets or pictures, or --batch-size "
-                "with fewer."
-            ) from error
+        except torch.OutOfMemoryError:
+            break
         if found < WORTH_DOUBLING * speed:
             break
         best, speed = size, found
@@ -114,8 +119,14 @@ def best_batch(state: State, training: Training, batches: Batches, clock: Callab
         if 2 * (after - before) > SHARE_OF_MEMORY * free_memory(batches.device):  # what twice the batch would take more
             break
         before = max(before, after)
-    batches.resize(world.agree(best))
-    return batches.size
+    found = min(world.gathered(best))  # one that suits all processes
+    if not found:
+        raise UsageError(
+            f"Not even {SIZES[0]} images fit into the memory of {batches.device}. Give smaller nets or pictures, or --batch-size "
+            "with fewer."
+        )
+    batches.resize(found)
+    return found
 
 
 # Memory
@@ -133,8 +144,3 @@ def peak_memory(device: torch.device) -> int:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that nobody holds yet."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available

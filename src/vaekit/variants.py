@@ -3,7 +3,8 @@
 `recipes.py` makes a recipe of every line.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from . import objectives
@@ -28,6 +29,7 @@ class Sizes(NamedTuple):
     latent: int  # of the posterior: all of them, or those of a place
     latents: int  # of all places
     labels: int = 0  # that a conditional model is told of
+    shown: int | None = None  # of so many training images alone
     told: int = 0  # numbers
     judge: FeatureNet | None = None  # where the objective may ask one
 
@@ -42,6 +44,7 @@ class Variant(NamedTuple):
     objective: Callable[[Sizes], objectives.Objective] | None = None
     posterior: Callable[[Sizes], Posterior] = lambda s: DiagonalGaussian(features=s.features, latent=s.latent)
     prior: Callable[[Sizes], Prior | None] = lambda s: StandardNormal(latent=s.latents)
+    pixels: Mapping[str, str | float] = MappingProxyType({})  # options of `recipes.weigh`, where none of them is given
     latent: int = 32
     spatial: int = 0  # latents at each of so many places a side; 0: of the whole image
     told: bool = False  # whether it has to be told labels or attributes; any other may be
@@ -50,6 +53,10 @@ class Variant(NamedTuple):
 
 def importance(kind: type[objectives.Objective], **given: int) -> Callable[[Sizes], objectives.Objective]:
     return lambda _: kind(**{"samples": 8} | given)
+
+
+BERNOULLI_LIKE = MappingProxyType({"sigma": 0.5})  # which curves as a Bernoulli at grey: weights of rates were found for that
+FOR_BOUNDS = MappingProxyType({"likelihood": "learned-gaussian"})  # the optimal sigma in closed form is that of the ELBO
 
 
 def codes(
@@ -93,12 +100,14 @@ VARIANTS: dict[str, Variant] = {
         "https://openreview.net/forum?id=Sy2fzU9gl",
         "fewer, more independent latents, for blurrier pictures",
         objective=lambda _: objectives.ELBO(beta=4.0),
+        pixels=BERNOULLI_LIKE,
     ),
     "annealed-capacity": Variant(
         "Burgess et al. (2018)",
         "https://arxiv.org/abs/1804.03599",
         "latents that take up what matters most first, then the rest",
-        objective=lambda _: objectives.Capacity(capacity=Linear(images=150_000, end=25.0), gamma=100.0),
+        objective=lambda _: objectives.Capacity(capacity=Linear(images=150_000, end=25.0)),
+        pixels=BERNOULLI_LIKE,
     ),
     "beta-tcvae": Variant(
         "Chen et al. (2018)",
@@ -106,6 +115,7 @@ VARIANTS: dict[str, Variant] = {
         "independent latents, without paying for what they carry",
         "a batch x batch matrix for each latent",
         objective=lambda _: objectives.BetaTCVAE(),
+        pixels=BERNOULLI_LIKE,
     ),
     "factor-vae": Variant(
         "Kim & Mnih (2018)",
@@ -113,18 +123,21 @@ VARIANTS: dict[str, Variant] = {
         "independent latents, by a critic",
         "a critic of 0.8 M weights",
         objective=lambda s: objectives.FactorVAE(latent=s.latents),
+        pixels=BERNOULLI_LIKE,
     ),
     "dip-vae-1": Variant(
         "Kumar et al. (2018)",
         "https://arxiv.org/abs/1711.00848",
         "uncorrelated means of the codes",
         objective=lambda _: objectives.DIPVAE(kind=1),
+        pixels=BERNOULLI_LIKE,
     ),
     "dip-vae-2": Variant(
         "Kumar et al. (2018)",
         "https://arxiv.org/abs/1711.00848",
         "uncorrelated codes",
         objective=lambda _: objectives.DIPVAE(kind=2),
+        pixels=BERNOULLI_LIKE,
     ),
     "info-vae": Variant(
         "Zhao et al. (2019)",
@@ -160,30 +173,37 @@ VARIANTS: dict[str, Variant] = {
         "higher probability of the pictures: a tighter bound",
         "8 decodings",
         objective=importance(objectives.IWAE),
+        pixels=FOR_BOUNDS,
     ),
     "miwae": Variant(
         "Rainforth et al. (2018)",
         TIGHTER,
         "between ELBO and IWAE: a better trained encoder",
         "8 decodings",
-        importance(objectives.MIWAE),
+        objective=importance(objectives.MIWAE),
+        pixels=FOR_BOUNDS,
     ),
     "ciwae": Variant(
-        "Rainforth et al. (2018)", TIGHTER, "a mixture of ELBO and IWAE", "8 decodings", importance(objectives.CIWAE)
+        "Rainforth et al. (2018)",
+        TIGHTER,
+        "a mixture of ELBO and IWAE",
+        "8 decodings",
+        objective=importance(objectives.CIWAE),
+        pixels=FOR_BOUNDS,
     ),
     "piwae": Variant(
         "Rainforth et al. (2018)",
         TIGHTER,
         "IWAE for the decoder, MIWAE for the encoder",
         "8 decodings",
-        importance(objectives.PIWAE),
+        objective=importance(objectives.PIWAE),
+        pixels=FOR_BOUNDS,
     ),
     "sticking-the-landing": Variant(
         "Roeder et al. (2017)",
         "https://arxiv.org/abs/1703.09194",
-        "a quieter gradient near the optimum",
-        "8 decodings",
-        objective=importance(objectives.STL),
+        "a quieter gradient of the ELBO near the optimum",
+        objective=lambda _: objectives.STL(),
     ),
     "dreg": Variant(
         "Tucker et al. (2019)",
@@ -191,6 +211,7 @@ VARIANTS: dict[str, Variant] = {
         "IWAE whose encoder gradient gets better with samples, not worse",
         "8 decodings, and their gradient by z",
         objective=importance(objectives.DReG),
+        pixels=FOR_BOUNDS,
     ),
     "vae-gan": Variant(
         "Larsen et al. (2016)",
@@ -209,7 +230,7 @@ VARIANTS: dict[str, Variant] = {
     "perceptual": Variant(
         "Hou et al. (2017)",
         "https://arxiv.org/abs/1610.00291",
-        "reconstructions that look right to a net that learned your labels (--features FILE, see `vaekit judge`)",
+        "reconstructions that look right to a net that learned your labels, or to one of your own (--features FILE)",
         "the judge's convolutions, twice",
         objective=lambda s: objectives.Perceptual(judge=s.judge),  # pyright: ignore[reportArgumentType] - it says what is missing
         asks=True,
@@ -352,7 +373,7 @@ VARIANTS: dict[str, Variant] = {
         "https://arxiv.org/abs/1406.5298",
         "a classifier from few labels (--shown 1000) and many pictures without",
         "a pass for each label",
-        objective=lambda s: objectives.SemiSupervised(image=s.image, labels=s.labels),
+        objective=lambda s: objectives.SemiSupervised(image=s.image, labels=s.labels, shown=s.shown),
         told=True,
     ),
     "kl-autoencoder": Variant(

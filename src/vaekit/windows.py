@@ -9,6 +9,7 @@ of n images has (images in a block) / n; neighbours in the file do not stay neig
 import mmap
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,24 @@ class Plan:
 def is_mapped(pixels: np.ndarray) -> bool:
     """Whether it is a whole memory map: its file has the same bytes, from `offset` on."""
     return isinstance(pixels, np.memmap) and isinstance(pixels.base, mmap.mmap) and pixels.flags.c_contiguous
+
+
+def rows_of(pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """A copy of some rows (n,), as contiguous bytes, that leaves no page of a memory map in this process's memory."""
+    found = np.ascontiguousarray(pixels[rows])
+    let_go(pixels)
+    return found
+
+
+def let_go(pixels: np.ndarray) -> None:
+    """Unmap the pages of a memory map, which count as this process's memory; the system still caches their file."""
+    base: Any = pixels
+    if not isinstance(base, np.memmap) or base.mode != "r" or not hasattr(mmap, "MADV_DONTNEED"):
+        return  # of a map that may be written to, unmapped pages can lose what was written
+    while isinstance(base, np.ndarray):  # the map is below any views of it
+        base = base.base
+    if isinstance(base, mmap.mmap):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 class Windows:
@@ -106,6 +125,7 @@ class Windows:
             if begin < end:
                 rows = self.rows[mine[begin:end]]
                 images[begin:end] = self.run(int(rows[0]), int(rows[-1]) + 1)[rows - rows[0]]
+        let_go(self.pixels)
         return mine, images
 
     def run(self, start: int, stop: int) -> np.ndarray:

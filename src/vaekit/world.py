@@ -190,6 +190,16 @@ def dealt() -> Iterator[None]:
         here.dealt = before
 
 
+@contextlib.contextmanager
+def undealt() -> Iterator[None]:
+    """Within it, where a batch is dealt, tensors are those of the whole batch all the same, in every process."""
+    before, here.dealt = here.dealt, False
+    try:
+        yield
+    finally:
+        here.dealt = before
+
+
 def share(batch: int) -> slice:
     """This process's images of a batch of so many. Raises UsageError where they cannot be dealt equally."""
     if batch % here.size:
@@ -289,8 +299,8 @@ def average(tensors: Sequence[Tensor]) -> None:
     flat = torch.cat([t.reshape(-1) for t in tensors])
     dist.all_reduce(flat)
     flat /= here.size
-    for t, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
-        t.copy_(part.view_as(t))
+    parts = flat.split([t.numel() for t in tensors])
+    torch._foreach_copy_(list(tensors), [part.view_as(t) for t, part in zip(tensors, parts, strict=True)])  # pyright: ignore[reportPrivateImportUsage]
 
 
 # Agreement

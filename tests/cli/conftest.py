@@ -1,5 +1,6 @@
 """A run of every kind to give commands to, trained once."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from commands import QUICK, Said
 from pictures import shapes_with_attributes
 from vaekit import cli
+from vaekit.finish import own_judge
 
 
 @pytest.fixture
@@ -35,8 +37,16 @@ def home(tmp_path_factory) -> Path:
 
 @pytest.fixture(autouse=True)
 def places(home, monkeypatch):
-    """One cache for all tests."""
+    """One cache for all tests, in which trainings time nothing."""
     monkeypatch.setenv("VAEKIT_CACHE", str(home / "cache"))
+    monkeypatch.setattr("vaekit.tuner.SECONDS_EACH", 1e-9)
+
+
+@pytest.fixture
+def hurried_judge(monkeypatch):
+    """The judge that a command teaches for itself takes few steps."""
+    for module in ("evaluate", "teaching"):
+        monkeypatch.setattr(f"vaekit.cli.{module}.own_judge", partial(own_judge, steps=40))
 
 
 @pytest.fixture(scope="session")
@@ -61,8 +71,10 @@ def flat(home) -> tuple[Path, Path]:
 
 def train(home: Path, name: str, *options: object) -> Path:
     given = ["train", home / "pictures", "--cache", home / "cache", "--out", home / name, *QUICK, *options]
-    with pytest.raises(SystemExit) as stop:
-        cli.main([str(argument) for argument in given])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vaekit.tuner.SECONDS_EACH", 1e-9)  # as in `places`, which comes later
+        with pytest.raises(SystemExit) as stop:
+            cli.main([str(argument) for argument in given])
     assert stop.value.code == 0
     return home / name
 

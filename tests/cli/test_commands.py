@@ -219,6 +219,7 @@ def test_vectors_by_another_method(vaekit, trained, twin, picture, tmp_path):
     assert vaekit("attributes", trained).code == 0
 
 
+@pytest.mark.usefixtures("hurried_judge")
 def test_what_is_beside_real_pictures_and_factors(vaekit, trained):
     assert vaekit("fit-prior", trained, "--kinds", "gaussian").code == 0
     asked = ["--pictures", "8", "--factors", "Dark", "Big", "--samples", "10"]
@@ -257,8 +258,10 @@ def test_new_pictures_of_a_plain_autoencoder_need_a_density(vaekit, flat):
 
 
 def test_doctor(vaekit, trained):
-    assert vaekit("doctor", trained, "--json").json["signs"]["rate"] > 0
-    assert vaekit("doctor", trained).code == 0
+    signs, said = vaekit("doctor", trained, "--json").json["signs"], vaekit("doctor", trained)
+    assert signs["rate"] > 0
+    assert said.code == 0
+    assert all(name in said.out for name in signs)
 
 
 def test_an_edit_given_in_parts_adds_up(vaekit, trained, picture, tmp_path):
@@ -270,12 +273,15 @@ def test_an_edit_given_in_parts_adds_up(vaekit, trained, picture, tmp_path):
 @pytest.mark.parametrize(("name", "frames"), [("m.png", 1), ("m.gif", 6), ("m.webp", 6), ("M.GIF", 6)])  # there and back
 def test_morph(vaekit, home, trained, name, frames):
     ends = [home / "pictures" / shape / "00.png" for shape in SHAPES]
+    made = {}
     for kind in ("lerp", "slerp"):
         target = home / "morphs" / kind / name
         said = vaekit("morph", trained, *ends, "--steps", 4, "--kind", kind, "--out", target, "--json").json
         assert said["files"] == [str(target)]
         with Image.open(target) as image:
             assert getattr(image, "n_frames", 1) == frames
+        made[kind] = target.read_bytes()
+    assert made["lerp"] != made["slerp"]
 
 
 # Again, and on
@@ -338,31 +344,9 @@ def test_a_judge_is_taught_and_asked(vaekit, home, tmp_path):
     assert said.code == 3
 
 
-def test_few_labels_name_other_pictures(vaekit, home, tmp_path):
-    asked = ["--recipe", "semi-supervised", "--shown", 30, "--out", tmp_path / "run", "--no-report", *QUICK[2:], "--epochs", 12]
-    assert vaekit("train", home / "pictures", *asked).code == 0
-    said = vaekit("classify", tmp_path / "run", home / "pictures", "--out", tmp_path / "labels.csv", "--json")
-    assert sum(said.json["labels"].values()) == said.json["pictures"] == 120
-    rows = [line.split(",") for line in (tmp_path / "labels.csv").read_text().splitlines()]
-    assert rows[0] == ["file", "label", "probability"]
-    right = [file.startswith(label) for file, label, _ in rows[1:]]
-    assert sum(right) > 100
-    assert all(0.5 <= float(share) <= 1 for *_, share in rows[1:])
-
-
 def test_a_training_goes_on_from_another_run_and_says_how_far_the_codes_moved(vaekit, home, trained, tmp_path):
-    asked = [
-        "train",
-        home / "pictures",
-        "--init",
-        trained,
-        "--out",
-        tmp_path / "run",
-        "--recipe",
-        "beta-vae",
-        "--learning-rate",
-        0.01,
-    ]
+    asked = ["train", home / "pictures", "--init", trained, "--out", tmp_path / "run"]
+    asked += ["--recipe", "beta-vae", "--learning-rate", 0.01]
     settings = [word for word in QUICK if word not in ("--net", "mlp")]
     said = vaekit(*asked, *settings, "--json")
     assert said.json["metrics"]["drift"]["value"] > 0.05

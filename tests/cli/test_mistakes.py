@@ -63,7 +63,6 @@ USAGE = {
     "condition on what is not there": ("train PICTURES --condition Drk", "no attribute 'Drk'"),
     "nothing to set": ("train NOWHERE --set objective.bta=2", "Did you mean 'objective.beta'"),
     "set to a word": ("train NOWHERE --set objective.beta=much", "does not fit"),
-    "no judge to ask": ("train NOWHERE --recipe perceptual", "vaekit judge"),
     "from what is no run": ("train NOWHERE --init PICTURES", "no run.json"),
     "another net for a trained model": ("train NOWHERE --init RUN --net conv", "brings its net with it"),
     "another model's recipe": ("train NOWHERE --init RUN --recipe iaf", "Choose a recipe that fits it"),

@@ -38,23 +38,23 @@ def pixels(page: Page, selector: str) -> np.ndarray:
 
 def until(page: Page, holds: str) -> None:
     """Wait until an expression is true. Playwright's own way evaluates a text, which the page's policy forbids."""
-    for _ in range(600):
+    for _ in range(2000):
         if page.evaluate(holds):
             return
-        page.wait_for_timeout(100)
+        page.wait_for_timeout(30)
     raise AssertionError(f"never: {holds}")
 
 
-def settled(page: Page, selector: str, count: int = 256) -> np.ndarray:
-    """The `count` pixels of a canvas when nothing paints it any more."""
+def settled(page: Page, selector: str, count: int = 256, unlike: np.ndarray | None = None) -> np.ndarray:
+    """The `count` pixels of a canvas when nothing paints it any more; not those that it had before, where others must come."""
     before = pixels(page, selector)
-    for _ in range(50):
-        page.wait_for_timeout(150)
+    for _ in range(125):
+        page.wait_for_timeout(60)
         now = pixels(page, selector)
-        if len(now) == count and np.array_equal(now, before):
+        if len(now) == count and np.array_equal(now, before) and (unlike is None or not np.array_equal(now, unlike)):
             return now
         before = now
-    raise AssertionError(f"{selector} is painted again and again")
+    raise AssertionError(f"{selector} is painted again and again, or never anew")
 
 
 def point(page: Page, place: int) -> tuple[float, float]:

@@ -1,11 +1,10 @@
 """What the page computes itself: the arithmetic of codes, and as one file all of the model."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
 import numpy as np
@@ -13,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from studio.pages import CHROMIUM, go, listen, settled, until
-from vaekit import decode, encode, read_image
+from vaekit import cli, decode, encode, read_image
 from vaekit.latent import path
 from vaekit.studio.bundle import as_bytes
 
@@ -70,12 +69,17 @@ def test_a_polygon_holds_what_is_inside(page):
     assert found == np.flatnonzero(expected).tolist()
 
 
+def export(place: Path, kind: str, target: Path) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["export", str(place), kind, str(target)])
+    assert stop.value.code == 0
+
+
 @pytest.fixture(scope="module")
 def exported(place, tmp_path_factory) -> str:
     """The address of the same studio as one file."""
     file = tmp_path_factory.mktemp("export") / "shapes.html"
-    command = [sys.executable, "-W", "error", "-m", "vaekit", "export", str(place), "--html", str(file)]
-    subprocess.run(command, check=True, capture_output=True)
+    export(place, "--html", file)
     return file.as_uri()
 
 
@@ -121,7 +125,7 @@ def test_the_exported_page_edits_a_file_offline(offline, place, run):
     np.testing.assert_allclose(mu, encode(model, read_image(file, model.image)[None])[0], atol=0.05)
     before = settled(offline, ".stage figure:nth-child(3) canvas")
     offline.get_by_role("slider", name="Dark").fill("3")
-    assert (before != settled(offline, ".stage figure:nth-child(3) canvas")).any()
+    settled(offline, ".stage figure:nth-child(3) canvas", unlike=before)
 
 
 def test_the_exported_page_samples_and_has_no_run_view(offline):
@@ -150,8 +154,7 @@ def test_the_exported_page_records_a_film(offline):
 def hosted(place, tmp_path_factory) -> Iterator[str]:
     """The address of the same page as files, in a folder of a plain web server."""
     home = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-W", "error", "-m", "vaekit", "export", str(place), "--dir", str(home / "some" / "shapes")]
-    subprocess.run(command, check=True, capture_output=True)
+    export(place, "--dir", home / "some" / "shapes")
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=home)) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/some/shapes/"

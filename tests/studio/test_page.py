@@ -2,6 +2,7 @@
 
 import os
 import re
+from itertools import product
 
 import numpy as np
 import pytest
@@ -14,6 +15,12 @@ from vaekit import decode, encode, read_image
 from vaekit.studio.bundle import as_bytes
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+PAINTED = (
+    "(() => { const c = document.querySelector('canvas.terrain');"
+    " return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.reduce((all, each) => (31 * all + each) | 0, 0); })()"
+)  # a print of the terrain
+VIEW = "(() => { const { x, y, scale } = studio.shown.probe.view; return [x, y, scale]; })()"
+FITTED = "studio.shown?.probe?.view.scale > 1"  # the map knows its size
 
 
 def test_the_token_is_gone_from_the_address_and_nothing_else_is_loaded(page):
@@ -73,16 +80,18 @@ def test_points_are_coloured_and_the_address_says_by_what(page):
     assert page.locator(".legend .scale").count() == 1
 
 
-def test_the_terrain_is_painted(page):
-    page.get_by_role("button", name="Terrain").click()
+def test_the_terrain_is_painted_and_fog_over_it(page):
+    terrain, fog = (page.get_by_role("button", name=name) for name in ("Terrain", "Reliability"))
+    terrain.click()
     until(
         page,
         "(() => { const c = document.querySelector('canvas.terrain');"
         " return c.getContext('2d').getImageData(c.width / 2, c.height / 2, 1, 1).data[3] === 255; })()",
     )
-    page.get_by_role("button", name="Reliability").click()
-    page.wait_for_timeout(300)
-    page.get_by_role("button", name="Terrain").click()
+    for toggle in (fog, terrain):
+        before = page.evaluate(PAINTED)
+        toggle.click()
+        until(page, f"{PAINTED} !== {before}")
 
 
 def test_two_groups_make_a_vector(page):
@@ -95,7 +104,7 @@ def test_two_groups_make_a_vector(page):
     page.get_by_role("button", name=re.compile("Make a vector")).click()
     expect(page.get_by_role("slider", name="A to B")).to_be_visible()
     go(page, "Map")
-    until(page, "studio.shown?.probe?.view.scale > 1")
+    until(page, FITTED)
     page.mouse.move(*point(page, 40))
     page.locator(".plane").focus()
     page.keyboard.press("l")
@@ -132,10 +141,10 @@ def test_a_file_of_ones_own_is_edited_and_back(page, place):
     slider.focus()
     for _ in range(30):
         page.keyboard.press("ArrowRight")
-    assert (before != settled(page, canvas)).any()
+    edited = settled(page, canvas, unlike=before)
     for _ in range(30):
         page.keyboard.press("Control+z")
-    np.testing.assert_array_equal(settled(page, canvas), before)
+    np.testing.assert_array_equal(settled(page, canvas, unlike=edited), before)
     assert slider.evaluate("its => its === document.activeElement"), "the keyboard stays where it was"
     assert page.get_by_role("button", name="Undo").is_disabled()
 
@@ -164,7 +173,7 @@ def test_pins_are_morphed_and_saved(page):
         expect(page.locator("#said")).to_contain_text("Opened picture")
     first = settled(page, "canvas.film")
     page.get_by_label("Along the way").fill("0.5")
-    assert (first != settled(page, "canvas.film")).any()
+    settled(page, "canvas.film", unlike=first)
     with page.expect_download() as download:
         page.get_by_role("button", name="Save GIF").click()
     assert download.value.path().read_bytes()[:6] == b"GIF89a"
@@ -231,7 +240,7 @@ def test_new_pictures_have_neighbours(page, run):
     first = settled(page, ".sheet canvas")
     page.get_by_role("button", name="Others").click()
     until(page, "location.hash.includes('seed=1')")
-    assert (first != settled(page, ".sheet canvas")).any()
+    settled(page, ".sheet canvas", unlike=first)
     page.locator(".sheet button").nth(4).click()
     expect(page.locator(".near figure")).to_have_count(7)
     learnt = len(run.open_data().splits["train"])
@@ -272,9 +281,20 @@ def test_the_keyboard_is_enough(page):
     page.keyboard.press("1")
     expect(page.locator(".plane")).to_be_visible()
     page.locator(".plane").focus()
-    for key in ("ArrowLeft", "Shift+ArrowUp", "+", "+", "-", "0", "Enter"):
+    until(page, FITTED)
+    x, y, scale = page.evaluate(VIEW)
+    left, up = 12 / scale, 60 / scale
+    for key, spot in (("ArrowLeft", [x - left, y]), ("Shift+ArrowUp", [x - left, y + up])):
         page.keyboard.press(key)
-        page.wait_for_timeout(100)
+        assert page.evaluate("studio.shown.probe.at.spot") == pytest.approx(spot)
+        assert page.evaluate(VIEW) == [x, y, scale]
+    for key, factor in (("+", 1.4), ("+", 1.4**2), ("-", 1.4)):
+        page.keyboard.press(key)
+        view = [x - left + left / factor, y + up - up / factor, scale * factor]  # the cross stays where it is on the screen
+        assert page.evaluate(VIEW) == pytest.approx(view)
+    page.keyboard.press("0")
+    assert page.evaluate(VIEW) == pytest.approx([x, y, scale])
+    page.keyboard.press("Enter")
     expect(page.locator(".edit")).to_be_visible()
     page.go_back()
     expect(page.locator(".plane")).to_be_visible()
@@ -287,22 +307,17 @@ def test_the_address_keeps_where_one_is_and_nonsense_in_it_does_no_harm(page):
     scale = page.evaluate("studio.shown.probe.view.scale")
     page.reload()
     expect(page.locator(".plane")).to_be_visible()
-    until(page, "studio.shown?.probe.view.scale > 1")
+    until(page, FITTED)
     assert page.evaluate("studio.shown.probe.view.scale") == pytest.approx(scale, rel=0.01)
-    for odd in (
-        "zoom=Infinity&x=NaN",
-        "zoom=-3",
-        "zoom=1e-300&x=1e300&y=-1e300&terrain=1",
-        "zoom=1e300",
-        "seed=3000000000",
-        "colour=nothing",
-        "run=other",
-        "seed=-1&prior=flow&temperature=hot&given=label%3D1",
-    ):
-        for view in ("map", "edit", "sample", "runs", "nowhere"):
-            page.goto(f"{page.url.partition('#')[0]}#/{view}?{odd}")
-            expect(page.locator(".map, .edit, .sample, .runs").first).to_be_visible()
-            assert page.locator("[role=alert]").count() == 0
+    of_map = ("zoom=Infinity&x=NaN", "zoom=-3", "zoom=1e-300&x=1e300&y=-1e300&terrain=1", "zoom=1e300", "colour=nothing")
+    of_samples = ("seed=3000000000", "seed=-1&prior=flow&temperature=hot&given=label%3D1")
+    views = ("map", "edit", "sample", "runs", "nowhere")
+    for view, odd in (*product(["map"], of_map), *product(["sample"], of_samples), *product(views, ["run=other"])):
+        page.evaluate("void (globalThis.before = studio.shown)")
+        page.goto(f"{page.url.partition('#')[0]}#/{view}?{odd}")
+        until(page, "globalThis.studio?.shown && studio.shown !== globalThis.before")
+        expect(page.locator(".map, .edit, .sample, .runs").first).to_be_visible()
+        assert page.locator("[role=alert]").count() == 0
 
 
 def test_the_skip_link_skips_and_stays(page):
@@ -321,7 +336,7 @@ def test_a_finger_looks_and_a_button_opens(chromium, address, page):
     phone = context.new_page()
     phone.goto(address.partition("?")[0])
     expect(phone.locator(".plane")).to_be_visible()
-    until(phone, "studio.shown?.probe.view.scale > 1")
+    until(phone, FITTED)
     phone.touchscreen.tap(*point(phone, 7))
     expect(phone.locator(".side .told")).to_contain_text("nats")
     phone.get_by_role("button", name="Edit this").click()
@@ -329,16 +344,21 @@ def test_a_finger_looks_and_a_button_opens(chromium, address, page):
     context.close()
 
 
-READY = {"Map": ".plane", "Edit": ".stage", "Sample": ".sheet button", "Run": ".chart"}
+READY = {"Map": ".plane", "Edit": ".stage", "Sample": ".sheet button", "Run": ".film figure"}
+
+
+def open_view(page, view: str) -> None:
+    """A view, until all of it is there."""
+    go(page, view)
+    expect(page.locator(READY[view]).first).to_be_visible()
+    until(page, "!studio.shown.probe || studio.shown.probe.view.scale > 1")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_nobody_is_shut_out(page, theme):
     page.emulate_media(color_scheme=theme)
-    for view, ready in READY.items():
-        go(page, view)
-        expect(page.locator(ready).first).to_be_visible()
-        page.wait_for_timeout(300)
+    for view in READY:
+        open_view(page, view)
         found = Axe().run(page, options={"resultTypes": ["violations"]})
         serious = [its for its in found.response["violations"] if its["impact"] in ("serious", "critical")]
         assert not serious, [(view, its["id"], [node["html"][:120] for node in its["nodes"]]) for its in serious]
@@ -346,10 +366,8 @@ def test_nobody_is_shut_out(page, theme):
 
 def test_it_fits_on_a_phone(page):
     page.set_viewport_size({"width": 390, "height": 800})
-    for view, ready in READY.items():
-        go(page, view)
-        expect(page.locator(ready).first).to_be_visible()
-        page.wait_for_timeout(300)
+    for view in READY:
+        open_view(page, view)
         assert page.evaluate("document.scrollingElement.scrollWidth") <= 390
         wide = page.evaluate(
             "(() => { const main = document.querySelector('main'); return main.scrollWidth - main.clientWidth; })()"

@@ -1,6 +1,7 @@
 """The command line: every command is a call to the library, imported when it is used, so that --help never imports torch."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,7 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if debug:
             raise
-        code = tell(errors, "unexpected error", f"{type(error).__name__}: {error}. A defect of vaekit; --debug shows where.", 1)
+        code = tell(errors, *unforeseen(error), 1)
     sys.exit(code)
 
 
@@ -130,6 +131,28 @@ def tell(console: Console, kind: str, message: str, code: int) -> int:
         console.print(f"{kind}: ", style="bold red", end="")
     console.print(message, soft_wrap=True)
     return code
+
+
+def unforeseen(error: Exception) -> tuple[str, str]:
+    """What kind of error it is that nobody has told in other words, and what to say of it."""
+    where = short_of_memory(error)
+    if not where:
+        return "unexpected error", f"{type(error).__name__}: {error}. A defect of vaekit; --debug shows where."
+    asked = re.search(r"allocate (\d[\d.,]* \w+)", str(error))
+    more = f": {asked[1]} more were asked for" if asked else ""
+    return "error", (
+        f"There is too little memory {where}{more}. Train with a smaller --batch-size, smaller pictures or nets, or under "
+        "torchrun with --shard. What was saved stays; --debug shows where it happened."
+    )
+
+
+def short_of_memory(error: Exception) -> str:
+    """Where memory ran out; "" where something else went wrong. Whoever has not loaded torch has none of its errors."""
+    torch, told = sys.modules.get("torch"), str(error)
+    if torch and (isinstance(error, torch.OutOfMemoryError) or "MPS backend out of memory" in told):
+        return "on the GPU"
+    by_torch = isinstance(error, RuntimeError) and any(words in told for words in ("DefaultCPUAllocator", "not enough memory"))
+    return "on this machine" if by_torch or isinstance(error, MemoryError) else ""
 
 
 def take(arguments: list[str], flag: str) -> bool:

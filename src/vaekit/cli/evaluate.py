@@ -9,7 +9,7 @@ from .. import world
 from ..data import Dataset
 from ..errors import UsageError
 from ..execution import Execution, available_threads, find_device
-from ..finish import measure, own_judge, spread
+from ..finish import density_of, measure, own_judge, spread
 from ..metrics.quality import print_of
 from ..nets.judge import FeatureNet, judge_from
 from ..run import Run
@@ -79,6 +79,8 @@ def evaluate(
     for other in runs[1:]:
         check_same(first, other)  # so that they have data and judge in common
     eye = named_judge(judge, judge_from(judge, data.image)) if judge else None
+    for each in runs if pictures else ():
+        density_of(each, each.load_model("cpu"), prior or "own")  # what is refused is refused before a judge is taught
     if pictures and not eye:
         with doing("teaching a judge of pictures"):
             eye = own_judge(first.as_measured(data), seed)

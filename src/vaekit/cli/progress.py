@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from ..doctor import signs_of_trouble
+from ..doctor.live import Signs
 from ..metrics.weights import Weights, weights_of
 from ..objectives.classic import r_loss_factor_of
 from ..run import Run
@@ -47,7 +47,7 @@ class Bar:
         self.progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self.task = self.progress.add_task("training", total=1.0)
         self.spoke, self.held = -math.inf, ""
-        self.records: list[dict[str, Any]] = []
+        self.signs = Signs()
         self.comparable, self.told = True, set[str]()
 
     def __enter__(self) -> "Bar":
@@ -60,7 +60,7 @@ class Bar:
 
     def started(self, run: Run, training: Training, state: State, choice: Choice, needs: Estimate) -> None:
         self.say_held()
-        self.records, self.comparable, self.told = run.records, state.objective.comparable, set()
+        self.signs, self.comparable, self.told = Signs(run.records), state.objective.comparable, set()
         if state.notes["finished"]:
             console.print(f"{run.path}: trained already, {state.images:,} images seen", soft_wrap=True)
             return
@@ -76,9 +76,9 @@ class Bar:
 
     def logged(self, record: dict[str, Any], fraction: float) -> None:
         self.show(record, fraction)
-        self.records.append(record)
+        self.signs.add(record)
         if record["split"] == "validation":
-            for finding in signs_of_trouble(self.records, fraction, self.comparable):
+            for finding in self.signs.of_trouble(fraction, self.comparable):
                 if finding.name not in self.told:
                     self.told.add(finding.name)
                     self.said(f"doctor: {finding.name}: {finding.measured}. Try {finding.mend}")

@@ -2,11 +2,12 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 from cyclopts import Parameter
 
 from .. import world
@@ -16,7 +17,7 @@ from ..execution import check_sharding, find_device
 from ..fitting import SNAPSHOT_SECONDS
 from ..known import STAND_IN, condition_of
 from ..model import Model
-from ..nets.judge import shape_for
+from ..nets.judge import FeatureNet, Judge, judge_from, shape_for
 from ..planning import check_frozen, find_unfinished, plan, start
 from ..recipes import Recipe, Shape, cook, going_on
 from ..run import FIRST, Run, claim_paths
@@ -25,6 +26,7 @@ from .answer import Answer
 from .carrying import TOGETHER, carry_out, carry_out_together, watched
 from .progress import console, decoding
 from .reading import BatchSize, Binarize, OptionalCount, OptionalSeed, opened, parse_size
+from .teaching import judge_for
 
 Off = Parameter(negative=())
 
@@ -143,6 +145,7 @@ def train(
         Of how many training pictures it is told that, evenly many of each label. Default: all.
     features
         A net that looks at pictures, for the recipes `perceptual` and `kl-autoencoder`: a file of `vaekit judge`, or .onnx.
+        Default: one that is taught the labels before the first step, else the attributes.
     init
         A run: begin with its model and its best weights instead of random ones.
     freeze
@@ -246,26 +249,28 @@ def train(
         raise UsageError("--shown says of how many pictures a conditional model is told something. Add --condition label.")
     several = variations(given, seeds, betas)
     made = partial(made_of, recipe, set_ or (), begun_with)
+    asks = not features and recipe in VARIANTS and VARIANTS[recipe].asks
     image = begun_with.image if begun_with else (features and shape_for(features)) or (3, 64, 64)
-    cooked, *_ = [made(image, its) for its in several.values()]  # mistakes are told before decoding
+    eye = judge_from(features, image) if features else Judge(image=image) if asks else None
+    cooked = look_at(made, image, several.values(), eye)  # mistakes are told before decoding
     settings = cooked.training
     find_device(settings.device)
-    check_frozen(cooked)
     if shard:
         check_sharding(settings, cooked.objective)
     many = bool(seeds or betas)
     check_several(many, shard, together)
     own = [out / name for name in several] if out else []
-    for place in own:
-        if holds_other_things(place) or (many and out and Run(out).exists):
-            raise UsageError(f"{out} holds something {'else' if many else 'that is no run'}. Give another place: --out RUN")
-        if new and Run(place).exists:
-            raise UsageError(f"{place} holds a run, and --new never trains over one. Give another place: --out RUN")
+    check_places(own, out, many, new)
     dataset = opened(data, attributes=attributes, group=group, size=parse_size(size), crop=crop, channels=channels, cache=cache)
     console.print(dataset.summary(), soft_wrap=True)
     if told:
         wanted = condition_of(dataset, condition or (), shown)
         several = {name: its | {"condition": wanted} for name, its in several.items()}
+    taught = None
+    if asks:
+        plan(dataset, look_at(made, dataset.image, several.values(), Judge(image=dataset.image)))  # mistakes, before teaching
+        eye, taught = judge_for(dataset, settings, own or sorted(runs.glob("*"), reverse=True))
+        several = {name: its | {"features": eye} for name, its in several.items()}
     cooked = [made(dataset.image, its) for its in several.values()]
     names = ["-".join(filter(None, (dataset.name, recipe, name))) for name in several]
     plans = [plan(dataset, its) for its in cooked]
@@ -273,7 +278,8 @@ def train(
     paths, begun = world.agree(paths or (claim_paths(runs, names) if world.here.first else [])), []
     for path, its in zip(paths, cooked, strict=True):
         beside = [each.name for each in paths] if many else []
-        begun.append(start(path, dataset, its, command=shlex.join(["vaekit", *sys.argv[1:]]), group=beside, cache=cache))
+        command = shlex.join(["vaekit", *sys.argv[1:]])
+        begun.append(start(path, dataset, its, command=command, group=beside, cache=cache, judge=taught))
     after = watched(paths, cache, studio)
     if not many:
         return carry_out(begun[0], dataset, snapshot_seconds, report, shard)._replace(after=after)
@@ -286,6 +292,36 @@ def made_of(name: str, changes: Sequence[str], model: Model | None, image: Shape
     if model and tuple(model.image) != tuple(image):
         raise UsageError(f"The run of --init was trained on images of shape {model.image}, these have {image}. Give its --size.")
     return adjusted(going_on(name, model, options) if model else cook(name, image, options), changes)
+
+
+def look_at(
+    make: Callable[[Shape, dict[str, Any]], Recipe], image: Shape, several: Collection[dict[str, Any]], judge: FeatureNet | None
+) -> Recipe:
+    """The first of the recipes that are asked for, all of them made to find mistakes in, with this judge where there is one.
+
+    Weights have no numbers: those of a net for an image that is only guessed may take gigabytes.
+    """
+    eye = {"features": judge} if judge else {}
+
+    def look() -> Recipe:
+        cooked, *_ = [make(image, its | eye) for its in several]
+        check_frozen(cooked)
+        return cooked
+
+    try:
+        with torch.device("meta"):
+            return look()
+    except (RuntimeError, TypeError):  # a part that is made out of its numbers
+        return look()
+
+
+def check_places(own: Sequence[Path], out: Path | None, many: bool, new: bool) -> None:
+    """Raises UsageError where a run's own place holds something else, or a run that must not be trained over."""
+    for place in own:
+        if holds_other_things(place) or (many and out and Run(out).exists):
+            raise UsageError(f"{out} holds something {'else' if many else 'that is no run'}. Give another place: --out RUN")
+        if new and Run(place).exists:
+            raise UsageError(f"{place} holds a run, and --new never trains over one. Give another place: --out RUN")
 
 
 def check_several(many: bool, shard: bool, together: str) -> None:

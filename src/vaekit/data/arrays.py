@@ -8,10 +8,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..errors import DataError
+from .cache import stamp
 from .splits import TEST, TRAIN
 from .tables import RESERVED
 
@@ -27,7 +29,8 @@ CHUNK = 4096  # pictures converted at once
 @dataclass(frozen=True)
 class Arrays:
     """Pictures (N, C, H, W) uint8 and what came with them; `official` (N,) says which side of an official split each is on;
-    `factors` are the attributes that say all of a picture, where some do."""
+    `factors` are the attributes that say all of a picture, where some do; `state` is that of the file alone which the pixels come
+    from, as `cache.stamp` tells it."""
 
     pixels: np.ndarray
     labels: np.ndarray | None = None
@@ -36,6 +39,7 @@ class Arrays:
     attribute_names: tuple[str, ...] = ()
     official: np.ndarray | None = None
     factors: tuple[str, ...] = ()
+    state: list[Any] | None = None
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -100,14 +104,15 @@ def idx_file(path: Path) -> Arrays:
 
 
 def npy_file(path: Path) -> Arrays:
-    """One .npy file of pictures, memory-mapped where its bytes can stay as they are."""
+    """One .npy file of pictures, memory-mapped where its values can stay as they are."""
     try:
+        state = stamp(path)  # before it is read: what changes meanwhile is seen the next time
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path} cannot be read: {error}. Expected numbers, no objects. Save them with numpy.save.") from None
     if not isinstance(array, np.ndarray):
         raise DataError(f"{path} holds several arrays. Expected one, as numpy.save writes it. Name it .npz.")
-    return Arrays(to_pixels(array, str(path)))
+    return Arrays(to_pixels(array, str(path)), state=state)
 
 
 def npz_file(path: Path) -> Arrays:
@@ -207,18 +212,20 @@ def to_bytes(array: np.ndarray, what: str) -> np.ndarray:
         raise DataError(
             f"{what} holds {array.dtype} values. Expected uint8, bool, or float in [0, 1]. Convert and save it again."
         )
-    low, high = float(array.min()), float(array.max())
-    if kind == "f" and not (low >= 0 and high <= 1):  # also where either is nan
-        raise DataError(
-            f"{what} holds {array.dtype} values from {low:g} to {high:g}. Expected float in [0, 1]. "
-            "Rescale, (x + 1) / 2 for [-1, 1] or x / 255 for 0 to 255, and save it again."
-        )
-    if kind != "f" and high > 1:
-        return np.ascontiguousarray(array) if not array.flags.c_contiguous else array
+    parts = [slice(start, start + CHUNK) for start in range(0, len(array), CHUNK)]
+    if kind == "f":
+        low, high = float(array.min()), float(array.max())
+        if not (low >= 0 and high <= 1):  # also where either is nan
+            raise DataError(
+                f"{what} holds {array.dtype} values from {low:g} to {high:g}. Expected float in [0, 1]. "
+                "Rescale, (x + 1) / 2 for [-1, 1] or x / 255 for 0 to 255, and save it again."
+            )
+    elif kind == "u" and any((array[part] > 1).any() for part in parts):  # most are known by their first pictures
+        mapped = isinstance(array, np.memmap) and array.strides[0] == array[0].nbytes  # each picture's bytes lie together
+        return array if mapped or array.flags.c_contiguous else np.ascontiguousarray(array)
     out = np.empty(array.shape, np.uint8)
-    for start in range(0, len(array), CHUNK):
-        part = array[start : start + CHUNK]
-        out[start : start + CHUNK] = np.rint(part.astype(np.float32) * 255)
+    for part in parts:
+        out[part] = np.rint(array[part].astype(np.float32) * 255)
     return out
 
 

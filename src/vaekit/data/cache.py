@@ -5,6 +5,7 @@ CACHE/pixels/KEY/pixels.u8       (N, C, H, W) bytes; only complete ones carry th
 CACHE/pixels/KEY/entry.json      shape, content hash, what was left out
 CACHE/pixels/KEY/index-KEY.npz   labels, attributes and splits of one way to open them
 CACHE/pixels/KEY.partial/        an ingest under way, or one that was killed and will go on
+CACHE/arrays/KEY.json            content hash of a large .npy file
 CACHE/folders/KEY                empty: a folder was opened before
 CACHE/downloads/                 named data
 """

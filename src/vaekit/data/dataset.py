@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..windows import let_go, rows_of
 from .quarantine import Quarantine, printable
 from .splits import SPLITS
 
@@ -18,7 +19,7 @@ class Dataset:
     """N decoded pictures of C channels, height H and width W, and what is known of each."""
 
     name: str  # short, for folder names: "mnist", "my-pictures"
-    pixels: np.ndarray  # (N, C, H, W) uint8, memory-mapped or in memory
+    pixels: np.ndarray  # (N, C, H, W) uint8, memory-mapped, in memory, or made when asked for (see `binarized`)
     files: Sequence[str]  # N names, relative to the source (array data: "000012")
     labels: np.ndarray | None  # (N,) int64, -1 unknown
     label_names: tuple[str, ...]
@@ -41,7 +42,7 @@ class Dataset:
 
     def take(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
         """The pictures with these indices, a uint8 copy (n, C, H, W)."""
-        return np.asarray(self.pixels[np.asarray(indices, np.int64)])
+        return rows_of(self.pixels, np.asarray(indices, np.int64))
 
     def some(self, split: str, most: int, seed: int = 0) -> np.ndarray:
         """At most so many indices of a split, sorted; where it has more, a random choice that depends on the seed alone."""
@@ -85,6 +86,7 @@ def pixel_hash(pixels: np.ndarray) -> str:
     step = max(1, HASH_BYTES // max(1, int(np.prod(pixels.shape[1:]))))
     for start in range(0, len(pixels), step):
         running.update(np.ascontiguousarray(pixels[start : start + step]).data)
+        let_go(pixels)
     return running.hexdigest()
 
 

@@ -1,6 +1,7 @@
 """Open a folder of pictures: scan, survey, ingest, index. All but the scan come from the cache the next time."""
 
 import gc
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -58,9 +59,10 @@ def open_folder(
     faces = celeba.pictures(root)
     opened = cache / "folders" / key_of(str(root))
     new = not opened.exists()
+    early = new and os.environ.get("LOCAL_RANK", "0") == "0"  # of the processes of torchrun one decodes, while the others wait
 
     def start(files: int) -> None:
-        if new:  # else there will hardly be anything to decode
+        if early:  # else there will hardly be anything to decode
             pool.expect(files)
             pool.feed()
 

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import DataError
 from ..files import sweep, write_atomic
 from . import celeba
-from .cache import kept_arrays, key_of, stamp, writing
+from .cache import kept_arrays, key_of, locked, stamp, writing
 from .dataset import digest_of
 from .quarantine import DUPLICATE, GROUP, IMAGE_ALONE, STRAY, Finding, Quarantine, printable
 from .scan import Scan, labels_of, strays_of
@@ -90,16 +90,15 @@ def index_of(
     Kept beside the pixels under what it was made from; only where it is not kept yet the pictures are listed.
     """
     kept = target / f"index-{key_of(LABELLING, made_from, wish.group, wish.seed, wish.splits)}.npz"
-    arrays = kept_arrays(kept, "rest", "findings", *SPLITS)
+    parts = ("rest", "findings", *SPLITS)
+    arrays = kept_arrays(kept, *parts)
     if arrays is None:
-        fields = make_index(*listing(), entry, wish)
-        arrays = {key: value for key, value in fields.items() if isinstance(value, np.ndarray)}
-        rest = {key: value for key, value in fields.items() if not isinstance(value, np.ndarray)}
-        arrays["findings"] = packed(rest.pop("findings"))
-        arrays["rest"] = packed(rest)
-        with writing(target):
-            sweep(target)
-            write_atomic(kept, lambda file: np.savez(file, allow_pickle=False, **arrays))
+        with writing(target), locked(target.with_name(f"{target.name}.lock")):
+            arrays = kept_arrays(kept, *parts)  # another process may have made it while this one waited
+            if arrays is None:
+                arrays = packed_index(make_index(*listing(), entry, wish))
+                sweep(target)
+                write_atomic(kept, lambda file: np.savez(file, allow_pickle=False, **arrays))
     fields = {**arrays, **unpacked(arrays["rest"])}
     return {
         "files": tuple(fields["files"]),
@@ -112,6 +111,13 @@ def index_of(
         "digest": fields["digest"],
         "quarantine": Quarantine(lambda: map(Finding._make, unpacked(arrays["findings"])), fields["ignored"]),
     }
+
+
+def packed_index(fields: dict[str, Any]) -> dict[str, np.ndarray]:
+    """An index as arrays alone, as it is kept."""
+    arrays = {key: value for key, value in fields.items() if isinstance(value, np.ndarray)}
+    rest = {key: value for key, value in fields.items() if not isinstance(value, np.ndarray)}
+    return arrays | {"findings": packed(rest.pop("findings")), "rest": packed(rest)}
 
 
 def packed(value: Any) -> np.ndarray:

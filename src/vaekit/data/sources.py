@@ -10,10 +10,11 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from ..errors import DataError, UsageError
-from ..files import cache_folder
+from ..errors import DataError, UsageError, VaekitError
+from ..files import cache_folder, write_json
 from . import arrays, celeba, named
 from .arrays import CHANNELS, Arrays
+from .cache import kept_json, key_of, locked, writing
 from .dataset import Dataset, digest_of, pixel_hash
 from .decode import Broken, Recipe, decode, finished
 from .folder import open_folder
@@ -28,6 +29,7 @@ from .tars import open_tars
 NAMES = ("digits", "shapes", "drawn-faces", "mnist", "fashion-mnist", "kmnist", "celeba")
 T = TypeVar("T")
 CROPS = ("center", "stretch", "pad")
+LARGE = 64 << 20  # bytes of pixels that are not hashed at every opening
 
 
 def open_data(
@@ -77,7 +79,7 @@ def open_data(
     if is_address(source):
         return open_tars(expanded(source), wish, folder, name=slug(source), source=source, **how)
     if source in NAMES and source != "celeba":
-        return from_arrays(source, source, named_arrays(source, wish, folder), wish)
+        return from_arrays(source, source, named_arrays(source, wish, folder), wish, folder)
     path = celeba_copy(folder) if source == "celeba" else Path(source).expanduser().absolute()
     name = source if source == "celeba" else slug(path.name)
     described = source if source == "celeba" else str(path)
@@ -86,7 +88,7 @@ def open_data(
     if TAR.search(path.name) and (path.exists() or BRACES.search(str(path))):
         tars = [str(path)] if path.exists() else expanded(str(path))
         return open_tars(tars, wish, folder, name=name, source=described, **how)
-    return from_arrays(name, described, file_arrays(path), wish)
+    return from_arrays(name, described, file_arrays(path), wish, folder)
 
 
 def check_data(source: str | os.PathLike[str], **options) -> Quarantine:
@@ -143,7 +145,7 @@ def file_arrays(path: Path) -> Arrays:
     )
 
 
-def from_arrays(name: str, source: str, found: Arrays, wish: Wish) -> Dataset:
+def from_arrays(name: str, source: str, found: Arrays, wish: Wish, cache: Path) -> Dataset:
     """Arrays as a Dataset, resized where another size or channel count is asked for."""
     for option in ("attributes", "group"):
         if (given := getattr(wish, option)) is not None:
@@ -153,10 +155,31 @@ def from_arrays(name: str, source: str, found: Arrays, wish: Wish) -> Dataset:
     files = tuple(f"{i:06d}" for i in range(len(pixels)))
     splits = split(files, fractions, wish.seed, found.official, exact=True)
     labels, attributes = (found.labels, found.label_names), (found.attributes, found.attribute_names)
-    digest = digest_of(pixel_hash(pixels), pixels.shape, splits, labels, attributes)
+    digest = digest_of(hash_of(pixels, found, cache), pixels.shape, splits, labels, attributes)
     wish = replace(wish, size=(pixels.shape[2], pixels.shape[3]), channels=pixels.shape[1], splits=tuple(fractions))
     options = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(wish).items()}
     return Dataset(name, pixels, files, *labels, *attributes, splits, digest, {"source": source, **options}, None, found.factors)
+
+
+def hash_of(pixels: np.ndarray, found: Arrays, cache: Path) -> str:
+    """`pixel_hash`; that of a large file is kept under its state, so that only the first to open it reads all of it.
+
+    Where it cannot be kept, it is found anew each time.
+    """
+    if found.state is None or pixels is not found.pixels or pixels.size < LARGE:
+        return pixel_hash(pixels)
+    kept = cache / "arrays" / f"{key_of(found.state)}.json"
+    stored = kept_json(kept, "hash")
+    if stored is None:
+        try:
+            with writing(kept.parent), locked(kept.with_suffix(".lock")):
+                stored = kept_json(kept, "hash")  # another process may have read it while this one waited
+                if stored is None:
+                    stored = {"hash": pixel_hash(pixels)}
+                    write_json(kept, stored)
+        except VaekitError:
+            return stored["hash"] if stored else pixel_hash(pixels)
+    return stored["hash"]
 
 
 def reshaped(pixels: np.ndarray, wish: Wish) -> np.ndarray:

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.stats import binom
 from torch import Tensor, nn
 
 from ..autoregressive import Neighbours
@@ -294,6 +293,8 @@ def strange_labels(exam: Exam) -> Finding | None:
     accuracy = label_accuracy(data, train, mu[0], held, mu[1])
     if accuracy is None:
         return None
+    from scipy.stats import binom  # here, because a training imports this module for what its log tells
+
     guess = float(np.bincount(data.labels[held]).max() / len(held))
     if len(np.unique(data.labels[held])) < 2 or accuracy * len(held) > binom.ppf(CHANCE, len(held), guess):
         return None

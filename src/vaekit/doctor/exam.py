@@ -6,10 +6,6 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from scipy.special import logsumexp
-from sklearn.decomposition import PCA
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from ..data import Dataset
@@ -129,6 +125,10 @@ class Exam:
 
 def told_apart(a: np.ndarray, b: np.ndarray, seed: int) -> float:
     """The area under the curve of a classifier of two heaps (N, D), 0.5 where they are alike (Lopez-Paz & Oquab, 2017)."""
+    from sklearn.decomposition import PCA  # which takes longer to import than a training should have to wait for
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.metrics import roc_auc_score
+
     rng = np.random.default_rng(seed)
     both, kind = np.concatenate([a, b]), np.repeat([0, 1], [len(a), len(b)])
     order = rng.permutation(len(both))
@@ -166,6 +166,8 @@ def split_of_rate(exam: Exam) -> dict[str, float]:
     q(z) is the mean of q(z | x) over the pictures looked at (Chen et al., 2018, eq. 2), so the mutual information is at most the
     log of their number: where it comes near, only its sum with the total correlation can be told.
     """
+    from scipy.special import logsumexp
+
     found = codes(exam.model, exam.data.pixels, exam.held)
     z = draws(exam.model, exam.data.pixels, exam.seed, exam.held)
     log_n, joint, single, own = math.log(len(z)), [], [], []

@@ -94,7 +94,7 @@ def sharper(model: Model, objective: Objective, residual: float) -> str:
         return number(objective, "r_loss_factor", r_loss_factor_of(residual, prod(model.image)))
     ways = []
     if isinstance(model.likelihood, FixedGaussian):
-        ways.append(f"--sigma {residual:.2g}, or no --sigma, so that it is found")
+        ways.append(f"--sigma {residual:.2g}, or --likelihood gaussian, so that it is found")
     if isinstance(objective, ELBO) and float(at(objective.beta, math.inf)) > 1:
         ways.append(number(objective, "beta", 1.0))
     return ", and ".join(ways) or "more --images"

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
 
 from ..errors import UsageError
 from ..part import known
@@ -89,6 +88,8 @@ def presence(values: np.ndarray) -> np.ndarray:
 def held_out_interval(with_it: np.ndarray, without: np.ndarray, seed: int) -> tuple[float, float]:
     """The 95 % interval, by Welch's t (1947) over the second halves of two groups of 4 or more codes (N, D), of their distance
     along the direction that the first halves give."""
+    from scipy.special import stdtrit
+
     rng = np.random.default_rng(seed)
     (a, more_a), (b, more_b) = (np.array_split(rng.permutation(group), 2) for group in (with_it, without))
     direction = a.mean(0) - b.mean(0)

@@ -8,14 +8,15 @@ Shapes: codes mu (N, D); has (N, A): 1 has it, 0 has it not, -1 unknown; vectors
 
 import warnings
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.covariance import ledoit_wolf
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression, Ridge
 
 from ..errors import UsageError
 from ..part import known
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 RARE = 0.02  # a picture whose group was less probable than that weighs as much as one with this probability
 
@@ -45,6 +46,8 @@ def balanced_difference(mu: np.ndarray, has: np.ndarray) -> np.ndarray:
 
 def partial_effect(mu: np.ndarray, has: np.ndarray) -> np.ndarray:
     """The coefficients of a ridge regression of mu on all attributes: what one adds where the others stay as they are."""
+    from sklearn.linear_model import Ridge  # sklearn, here and below, takes longer to import than a training has to wait
+
     return Ridge(alpha=1.0).fit(shares(has), mu).coef_.T.reshape(has.shape[1], -1)
 
 
@@ -66,6 +69,8 @@ def logistic_normal(mu: np.ndarray, has: np.ndarray) -> np.ndarray:
 
 def discriminant(mu: np.ndarray, has: np.ndarray) -> np.ndarray:
     """Fisher's linear discriminant: the mean difference, through the inverse of the covariance within the groups."""
+    from sklearn.covariance import ledoit_wolf
+
     found = []
     for column, difference in zip(has.T, mean_difference(mu, has), strict=True):
         within = np.concatenate([mu[column == group] - mu[column == group].mean(0) for group in (0, 1)])
@@ -109,6 +114,8 @@ def leaks(vectors: np.ndarray, mu: np.ndarray, has: np.ndarray) -> np.ndarray:
     The score reads an attribute's own effect out of a code, beside those of all others: the generalised least squares of
     mu = sum of effects + noise. A classifier's would rise wherever attributes come together.
     """
+    from sklearn.covariance import ledoit_wolf
+
     effects, known_of = partial_effect(mu, has), shares(has)
     noise = mu - mu.mean(0) - (known_of - known_of.mean(0)) @ effects
     weighed = np.linalg.solve(ledoit_wolf(noise, assume_centered=True)[0], effects.T).T
@@ -122,6 +129,9 @@ def shares(has: np.ndarray) -> np.ndarray:
     return np.where(has < 0, np.nanmean(values, axis=0), values)
 
 
-def linear(features: np.ndarray, has: np.ndarray, strength: float = 1.0) -> LogisticRegression:
+def linear(features: np.ndarray, has: np.ndarray, strength: float = 1.0) -> "LogisticRegression":
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
     with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # near enough to the optimum for a direction
         return LogisticRegression(C=strength, max_iter=500).fit(features, has)

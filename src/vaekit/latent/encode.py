@@ -9,7 +9,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from scipy.special import rel_entr
 from torch import Tensor
 
 from .. import world
@@ -21,6 +20,7 @@ from ..errors import UsageError
 from ..model import Model
 from ..run import Run
 from ..train import chunks
+from ..windows import rows_of
 
 BLOCK = 512  # codes
 Mode = Literal["mean", "sample", "distribution"]
@@ -65,7 +65,7 @@ def codes(model: Model, images: np.ndarray, rows: np.ndarray | None = None) -> C
     cuts = np.linspace(0, len(rows), world.here.size + 1).astype(int)  # a run of images for each process
     for start in range(cuts[world.here.rank], cuts[world.here.rank + 1], model.at_once):
         part = slice(start, min(start + model.at_once, cuts[world.here.rank + 1]))
-        q = model.encode(as_pictures(images[rows[part]]).to(like))
+        q = model.encode(as_pictures(rows_of(images, rows[part])).to(like))
         found[0, part], found[1, part] = q.mean.float().cpu(), q.variance.log().float().cpu()
     for rank, its in enumerate(world.gathered(found[:, cuts[world.here.rank] : cuts[world.here.rank + 1]])):
         found[:, cuts[rank] : cuts[rank + 1]] = its
@@ -83,7 +83,7 @@ def code_numbers(model: Model, images: np.ndarray, rows: np.ndarray) -> np.ndarr
         raise UsageError(f"Codes are numbers in a model of codes; this one has {type(coder).__name__}.")
     found = []
     for part in np.split(rows, range(model.at_once, len(rows), model.at_once)):
-        q: Coded = model.encode(as_pictures(images[part]).to(like))  # pyright: ignore
+        q: Coded = model.encode(as_pictures(rows_of(images, part)).to(like))  # pyright: ignore
         found.append(q.codes.flatten(1).cpu().numpy())
     return np.concatenate(found)
 
@@ -124,7 +124,7 @@ def draws(model: Model, images: np.ndarray, seed: int, rows: np.ndarray | None =
             torch.manual_seed(mix(seed, start))
             part = slice(start, start + model.at_once)
             told = None if c is None else torch.from_numpy(c[part]).to(like)
-            found[part] = model.encode(as_pictures(images[rows[part]]).to(like), told).rsample().float().cpu()
+            found[part] = model.encode(as_pictures(rows_of(images, rows[part])).to(like), told).rsample().float().cpu()
     return found
 
 
@@ -210,6 +210,8 @@ def kl_per_latent(model: Model, found: Codes) -> np.ndarray:
 
 def kl_of_choices(p: OneHots, probabilities: np.ndarray) -> np.ndarray:
     """The mean KL to p of every choice over N images, told at each of its categories; of the probabilities of these, (N, D)."""
+    from scipy.special import rel_entr
+
     prior, categories = p.mean.double().cpu().numpy(), p.logits.shape[-1]
     total = np.zeros(probabilities.shape[1])
     for part in chunks(len(probabilities), BLOCK):

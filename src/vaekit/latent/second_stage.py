@@ -157,16 +157,18 @@ def fit_prior(
     seed: int,
     told: Callable[[int], None] = lambda _: None,
 ) -> Fitted:
-    """One density, by its own loss; the weights with the lowest loss on codes held out are kept. `told` hears of each step."""
+    """One density, by its own loss; the weights with the lowest loss on one half of the codes held out are kept, and judged by
+    the other half. `told` hears of each step."""
     began = time.monotonic()
     with torch.random.fork_rng():
         torch.manual_seed(mix(seed, 3))
         prior = kind(train.shape[1]).to(device_of(model))
-        given, others = (torch.from_numpy(part).to(device_of(model)) for part in (train, held))
+        given, *others = (torch.from_numpy(part).to(device_of(model)) for part in (train, *halves(held)))
+        checked, judged = others
         if isinstance(prior, FullMixture | CodeExemplars):
             prior.fit(given, seed, None if labels is None else torch.from_numpy(labels))
             told(steps)
-            return Fitted(name, prior, nats_of(prior, others, seed, model), time.monotonic() - began)
+            return Fitted(name, prior, nats_of(prior, judged, seed, model), time.monotonic() - began)
         if isinstance(prior, Standardized):
             prior.measure(given)
         batch = BATCH if given.is_floating_point() else SEQUENCES
@@ -182,11 +184,16 @@ def fit_prior(
             schedule.step()
             told(step)
             if step % max(steps // CHECKS, 1) == 0 or step == steps:
-                checked = loss_of(prior, others, seed, model)
-                if checked < best:
-                    best, kept = checked, copy.deepcopy(prior.state_dict())
+                lost = loss_of(prior, checked, seed, model)
+                if lost < best:
+                    best, kept = lost, copy.deepcopy(prior.state_dict())
         prior.load_state_dict(kept)
-        return Fitted(name, prior.eval(), nats_of(prior, others, seed, model), time.monotonic() - began)
+        return Fitted(name, prior.eval(), nats_of(prior, judged, seed, model), time.monotonic() - began)
+
+
+def halves(held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every other one, and the rest; both all of them where there are fewer than 4."""
+    return (held[::2], held[1::2]) if len(held) >= 4 else (held, held)
 
 
 def device_of(model: Model | None) -> torch.device:

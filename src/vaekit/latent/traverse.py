@@ -1,7 +1,6 @@
 """Walks along single latents, and the decoded plane."""
 
 import numpy as np
-from scipy.special import ndtri
 
 from ..errors import UsageError
 from ..model import Model
@@ -26,6 +25,8 @@ def plane(model: Model, steps: int, start: np.ndarray, axes: tuple[int, int] = (
     The values are quantiles of N(0, 1), so that every picture stands for an equal share of the prior (Kingma & Welling, 2014,
     appendix A).
     """
+    from scipy.special import ndtri
+
     latents = len(start)
     if axes[0] == axes[1] or not all(0 <= axis < latents for axis in axes):
         raise UsageError(f"A plane needs two different latents out of {latents}, numbered from 0; got {axes[0]} and {axes[1]}.")

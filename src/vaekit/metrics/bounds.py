@@ -7,22 +7,27 @@ Shapes: K samples of z, B images.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 
 from .. import world
 from ..batches import mix
+from ..distributions import Gaussian
 from ..errors import UsageError
 from ..execution import Execution, autocast
+from ..ladder import Ladder
 from ..model import Model
 from ..posteriors import draw
+from ..priors import ExemplarPrior, VampPrior, mixture
 from ..train import Images, chunks, shown
+
+Seen = tuple[Tensor, Tensor | None]  # images (B, C, H, W) in [0, 1], and c
 
 IMAGES, SAMPLES = 16, 64  # in one pass of the decoder, at most: the memory it takes, whatever K is
 CLOSE = 0.02  # nats per image that the bound in bf16 may differ from fp32, the mean over the images compared
@@ -61,6 +66,8 @@ def around(value: float, each: np.ndarray) -> list[float] | None:
 
 def proportion(share: float, count: int) -> list[float]:
     """95 % for a share of `count` images (Wilson, 1927)."""
+    from scipy.stats import binomtest  # which takes longer to import than a training should have to wait for
+
     return [float(end) for end in binomtest(round(share * count), count).proportion_ci(method="wilson")]
 
 
@@ -93,12 +100,10 @@ def importance_bound(
     blocks = chunks(count, max(1, min(IMAGES, 4 * model.at_once // SAMPLES)))  # codes are decoded without any encoder beside them
     if execution.precision != "fp32":
         check_precision(model, images, blocks[:CHECKED], seed, execution)
-    weigh = execution.compiled(log_weights, constant=True)
+    passes = Passes(model, execution, blocks[0].stop)
     found: dict[int, tuple[Tensor, Tensor]] = {}
     for block in blocks[world.here.rank :: world.here.size]:
-        found[block.start] = bound_of(
-            model, weigh, shown(images(block)), marks, seed=mix(seed, 2, block.start), execution=execution
-        )
+        found[block.start] = bound_of(passes, shown(images(block)), marks, seed=mix(seed, 2, block.start))
         if progress:
             progress(block.stop, count)
     shared = dict(item for part in world.gathered(found) for item in part.items())
@@ -108,25 +113,61 @@ def importance_bound(
     return Bound(curves[-1], means, effective, samples, seed, execution.precision, time.monotonic() - began)
 
 
-def bound_of(
-    model: Model,
-    weigh: Callable[..., Tensor],
-    seen: tuple[Tensor, Tensor | None],
-    marks: list[int],
-    *,
-    seed: int,
-    execution: Execution,
-) -> tuple[Tensor, Tensor]:
-    """The bound of every image at every mark, (M, B), and the effective sample sizes (B,), in float64. `seen`: images, and c."""
-    x, c = seen
+class Passes:
+    """Draws of z with their weights, for a block of images at a time; what takes long of a pass is compiled.
+
+    So that it is compiled once, every pass has one shape: SAMPLES draws for each of `size` images.
+    """
+
+    def __init__(self, model: Model, execution: Execution, size: int):
+        self.model, self.execution, self.size, self.parts = model, execution, size, parts_of(model)
+        # Of a hierarchy one way down draws z and has all densities. In bf16 the decoder goes alone: only it may be rounded.
+        self.walks = isinstance(model, Ladder) and execution.precision == "fp32"
+        self.weigh = execution.compiled(walk if self.walks else log_weights, constant=True)
+
+    def over(self, seen: Seen) -> Iterator[Tensor]:
+        """log w of other draws in every pass, (K, B). Draws do not depend on how a block is filled up."""
+        (x, c), model = seen, self.model
+        images, size = len(x), len(x) if self.execution.compile == "off" else self.size
+        seen = filled(x, size), c if c is None else filled(c, size)
+        if isinstance(model, Ladder) and self.walks:
+            while True:
+                eps = [world.normal((SAMPLES, images, latents), 1, x) for latents in model.sizes]
+                yield self.weigh(model, seen, [filled(each, size, 1) for each in eps])[:, :images]
+        q = model.encode(x, c)
+        while True:
+            z, log_q = draw(q, SAMPLES)
+            yield self.weigh(model, seen, filled(z, size, 1), self.execution, self.parts)[:, :images] - log_q
+
+
+Parts = tuple[Tensor, Tensor, Tensor]  # logits (C,), means and log-variances (C, D) of a mixture
+
+
+def parts_of(model: Model) -> Parts | None:
+    """The Gaussians that p(z) is a mixture of, where it takes the encoder to find them: every pass would find them again."""
+    prior: Any = getattr(model, "prior", None)
+    if not isinstance(prior, VampPrior | ExemplarPrior):
+        return None
+    p: Any = model.p_z()
+    parts = p.component_distribution
+    return (prior.logits, parts.loc, parts.log_var) if isinstance(parts, Gaussian) else None  # pyright: ignore[reportReturnType]
+
+
+def filled(t: Tensor, size: int, dim: int = 0) -> Tensor:
+    """As many entries along a dimension as `size`; where there are fewer, the first one again and again."""
+    return torch.cat([t, *[t.narrow(dim, 0, 1)] * (size - t.shape[dim])], dim)
+
+
+def bound_of(passes: Passes, seen: Seen, marks: list[int], *, seed: int) -> tuple[Tensor, Tensor]:
+    """The bound of every image at every mark, (M, B), and the effective sample sizes (B,), in float64."""
+    x, _ = seen
     samples = marks[-1]
     total = torch.full((len(x),), -torch.inf, dtype=torch.float64, device=x.device)  # log sum w
     squares, curve = total.clone(), []  # log sum w^2
     with noise(seed, x.device):
-        q = model.encode(x, c)
+        weights = passes.over(seen)
         for done in range(0, samples, SAMPLES):
-            z, log_q = draw(q, SAMPLES)  # always as many, so that a compiled pass has one shape; the surplus is left out
-            log_w = (weigh(model, seen, z, execution) - log_q).double()[: samples - done]  # (k, B)
+            log_w = next(weights).double()[: samples - done]  # (k, B); the surplus is left out
             for mark in marks:
                 if done < mark <= done + SAMPLES:
                     curve.append(torch.logaddexp(total, log_w[: mark - done].logsumexp(0)) - torch.tensor(mark).log())
@@ -135,22 +176,31 @@ def bound_of(
     return torch.stack(curve).cpu(), (2 * total - squares).exp().cpu()
 
 
-def log_weights(model: Model, seen: tuple[Tensor, Tensor | None], z: Tensor, execution: Execution) -> Tensor:
-    """log p(x | z) + log p(z), (K, B)."""
+def log_weights(model: Model, seen: Seen, z: Tensor, execution: Execution, parts: Parts | None = None) -> Tensor:
+    """log p(x | z) + log p(z), (K, B). `parts`: those of p(z), where they are known."""
     x, c = seen
     with autocast(execution):
         log_px = model.decode(z, c).log_prob(x)
-    return log_px + model.p_z(c).log_prob(z)
+    p = model.p_z(c) if parts is None else mixture(parts[0], Gaussian(*parts[1:]))
+    return log_px + p.log_prob(z)
+
+
+def walk(model: Ladder, seen: Seen, eps: list[Tensor]) -> Tensor:
+    """log w, (K, B), of the z that standard normal numbers stand for, (K, B, D') for each group."""
+    (x, _), samples = seen, len(eps[0])
+    rungs, out = model.infer(x, samples, lambda q, p, number: q.loc + q.stddev * eps[number].flatten(0, 1))
+    log_p = torch.stack([rung.p.log_prob(rung.z) for rung in rungs]).sum(0)
+    log_q = torch.stack([rung.q.log_prob(rung.z) for rung in rungs]).sum(0)
+    out, log_p, log_q = (t.unflatten(0, (samples, -1)) for t in (out, log_p, log_q))
+    return model.likelihood(out).log_prob(x) + log_p - log_q
 
 
 def check_precision(model: Model, images: Images, blocks: list[slice], seed: int, execution: Execution) -> None:
     """Raises UsageError where it makes another bound of these images, with the same draws, than fp32."""
     means = []
     for each in (replace(execution, precision="fp32", compile="off"), replace(execution, compile="off")):
-        found = [
-            bound_of(model, log_weights, shown(images(block)), [SAMPLES], seed=mix(seed, 3, block.start), execution=each)[0]
-            for block in blocks
-        ]
+        passes = Passes(model, each, blocks[0].stop)
+        found = [bound_of(passes, shown(images(block)), [SAMPLES], seed=mix(seed, 3, block.start))[0] for block in blocks]
         means.append(torch.cat(found, 1).mean().item())
     gap = abs(means[0] - means[1])
     if gap > CLOSE:

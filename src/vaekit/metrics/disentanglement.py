@@ -30,7 +30,6 @@ IDLE = 20  # a latent whose range is this many times smaller than the largest sa
 VOTES, GROUP = 2000, 64  # of the scores by votes, and the pictures of one vote
 TREES = 20
 KINDS = 64  # values of a factor, at most; one with more is cut into BINS parts of equally many pictures
-LATENTS = 256  # at most: more are no single things that a person could look at
 
 VOTED = ("factor_vae_score", "beta_vae_score")
 BY_BINS = f"mutual information of mu in {BINS} equal bins"

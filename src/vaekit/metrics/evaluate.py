@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import entropy
 
 from ..batches import mix
 from ..categorical import CategoricalLatents, OneHots
@@ -28,12 +27,12 @@ from ..trace import closed_kl
 from ..train import Images, chunks, traces, validate
 from .annealing import CHAINS, annealed, both_sides
 from .bounds import around, importance_bound, proportion
-from .disentanglement import HOW, LATENTS, Known, disentanglement, factors_of
 from .weights import weights_of
 
 ACTIVE = 0.01  # nats; a latent that carries less is not in use
 ANNEALED = 100  # images, at most: a chain takes thousands of passes through the decoder (as many in Wu et al., 2017)
 NEIGHBOURS = 5
+LATENTS = 256  # at most, in scores of disentanglement: more are no single things that a person could look at
 FINEST = 1e-10  # of a mean squared error: a picture without any has 100 dB
 MOST_SCORED = 10_000  # codes of a split in scores of disentanglement
 MOST_FITTED = 60_000  # codes that stand for all of a split, at most
@@ -110,6 +109,8 @@ def evaluate(model: Model, objective: Objective, data: Dataset, split: str = "te
 
 def perplexity_of(counts: Sequence[np.ndarray]) -> tuple[float, str, str]:
     """How many codes are in use, the mean over what is counted: value, unit, how."""
+    from scipy.stats import entropy
+
     many = " and ".join(sorted({f"{len(count):,}" for count in counts}))
     return float(np.mean([np.exp(entropy(count)) for count in counts])), "codes", f"exp(entropy) of the codes in use, of {many}"
 
@@ -268,6 +269,8 @@ def disentangled(model: Model, data: Dataset, factors: Sequence[str], split: str
 
     Raises UsageError where the data do not have them, or where there is nothing to tell apart.
     """
+    from .disentanglement import HOW, Known, disentanglement, factors_of  # with half of scikit-learn, which takes seconds
+
     if model.latent > LATENTS:
         raise UsageError(f"This model has {model.latent:,} latents; scores of single latents are for {LATENTS} at most.")
     split = split if len(data.splits[split]) else "validation"

@@ -1,6 +1,7 @@
 """Objectives: what training minimises. One paper, one file."""
 
 from .adversarial import AAE, WAEGAN, FactorVAE
+from .balanced import BalancedELBO
 from .capacity import Capacity
 from .classic import Classic
 from .consistency import Consistency
@@ -35,6 +36,7 @@ __all__ = [
     "VAEGAN",
     "WAEGAN",
     "WAEMMD",
+    "BalancedELBO",
     "BetaTCVAE",
     "Capacity",
     "Classic",

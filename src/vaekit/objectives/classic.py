@@ -19,6 +19,8 @@ class Classic(Objective):
     With "mse" it is, up to a constant, an ELBO whose Gaussian decoder has sigma^2 = D / (2 r_loss_factor), D pixel values.
     """
 
+    asks_density = False
+
     r_loss_factor: float = 10_000
     error: str = "mse"
 

@@ -15,12 +15,13 @@ from .objective import Objective
 class DIPVAE(Objective):
     """ELBO + off_diagonal * sum_{i != j} C_ij^2 + diagonal * sum_i (C_ii - 1)^2, their eq. 6 and 7.
 
-    `kind` 1: C is the covariance of mu over the batch; 2: that of z, Cov(mu) + E[Var(z | x)].
+    `kind` 1: C is the covariance of mu over the batch; 2: that of z, Cov(mu) + E[Var(z | x)]. `diagonal`: None is ten times
+    `off_diagonal` for kind 1 and as much as that for kind 2, as theirs.
     """
 
     kind: int = 2
     off_diagonal: float = 10.0
-    diagonal: float = 10.0
+    diagonal: float | None = None
 
     def __post_init__(self):
         if self.kind not in (1, 2):
@@ -34,5 +35,6 @@ class DIPVAE(Objective):
             covariance = covariance + torch.diag(world.mean(q.variance.mean(0)))
         on = torch.diagonal(covariance)
         off = covariance - torch.diag(on)
-        penalty = self.off_diagonal * off.square().sum() + self.diagonal * (on - 1).square().sum()
+        diagonal = (10 if self.kind == 1 else 1) * self.off_diagonal if self.diagonal is None else self.diagonal
+        penalty = self.off_diagonal * off.square().sum() + diagonal * (on - 1).square().sum()
         return {"distortion": distortion(t), "rate": rate(t), "covariance": penalty.expand(len(t.x))}

@@ -68,7 +68,12 @@ class PIWAE(Grouped):
 
 
 class STL(Importance):
-    """IWAE whose encoder learns through z alone: the score of q, which is 0 on average, is left out (Roeder et al., eq. 7)."""
+    """IWAE whose encoder learns through z alone: the score of q is left out (Roeder et al., eq. 7).
+
+    With one sample, the ELBO's, it is 0 on average; with more the gradient is biased (Tucker et al., section 3), see DReG.
+    """
+
+    samples: int = 1
 
     def forward(self, t, at):
         return {"iwae": -mean_of_weights(log_joint(t) - settled_log_q(t))}

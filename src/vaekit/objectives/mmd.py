@@ -37,7 +37,8 @@ class InfoVAE(Discrepancy):
 class WAEMMD(Discrepancy):
     """|x - x'|^2 + weight * MMD(q(z), p(z)), the square summed over the pixel values.
 
-    Tolstikhin et al. (2018), Wasserstein Auto-Encoders, eq. 4. https://arxiv.org/abs/1711.01558.
+    Tolstikhin et al. (2018), Wasserstein Auto-Encoders, eq. 4. https://arxiv.org/abs/1711.01558. Nothing holds q's variance, so
+    rate and bounds say little.
     """
 
     asks_density = False

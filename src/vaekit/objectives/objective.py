@@ -15,6 +15,7 @@ class Objective(Part):
 
     samples = 1  # of z per image
     pulls: ClassVar[bool] = False  # whether it takes a gradient by z within the step, which sharded weights cannot give
+    weighs: ClassVar[bool] = False  # whether it asks for the model's weights themselves, which sharded ones cannot give either
     asks_density: ClassVar[bool] = True  # whether a term is log p(x | z), to which a likelihood's scale belongs
     measured: ClassVar[Mapping[str, str]] = {}  # the shares that `measures` gives, and how
     comparable: ClassVar[bool] = True  # whether its losses at two moments compare; else the last weights count as the best

@@ -4,17 +4,26 @@ From Variational to Deterministic Autoencoders, https://arxiv.org/abs/1903.12436
 codes afterwards.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..terms import code_norm, jacobian_norm, squares
 from ..trace import Trace
 from .objective import Objective
 
 
-class RAEL2(Objective):
-    """|x - x'|^2 + beta * |z|^2 / 2, their eq. 11 with L_RAE of eq. 9; the decoder's L2 is the training's weight decay."""
+@dataclass(frozen=True)
+class Weighed(Trace):
+    """A trace, and how large the decoder's weights are."""
+
+    weights: Tensor  # (), the sum of their squares
+
+
+class Regularised(Objective):
+    """|x - x'|^2 + beta * |z|^2 / 2, and what keeps the decoder smooth: their eq. 11 with L_RAE of eq. 9."""
 
     asks_density = False
 
@@ -24,8 +33,24 @@ class RAEL2(Objective):
         return {"squares": squares(t), "code": self.beta * code_norm(t)}
 
 
-class RAEGP(RAEL2):
-    """With |J|^2 instead, J the Jacobian of the decoder at z: their eq. 10. Its norm is estimated along one direction."""
+class RAEL2(Regularised):
+    """With shrink * |theta|^2 of the decoder's weights."""
+
+    shrink: float = 1e-6
+
+    weighs = True
+
+    def look(self, model, x, c=None):
+        t = super().look(model, x, c)
+        decoder: Any = model.decoder
+        return Weighed(t.x, t.groups, t.px, torch.stack([p.square().sum() for p in decoder.parameters()]).sum())
+
+    def forward(self, t: Weighed, at):
+        return {**super().forward(t, at), "weights": self.shrink * t.weights.expand(len(t.x))}
+
+
+class RAEGP(Regularised):
+    """With gamma * |J|^2, J the Jacobian of the decoder at z: their eq. 10. Its norm is estimated along one direction."""
 
     gamma: float = 1e-2
 
@@ -33,12 +58,11 @@ class RAEGP(RAEL2):
 
     def look(self, model, x, c=None):
         t = super().look(model, x, c)
-        (group,) = t.groups
-        if group.z.requires_grad:
+        if t.group.z.requires_grad:
             return t
         with torch.enable_grad():  # in a validation, or with a frozen encoder: the penalty is the decoder's all the same
-            z = group.z.detach().requires_grad_()
-            return Trace(t.x, (replace(group, z=z),), model.decode(z, c))
+            z = t.group.z.detach().requires_grad_()
+            return Trace(t.x, (replace(t.group, z=z),), model.decode(z, c))
 
     def forward(self, t, at):
         return {**super().forward(t, at), "jacobian": self.gamma * jacobian_norm(t)}

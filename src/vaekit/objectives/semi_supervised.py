@@ -46,12 +46,14 @@ class SemiSupervised(Objective):
 
     L(x, y) = -log p(x | y, z) + KL(q(z | x, y) || p(z)) + log Y. A share `withheld` of the model's is the loss of the image with
     what is known of it, be it nothing, so that the model can do without labels; one that is withheld counts as
-    one that is not known. `weight` is that of an image with a label; their alpha is 0.1 for each image of all.
+    one that is not known. `weight` is their alpha for each image of all, 0.1 there, for likelihoods of few nats: where labels of
+    `shown` training images alone are told, each of those stands for as many as there are to one of them.
     """
 
     image: tuple[int, int, int]
     labels: int
-    weight: float = 50.0
+    shown: int | None = None
+    weight: float = 1.0
 
     measured = {"label_accuracy": "the likeliest label under q(y|x)"}  # noqa: RUF012
 
@@ -80,10 +82,11 @@ class SemiSupervised(Objective):
     def forward(self, t: Supposed, at):
         every = (distortion(t.each) + rate(t.each) + math.log(self.labels)).unflatten(0, t.log_q.shape)
         bound = torch.where(t.labelled, (t.y * every).sum(1), (t.log_q.exp() * (every + t.log_q)).sum(1))
+        weight = self.weight * max(1.0, at.epoch / (self.shown or at.epoch or 1))
         return {
             "bound": (1 - t.share) * bound,
             "known": t.share * (distortion(t) + rate(t)),
-            "classification": -self.weight * (t.y * t.log_q).sum(1),
+            "classification": -weight * (t.y * t.log_q).sum(1),
         }
 
     def measures(self, t: Supposed):

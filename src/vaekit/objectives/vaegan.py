@@ -41,11 +41,14 @@ class VAEGAN(Objective):
     def __post_init__(self):
         self.judge = Judge(image=self.image)
 
+    @property
+    def decodings(self):
+        return 3
+
     def look(self, model, x, c=None):
         t = super().look(model, x, c)
-        (group,) = t.groups
-        dreamt = model.decode(group.dream()[None], c).mean[0]
-        return Staged(t.x, t.groups, t.px, model.decode(group.z[:1].detach(), c).mean[0], dreamt)
+        dreamt = model.decode(t.group.dream()[None], c).mean[0]
+        return Staged(t.x, t.groups, t.px, model.decode(t.group.z[:1].detach(), c).mean[0], dreamt)
 
     def forward(self, t: Staged, at):
         seen, _ = frozen(self.judge, t.x)

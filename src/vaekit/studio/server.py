@@ -22,6 +22,7 @@ from .. import __version__
 from ..errors import UsageError, VaekitError
 from .api import Problem, first_problem, routes
 from .batching import Busy
+from .connections import Prompt
 from .guard import Guard
 from .shown import Changed, NotYet, Wish, shown_of
 
@@ -153,6 +154,7 @@ def serve(
         app = application(paths, executor=executor, token=token, hosts=hosts, wish=wish)
         config = uvicorn.Config(
             app,
+            http=Prompt,
             log_level="warning",
             limit_concurrency=CONNECTIONS,
             timeout_keep_alive=30,
