@@ -213,3 +213,16 @@ def test_a_compiled_pass_has_one_shape_and_the_draws_of_any_other(make, weigh, m
     found = shown_bound(model, execution=Execution(tiny.CPU, compile="on"))
     assert shapes == {((64, 16), (16, 1, 8, 8))}
     torch.testing.assert_close(found.log_px, expected.log_px, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="no compiler")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")  # torch's own compiler, on its import
+@pytest.mark.parametrize("constant", [True, False])
+def test_weights_that_stay_are_laid_out_once(constant):
+    net, x = torch.nn.Linear(16, 16), torch.randn(32, 16)
+    run = Execution(tiny.CPU, compile="on").compiled(lambda part, x: part(x), constant=constant)
+    with torch.no_grad():
+        before = run(net, x)
+        torch.testing.assert_close(before, net(x), atol=1e-4, rtol=1e-4)
+        net.weight.zero_()
+        assert torch.equal(run(net, x), before) == constant

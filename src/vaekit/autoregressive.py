@@ -10,7 +10,7 @@ Shapes: K samples of z, B images, (H', W') patches, V values in a patch in their
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.nn import functional as F
 
-from .distributions import Density, full_precision
+from .distributions import Density, exactly, full_precision
 from .errors import UsageError
 from .levels import LogisticLevels
 from .likelihoods import BernoulliPixels, Likelihood
@@ -74,8 +74,8 @@ class Neighbours(Likelihood):
 
     drawn = True
 
-    order: ClassVar[Tensor]  # buffers, (V,): the pixels of a patch in the order they are drawn, and the way back
-    restored: ClassVar[Tensor]
+    ordering: ClassVar[Tensor]  # buffers: the pixels of a patch in the order they are drawn, as a matrix (V, V) of 0 and 1,
+    restored: ClassVar[Tensor]  # and the way back, (V,)
 
     def __post_init__(self):
         channels, height, width = self.image
@@ -89,7 +89,7 @@ class Neighbours(Likelihood):
         self.grid = -(-height // self.patch), -(-width // self.patch)
         self.missing = (0, -width % self.patch, 0, -height % self.patch)  # to whole patches
         ranks = bayer(self.patch).flatten() * channels + torch.arange(channels)[:, None]  # (C, patch^2)
-        self.register_buffer("order", ranks.flatten().argsort(), persistent=False)
+        self.register_buffer("ordering", torch.eye(self.values)[:, ranks.flatten().argsort()], persistent=False)
         self.register_buffer("restored", ranks.flatten(), persistent=False)
         self.first = Masked(self.values, 1, self.features, window, strict=True)
         self.body = nn.ModuleList(Masked(self.values, self.features, self.features, window) for _ in range(self.depth))
@@ -112,7 +112,9 @@ class Neighbours(Likelihood):
 
     def fold(self, x: Tensor) -> Tensor:
         """Pictures (N, C, H, W) to values in their order, (N, H', W', V); what is missing to whole patches is 0."""
-        return F.pixel_unshuffle(F.pad(x, self.missing), self.patch).permute(0, 2, 3, 1)[..., self.order]
+        values = F.pixel_unshuffle(F.pad(x, self.missing), self.patch).permute(0, 2, 3, 1)
+        with exactly(x):  # a product of 0 and 1, because compilers gather by indices anew for each of K samples
+            return values @ self.ordering.to(x.dtype)
 
     def unfold(self, values: Tensor) -> Tensor:
         """Undoes `fold`: (N, H', W', V) to (N, C, H, W)."""
@@ -151,10 +153,18 @@ class NeighbourBernoulli(Neighbours):
         """In the order of the patches: no picture is put together."""
         lead = x.shape[:-3]
         bits = self.fold(x.flatten(0, -4)).unflatten(0, lead)
-        nats = F.softplus(numbers) - numbers * bits
+        against = numbers * (1 - 2 * bits)  # logits of the other value
+        wrong, doubt = F.relu(against), 1 + (-against.abs()).exp()  # -log p = wrong + log(doubt), the softplus
         if any(self.missing):
-            nats = nats * self.fold(torch.ones_like(x.flatten(0, -4)[:1]))[0]
-        return -nats.sum((-3, -2, -1))
+            there = self.fold(torch.ones_like(x.flatten(0, -4)[:1]))[0]
+            wrong, doubt = wrong * there, torch.where(there > 0, doubt, 1)
+        return -(wrong.sum((-3, -2, -1)) + summed_logs(doubt.unbind(-3)).sum((-2, -1)))
+
+
+def summed_logs(factors: Sequence[Tensor]) -> Tensor:
+    """The sum of the logarithms of factors in [1, 2], by those of their products: one costs many times what a product does."""
+    products = [math.prod(factors[start : start + 16]) for start in range(0, len(factors), 16)]  # 2^16 at most
+    return sum(product.log() for product in products)  # pyright: ignore
 
 
 class NeighbourLogistic(Neighbours):

@@ -70,8 +70,6 @@ class Execution:
             return function
         mode = MODES[self.compile]
         options: dict[str, Any] = dict(torch._inductor.list_mode_options(mode)) if mode else {}
-        if constant:
-            options["freezing"] = True
         if whole:
             function = apart(function)
             options["guard_filter_fn"] = partial(can_change, function)
@@ -84,7 +82,8 @@ class Execution:
                 # Sizes never change; torch would guess that they do where another model was compiled before.
                 found[threads] = torch.compile(function, fullgraph=whole, dynamic=False, options=dict(options))
             try:
-                return found[threads](*inputs)
+                with torch._inductor.config.patch(freezing=constant):  # which dynamo wants to know as well, so it is no option
+                    return found[threads](*inputs)
             except torch._dynamo.exc.Unsupported as error:  # pyright: ignore[reportAttributeAccessIssue]
                 reason = str(error).splitlines()[0]
                 raise UsageError(

@@ -189,22 +189,22 @@ class CouplingFlow(Prior):
     def to_base(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """u and log |det du/dz|."""
         with torch.autocast(z.device.type, enabled=False):
-            u = full_precision(z)
+            u = full_precision(z).reshape(-1, z.shape[-1])  # a part of rows is a matrix still, one of blocks of rows is none
             total = u.new_zeros(())
             for coupling in self.chain:
-                u, log_det = coupling(u[..., self.riffled])
+                u, log_det = coupling(u[:, self.riffled])
                 total = total + log_det
-            return u, total
+            return u.reshape(z.shape), total.reshape(z.shape[:-1])
 
     def from_base(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """z and log |det dz/du|."""
         with torch.autocast(u.device.type, enabled=False):
-            z = full_precision(u)
+            z = full_precision(u).reshape(-1, u.shape[-1])
             total = z.new_zeros(())
             for coupling in reversed(self.chain):
                 z, log_det = coupling.inverse(z)  # pyright: ignore[reportCallIssue]
-                z, total = z[..., self.restored], total + log_det
-            return z, total
+                z, total = z[:, self.restored], total + log_det
+            return z.reshape(u.shape), total.reshape(u.shape[:-1])
 
     def forward(self, model=None):
         like: Tensor = self.chain[0].net[0].weight  # pyright: ignore  # its device and type
