@@ -82,7 +82,9 @@ class Execution:
                 # Sizes never change; torch would guess that they do where another model was compiled before.
                 found[threads] = torch.compile(function, fullgraph=whole, dynamic=False, options=dict(options))
             try:
-                with torch._inductor.config.patch(freezing=constant):  # which dynamo wants to know as well, so it is no option
+                if not constant:
+                    return found[threads](*inputs)
+                with torch._inductor.config.patch(freezing=True):  # pyright: ignore - no option, because dynamo asks for it, too
                     return found[threads](*inputs)
             except torch._dynamo.exc.Unsupported as error:  # pyright: ignore[reportAttributeAccessIssue]
                 reason = str(error).splitlines()[0]
