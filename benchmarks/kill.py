@@ -28,6 +28,7 @@ from vaekit.run import Run
 
 VAEKIT = (sys.executable, "-m", "vaekit")
 PICTURES = 1500
+MOMENTS = 0.2  # seconds
 
 
 def training(folder: Path, cache: Path, epochs: int) -> list[str]:
@@ -58,18 +59,22 @@ def results_of(folder: Path, names: tuple[str, ...]) -> str:
     return running.hexdigest()
 
 
-def carry_on(command: list[str], kill_after: float | None) -> bool:
-    """Run a command, killing it and its children after some seconds; whether it came to its end."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
-    try:
-        _, told = process.communicate(timeout=kill_after)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return False
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)} failed by itself with {process.returncode}:\n{told.decode()}")
-    return True
+def carry_on(command: list[str], enough: Callable[[], bool] | None = None, then: float = 0.0) -> bool:
+    """Run a command, and kill it and its children `then` seconds after there is `enough`; whether it came to its end."""
+    with tempfile.TemporaryFile() as told:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=told, start_new_session=True)
+        while process.poll() is None and not (enough and enough()):
+            time.sleep(0.01)
+        try:
+            process.wait(then if enough else None)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return False
+        told.seek(0)
+        if process.returncode:
+            raise SystemExit(f"{' '.join(command)} failed by itself with {process.returncode}:\n{told.read().decode()}")
+        return True
 
 
 def torment(
@@ -84,24 +89,29 @@ def torment(
 ) -> dict[str, Any]:
     """Kill `kills` times, over as many runs as that takes, and compare each that was killed with an undisturbed one.
 
-    A run is killed at a random moment of what an undisturbed one takes. Where it has ended before, or has by then `saved` nothing
-    or all there is, that counts for nothing, and another moment is drawn. `cold`: let one run bring everything into memory first,
-    as those to be killed will find it.
+    A run is killed some moments after it has `saved` more than a random share of what is left to it. Where it has ended by then,
+    or saved all there is, that counts for nothing, and another share is drawn. `cold`: let one run bring everything into memory
+    first.
     """
     for calm in (*[work / "cold"] * cold, work / "calm"):
         began = time.monotonic()
-        carry_on(make(calm), None)
+        carry_on(make(calm))
     takes, whole = time.monotonic() - began, saved(work / "calm")
     wanted = results_of(work / "calm", names)
     done, same, killed, number = 0, 0, 0, 0
     while done < kills:
         number += 1
         folder, before = work / f"killed-{number}", done
-        while done < kills and not carry_on(make(folder), chance.uniform(0.2, 1.0) * takes):
-            done += 0 < saved(folder) < whole
+
+        def kill(folder: Path = folder) -> bool:
+            share = saved(folder) + chance.uniform(0, 0.8) * (whole - saved(folder))
+            return not carry_on(make(folder), lambda: saved(folder) > share, chance.uniform(0, MOMENTS))
+
+        while done < kills and kill():
+            done += saved(folder) < whole
         if done > before:
             killed += 1
-            carry_on(make(folder), None)
+            carry_on(make(folder))
             same += results_of(folder, names) == wanted
     counts = {"kills": done, "runs killed": killed, "of them identical": same, "runs that ended before": number - killed}
     return counts | {"seconds undisturbed": round(takes, 2), "sha256": wanted}

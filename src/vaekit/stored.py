@@ -36,11 +36,7 @@ class Stored(Mapping[str, Tensor]):
     """The tensors of a file, each read when it is asked for. Raises DataError on a file that is damaged."""
 
     def __init__(self, path: Path):
-        try:
-            self.file: Any = safe_open(path, framework="pt")
-        except SafetensorError as error:
-            told = f"{path} is damaged ({error}). Restore it from a copy, or train again into another folder."
-            raise DataError(told) from error
+        self.file: Any = opened(path)
         self.names = tuple(self.file.keys())
         self.metadata: dict[str, str] = self.file.metadata() or {}
 
@@ -54,6 +50,18 @@ class Stored(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self.names)
+
+
+def opened(path: Path) -> Any:
+    """safetensors opens a file twice, so once more where it was replaced meanwhile."""
+    while True:
+        before = path.stat()
+        try:
+            return safe_open(path, framework="pt")
+        except (SafetensorError, RuntimeError) as error:
+            if path.stat().st_ino == before.st_ino:
+                told = f"{path} is damaged ({error}). Restore it from a copy, or train again into another folder."
+                raise DataError(told) from error
 
 
 def ordered(tensors: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
