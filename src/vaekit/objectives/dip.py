@@ -30,11 +30,13 @@ class DIPVAE(Objective):
     def forward(self, t, at):
         q = gaussian(t, "DIPVAE")
         with exactly(q.mean):
-            covariance = torch.cov(world.united(q.mean).T, correction=0)
+            apart = world.united(q.mean)
+            apart = apart - apart.mean(0)
+            covariance = apart.T @ apart / len(apart)
+        one = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
         if self.kind == 2:
-            covariance = covariance + torch.diag(world.mean(q.variance.mean(0)))
-        on = torch.diagonal(covariance)
-        off = covariance - torch.diag(on)
+            covariance = covariance + one * world.mean(q.variance.mean(0))
+        on, off = (covariance * one).sum(0), covariance * (1 - one)
         diagonal = (10 if self.kind == 1 else 1) * self.off_diagonal if self.diagonal is None else self.diagonal
         penalty = self.off_diagonal * off.square().sum() + diagonal * (on - 1).square().sum()
         return {"distortion": distortion(t), "rate": rate(t), "covariance": penalty.expand(len(t.x))}
