@@ -45,11 +45,14 @@ KEPT = ("elbo", "nll", "rmse", "frechet", "frechet_fitted")  # figures in it
 OWN_NETS = ("digits-2d", "density", "pixel-vae", "ladder", "nvae")
 NETS = f"net `mlp`, `conv` for latents at places ({', '.join(OWN_NETS)} have their own)"
 OWN_LIKELIHOODS = ("book", "density", "pixel-vae")
+OWN_PIXELS = (
+    "the pixels of each recipe: the optimal sigma, or one that its paper's weights want (nats of two kinds do not compare)"
+)
 JUDGE = "judge.safetensors"
 DRAWN = 5000  # new pictures that are compared with as many test pictures
 SAMPLES = 100  # of z, in the bound
 STAGE, CODES = ("mixture", "flow", "transformer"), 1500  # densities of the second stage, and their steps
-PROTOCOLS = {"mnist": {"likelihood": "bernoulli", "binarize": "dynamic"}}  # else grey or colour pixels, and the optimal sigma
+PROTOCOLS = {"mnist": {"likelihood": "bernoulli", "binarize": "dynamic"}}  # else grey or colour, each recipe's own pixels
 COLUMNS = {
     "elbo": "ELBO",
     "nll": f"-log p(x), IS-{SAMPLES}",
@@ -183,7 +186,7 @@ def main() -> None:
         its["images_per_second"] = speed_of(name, data, work)
         its["minutes"] = given.images / its["images_per_second"] / 60
         print(name, round(its["images_per_second"]), flush=True)
-    pixels = "black and white pixels, drawn anew at every step" if data.name in PROTOCOLS else "optimal sigma"
+    pixels = "black and white pixels, drawn anew at every step" if data.name in PROTOCOLS else OWN_PIXELS
     given_labels = ", ".join(name for name in figures if name in VARIANTS and VARIANTS[name].told)
     days = {f"{its['hardware']}, {its['date']}, {its['commit']}" for its in figures.values()}
     text = (
