@@ -1,13 +1,16 @@
 """Lines of code that each variant needs beside the mechanisms that all share: python benchmarks/lines.py
 
 Counted are lines of its class that hold code: no blank lines, comments or docstrings, but signatures, fields and error messages.
-A class that only others inherit from counts for each of them.
+A class that only others inherit from counts for each of them. Beside it stands what its module holds, imports left out: its
+traces and functions too, and those of all other variants there.
 """
 
 import ast
 import inspect
+import sys
 from pathlib import Path
 from statistics import median
+from types import ModuleType
 
 from machine import load, write_results
 
@@ -17,14 +20,15 @@ from vaekit.posteriors import Posterior
 from vaekit.priors import Prior
 
 
-def lines_of(kind: type) -> int:
-    """Of one class."""
-    source = inspect.getsource(kind)
+def lines_of(it: type | ModuleType) -> int:
+    """Of one class, or of one module but its imports."""
+    source = inspect.getsource(it)
     tree = ast.parse(source)
     told = {
         line
         for node in ast.walk(tree)
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str))
         for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
     }
     lines = enumerate(source.splitlines(), 1)
@@ -45,7 +49,9 @@ def main() -> None:
     for base in (Objective, Posterior, Prior):
         found = counted(base)
         figures[f"{base.__name__}: median of {len(found)}"] = median(found.values())
-        figures |= {f"{base.__name__} {name}": count for name, count in found.items()}
+        for name, count in found.items():
+            module = sys.modules[Part.kinds[name].__module__]
+            figures[f"{base.__name__} {name}"] = f"{count}, of {lines_of(module)} in {module.__name__}"
     print(write_results(Path(__file__).parent, "lines", "python benchmarks/lines.py", figures, load_before=load()))
 
 

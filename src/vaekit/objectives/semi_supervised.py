@@ -69,35 +69,34 @@ class SemiSupervised(Objective):
         return full_precision(self.judge(x)[1]).log_softmax(-1)
 
     def look(self, model, x, c=None):
-        each = with_every_label(model, x, self.samples)
-        t, c = model(x, self.samples, c), x.new_full((len(x), self.labels), torch.nan) if c is None else c
-        log_q = self.log_q(x)
-        if isinstance(each.px, GaussianOfBatch):  # the residual of decodings under other labels is not that of the model
-            share = torch.where(c.isnan().any(1, keepdim=True), log_q.detach().exp(), c.nan_to_num(0.0)).flatten()
-            errors = (each.x - each.px.mean).detach().square().mean((0, 2, 3, 4))
-            variance = world.mean((share * errors).sum() / len(x)).clamp_min(FINEST**2)
-            each = replace(each, px=each.px.at(variance))
-        return Supposed(t.x, t.groups, t.px, c, log_q, each, model.withheld)  # pyright: ignore[reportArgumentType]
+        return supposed(model, x, self.samples, c, self.log_q(x))
 
     def forward(self, t: Supposed, at):
         every = (distortion(t.each) + rate(t.each) + math.log(self.labels)).unflatten(0, t.log_q.shape)
         bound = torch.where(t.labelled, (t.y * every).sum(1), (t.log_q.exp() * (every + t.log_q)).sum(1))
         weight = self.weight * max(1.0, at.epoch / (self.shown or at.epoch or 1))
-        return {
-            "bound": (1 - t.share) * bound,
-            "known": t.share * (distortion(t) + rate(t)),
-            "classification": -weight * (t.y * t.log_q).sum(1),
-        }
+        known, told = distortion(t) + rate(t), (t.y * t.log_q).sum(1)
+        return {"bound": (1 - t.share) * bound, "known": t.share * known, "classification": -weight * told}
 
     def measures(self, t: Supposed):
         right = (t.log_q.argmax(1) == t.y.argmax(1)).to(t.log_q.dtype)
         return {"label_accuracy": right.where(t.labelled, torch.nan)}
 
 
-def with_every_label(model: Model, x: Tensor, samples: int) -> Trace:
-    """The trace of every image beside every label. Raises UsageError for a model that is told anything else."""
+def supposed(model: Model, x: Tensor, samples: int, c: Tensor | None, log_q: Tensor) -> Supposed:
+    """Each image with what is known of it, c (B, Y), and with every label.
+
+    Raises UsageError for a model that is told anything else.
+    """
     if not isinstance(model, Conditional) or model.condition.attributes:
         raise UsageError(f"This needs a Conditional model that is told labels alone; it is a {type(model).__name__}.")
     labels = len(model.condition.labels)
-    supposed = torch.eye(labels, device=x.device).repeat(len(x), 1)
-    return model(x.repeat_interleave(labels, 0), samples, supposed)
+    every = torch.eye(labels, device=x.device).repeat(len(x), 1)
+    each = model(x.repeat_interleave(labels, 0), samples, every)
+    t, c = model(x, samples, c), x.new_full((len(x), labels), torch.nan) if c is None else c
+    if isinstance(each.px, GaussianOfBatch):  # the residual of decodings under other labels is not that of the model
+        share = torch.where(c.isnan().any(1, keepdim=True), log_q.detach().exp(), c.nan_to_num(0.0)).flatten()
+        errors = (each.x - each.px.mean).detach().square().mean((0, 2, 3, 4))
+        variance = world.mean((share * errors).sum() / len(x)).clamp_min(FINEST**2)
+        each = replace(each, px=each.px.at(variance))
+    return Supposed(t.x, t.groups, t.px, c, log_q, each, model.withheld)
