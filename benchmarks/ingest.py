@@ -1,6 +1,6 @@
 """Ingest of a CelebA-layout folder with 40 broken files among its pictures, beside Pillow's own rate on the same machine.
 
-    python benchmarks/ingest.py ../shared/data/celeba [--size 64] [--out benchmarks]
+    python benchmarks/ingest.py $VAEKIT_DATA/celeba [--size 64] [--out benchmarks]
 
 It copies the folder to a temporary place, breaks it, and writes ingest_<hardware>_<date>.md and .json. No picture is written.
 """

@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 
 from vaekit.data import Dataset
 from vaekit.draw import save_png
+from vaekit.windows import BLOCK_BYTES, WINDOW_BYTES
 
 IMAGE = (3, 64, 64)
 FEW = 8_000
@@ -147,9 +148,11 @@ def main() -> None:
         return
     before = load()
     figures = measure(options.gigabytes, options.seconds, options.rounds, options.place)
+    blocks = WINDOW_BYTES // BLOCK_BYTES
     told = (
-        "Shuffle: windows of 128 MB, each of 64 blocks of 2 MB from all over the file. A batch-mate is from the same block with "
-        "probability 1/64, where a full shuffle has one in the number of blocks of the whole file."
+        f"Shuffle: windows of {WINDOW_BYTES >> 20} MiB, each of {blocks} blocks of {BLOCK_BYTES >> 20} MiB from all over the file. A "
+        f"batch-mate is from the same block with probability 1/{blocks}, where a full shuffle has one in the number of blocks of "
+        "the whole file."
     )
     sizes = f"--gigabytes {options.gigabytes:g} --seconds {options.seconds:g} --rounds {options.rounds}"
     command = f"python benchmarks/memory.py {sizes}"

@@ -59,7 +59,8 @@ def measured(data: str, name: str, images: int, samples: int, work: Path) -> dic
     told = subprocess.run(asked, stdout=subprocess.PIPE, check=True, text=True).stdout
     finished = Run.open(run)
     parameters = sum(its.numel() for its in finished.load_model("cpu").parameters())
-    return json.loads(told)["nll"] | {"images": finished.reached["images"], "parameters": parameters}
+    nll = {key: its for key, its in json.loads(told)["nll"].items() if key != "per_image"}
+    return nll | {"images": finished.reached["images"], "parameters": parameters}
 
 
 def main() -> None:

@@ -30,10 +30,10 @@ def impatient():
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of real data: $VAEKIT_DATA, or ../shared/data beside the checkout; skips where neither is."""
+    """The folder of the real data sets, which VAEKIT_DATA names; skips where there is none."""
     home = Path(os.environ.get("VAEKIT_DATA") or Path(__file__).parents[2] / "shared" / "data")
     if not home.is_dir():
-        pytest.skip("the real data sets are not here (VAEKIT_DATA, or ../shared/data)")
+        pytest.skip("the real data sets are not here: VAEKIT_DATA names their folder")
     return home
 
 

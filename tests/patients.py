@@ -6,7 +6,7 @@ training does not see are one training.
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import pairwise
@@ -19,6 +19,7 @@ from torch import nn
 
 from vaekit.adjusting import adjusted
 from vaekit.data import Dataset, open_data
+from vaekit.doctor import Finding
 from vaekit.doctor.checks import ACTIVATIONS
 from vaekit.errors import Diverged
 from vaekit.fitting import Watcher, fit
@@ -63,6 +64,8 @@ class Patient:
     data: Callable[[Dataset], Dataset] = lambda data: data
     afterwards: Callable[[Model], None] | None = None  # surgery on the trained weights
     make: Callable[[Dataset], Recipe] | None = None
+    retold: Callable[[Run], None] | None = None  # surgery on what the run folder tells of its training
+    also: tuple[str, ...] = ()  # findings that may follow from what was done
 
     def admit(self, place: Path, watcher: Watcher | None = None) -> tuple[Run, Dataset]:
         """Train it, or where nobody watches copy what the same training has made already; then do to it what was done."""
@@ -81,7 +84,13 @@ class Patient:
             model = run.load_model("cpu")
             self.afterwards(model)
             run.save_weights(model, images=run.reached["images"])
+        if self.retold:
+            self.retold(run)
         return run, data
+
+    def surplus(self, findings: Sequence[Finding]) -> list[Finding]:
+        """Those that nothing was done for."""
+        return [found for found in findings if found.name not in (self.finding, *self.also)]
 
     def cooked(self, data: Dataset) -> Recipe:
         options = {"images": IMAGES, "net": "mlp", "latent": 8} | FIXED | self.options
@@ -98,6 +107,13 @@ def copied(data: Dataset) -> Dataset:
     pixels = data.pixels.copy()
     test = data.splits["test"][::2]
     pixels[test] = pixels[data.splits["train"][: len(test)]]
+    return replace(data, pixels=pixels)
+
+
+def marked(data: Dataset) -> Dataset:
+    """A chessboard of four pixels in a corner."""
+    pixels = data.pixels.copy()
+    pixels[..., :2, :2] = 255 * np.eye(2, dtype=np.uint8)
     return replace(data, pixels=pixels)
 
 
@@ -144,20 +160,42 @@ def kill_group(model: Model) -> None:
         weight.zero_()
 
 
+def thrown_about(run: Run) -> None:
+    """The gradients of the last third of the log are ten thousand times longer."""
+    lines = run.records
+    for line in lines[-(len(lines) // 3) :]:
+        if "gradient_norm" in line:
+            line["gradient_norm"] *= 1e4
+    (run.path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def rolled_back(run: Run) -> None:
+    """As if the loss of one batch had been no number, and training had gone on from the snapshot before it."""
+    about = {"step": 100, "where": "distortion", "files": ["000012"], "rate_scale": 1.0}
+    run.save_diverged({"pixels": torch.zeros(1)}, about)
+
+
 SICK = {
     "collapsed": Patient("collapsed", "beta 300", options={"beta": 300.0}),
-    "ignoring z": Patient("ignores z", "the decoder's first layer is zero", afterwards=deafen),
+    "ignoring z": Patient("ignores z", "the decoder's first layer is zero", afterwards=deafen, also=("dead units",)),
     "prior hole": Patient("prior hole", "beta 0.0003: codes far from the prior", options={"beta": 0.0003}),
-    "too smooth": Patient("too smooth", "a fixed sigma of 0.6", options={"likelihood": "gaussian", "sigma": 0.6}),
-    "range mismatch": Patient("wrong range", "pixels divided twice", data=scaled_twice),
+    "too smooth": Patient(
+        "too smooth", "a fixed sigma of 0.6", options={"likelihood": "gaussian", "sigma": 0.6}, also=("collapsed",)
+    ),
+    "range mismatch": Patient("wrong range", "pixels divided twice", data=scaled_twice, also=("collapsed",)),
     "leaked duplicates": Patient("leaked", "half of the test pictures are training pictures", data=copied),
-    "diverged": Patient("diverged", "a learning rate of 1e6", options={"learning_rate": 1e6}),
-    "underfit": Patient("underfit", "8 steps", options={"images": 1024}),
+    "diverged": Patient("diverged", "a learning rate of 1e6", options={"learning_rate": 1e6}, also=("exploding gradients",)),
+    "underfit": Patient("underfit", "8 steps", options={"images": 1024}, also=("collapsed", "ignores z", "prior hole")),
     "overfit": Patient("overfit", "100 training pictures", data=few, options={"latent": 32}),
     "dead group": Patient("dead group", "a group whose posterior is its prior", make=ladder, afterwards=kill_group),
     "wrong likelihood": Patient("wrong likelihood", "Bernoulli on grey values", options={"likelihood": "bernoulli"}),
-    "dead units": Patient("dead units", "half of the units of each layer are far below zero", afterwards=silence),
+    "dead units": Patient(
+        "dead units", "half of the units of each layer are far below zero", afterwards=silence, also=("prior hole",)
+    ),
     "shuffled labels": Patient("strange labels", "labels of other pictures", data=shuffled),
+    "watermark": Patient("constant pixels", "a small chessboard in a corner of all pictures", data=marked),
+    "thrown about": Patient("exploding gradients", "late gradients in the log ten thousand times longer", retold=thrown_about),
+    "rolled back": Patient("recovered", "a batch that gave no number, and was gone on from", retold=rolled_back),
 }
 HEALTHY = {
     "vae": Patient(None, "optimal sigma"),
@@ -166,6 +204,7 @@ HEALTHY = {
     "binarized": Patient(
         None, "Bernoulli on draws of black and white", options={"likelihood": "bernoulli", "binarize": "dynamic"}
     ),
+    "beta-vae": Patient(None, "a rate that is weighed on purpose", "beta-vae", {"sigma": 0.25}),
     "classic": Patient(None, "the book's loss", "book", {"latent": 8}),
     "ladder": Patient(None, "a hierarchy", make=ladder),
     "conditional": Patient(None, "a prior for each label", make=told),

@@ -28,7 +28,7 @@ def test_at_the_exact_posterior_it_is_log_px(steps):
 def test_without_moves_it_is_the_importance_sampled_bound():
     model, _ = linear(away=0.3)
     one = torch.stack([below(model, 1, chains=20, seed=seed) for seed in range(20)]).mean()
-    assert one.item() == pytest.approx(sum(bound(model, 20, seed).value for seed in range(20)) / 20, abs=0.05)
+    assert one.item() == pytest.approx(sum(bound(model, 20, seed).value for seed in range(20)) / 20, abs=0.1)
 
 
 def test_far_from_the_posterior_steps_help_where_samples_do_not():

@@ -95,6 +95,11 @@ def test_the_mean_is_grey_and_nothing_is_drawn():
     torch.testing.assert_close(net.fold(drawn.flatten(0, 1))[..., 0], first, atol=0.06, rtol=0)
 
 
+def test_activations_do_not_change_the_names_of_weights():
+    layers = ("first", "body.0", "hidden", "last")
+    assert likelihood(depth=1).state_dict().keys() == {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
+
+
 def test_what_does_not_fit_is_refused():
     with pytest.raises(UsageError, match="power of two"):
         likelihood(patch=3)

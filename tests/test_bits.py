@@ -15,7 +15,7 @@ from vaekit.metrics import evaluate, likelihood
 from vaekit.metrics.bounds import around, proportion
 from vaekit.metrics.evaluate import explained, seen_of
 from vaekit.model import VAE
-from vaekit.objectives import ELBO, Reconstruction
+from vaekit.objectives import ELBO, IWAE, Reconstruction
 from vaekit.posteriors import Deterministic
 
 
@@ -63,9 +63,11 @@ def test_the_same_draws_at_every_call():
     assert evaluate(model, ELBO(), data)["bits_per_dim"] != evaluate(model, ELBO(), data, seed=1)["bits_per_dim"]
 
 
-def test_a_likelihood_of_levels_sees_the_levels_as_they_are():
+@pytest.mark.parametrize("objective", [ELBO(), IWAE(samples=5)])
+def test_a_likelihood_of_levels_sees_the_levels_as_they_are(objective):
+    """And the bound is that of one z, however many the objective takes."""
     data = tiny.dataset()
-    metrics = evaluate(tiny.model(likelihood=LogisticLevels(components=2)).eval(), ELBO(), data)
+    metrics = evaluate(tiny.model(likelihood=LogisticLevels(components=2)).eval(), objective, data)
     assert metrics["bits_per_dim"]["value"] == pytest.approx(-metrics["elbo"]["value"] / (64 * np.log(2)), rel=1e-5)
 
 

@@ -1,8 +1,10 @@
 """Measures of edits on models and judges that are linear, where every number can be worked out; and true counterfactuals."""
 
+import importlib
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from vaekit.distributions import Gaussian
 from vaekit.editing import bench, choose_attributes, compute_attributes
 from vaekit.errors import UsageError
 from vaekit.fitting import fit
-from vaekit.latent import codes
+from vaekit.latent import codes, edited
 from vaekit.likelihoods import BernoulliPixels
 from vaekit.metrics.edits import GOAL, against_truth, guided, interaction, judged, reached, rows_of_edits, seen
 from vaekit.planning import start
@@ -66,9 +68,21 @@ def test_the_edit_that_is_the_truth():
     assert found.count == 50
 
 
+def test_details_that_the_decoder_loses_stay_where_they_are_kept():
+    """A decoder that draws nine tenths of the change leaves a hundredth of the error, however much of the picture it loses."""
+    found = against_truth(Linear(0.9), DELTA / 255, PICTURES, TRUTH, CHANGE)
+    assert found.es_details == pytest.approx(0.99, abs=1e-5)
+    assert found.es_details_interval == pytest.approx((0.99, 0.99), abs=1e-5)
+    assert found.es < 0.9
+    same = edited(Linear(0.9), PICTURES, np.zeros(6), details=True)
+    np.testing.assert_allclose(same, PICTURES / 255.0, atol=1e-6)
+    bounds = edited(Linear(), PICTURES, np.full(6, 9.0), details=True)
+    assert bounds.max() == 1
+
+
 def test_the_edit_that_does_nothing():
     found = against_truth(Linear(0.9), np.zeros(6), PICTURES, TRUTH, CHANGE)
-    assert found.es == pytest.approx(0, abs=1e-7)
+    assert (found.es, found.es_details) == (pytest.approx(0, abs=1e-7), pytest.approx(0, abs=1e-7))
     assert found.cre > 1
 
 
@@ -109,6 +123,23 @@ def test_dependency_at_the_strength_that_reaches_the_goal():
     assert found.success == pytest.approx((logits[unchanged] + GOAL > 0).mean(), abs=0.03)
 
 
+def test_dependency_is_that_at_the_goal_where_the_target_does_not_move_evenly():
+    """Logit 0 is 60 times the square of pixel 0, 0.1 alpha: 1.5 where alpha is 1.5811, half way between two looked at."""
+
+    class Curved(LinearJudge):
+        def forward(self, x):
+            features, logits = super().forward(x)
+            return features, torch.cat([60 * features[:, :1].square(), logits[:, 1:]], 1)
+
+    mu, vector, alpha = PICTURES.reshape(50, 6) / 255.0, np.array([0.1, 0.04, 0, 0, 0, 0]), (GOAL / 0.6) ** 0.5
+    mu[:, 0] = 0
+    found = judged(Linear(), Curved(WEIGHTS), SCALE, mu, vector, sign=np.ones(50), target=0)
+    assert found is not None
+    assert found.alpha == pytest.approx(alpha, rel=1e-3)
+    assert found.by_attribute[0] == pytest.approx(GOAL, rel=2e-3)
+    assert found.dependency == pytest.approx(0.2 * alpha / 2 / GOAL, rel=1e-3)
+
+
 def test_an_attribute_without_others_depends_on_none():
     mu = PICTURES.reshape(50, 6) / 255.0
     found = judged(Linear(), LinearJudge(WEIGHTS[:1]), SCALE[:1], mu, np.array([0.1, 0.04, 0, 0, 0, 0]), sign=CHANGE, target=0)
@@ -141,9 +172,9 @@ def test_a_table_of_edits_says_what_was_measured():
     assert rows[0][:3] == ("Hat", "mean", "0.200")
     assert rows[0][-1] == "0.05"
     assert rows[1][2] == "never gets there"
-    true = {"es": 0.5, "es_interval": (0.4, 0.6), "cre": 1.2}
+    true = {"es": 0.5, "es_interval": (0.4, 0.6), "es_details": 0.7, "es_details_interval": (0.6, 0.8), "cre": 1.2}
     (heads, row), _ = rows_of_edits({"Hat": {"edits": {"how": "", "test": {"mean": true}}}})
-    assert row == ("Hat", "mean", "0.500 (0.400 to 0.600)", "1.20")
+    assert row == ("Hat", "mean", "0.500 (0.400 to 0.600)", "0.700 (0.600 to 0.800)", "1.20")
 
 
 def test_an_edit_that_never_gets_there():
@@ -152,8 +183,9 @@ def test_an_edit_that_never_gets_there():
 
 
 def test_the_strength_lies_between_those_looked_at():
-    assert reached(lambda alpha: 3 * alpha) == pytest.approx(GOAL / 3)
-    assert reached(lambda alpha: 0.9 * alpha) == pytest.approx(GOAL / 0.9)
+    assert reached(lambda alpha: 3 * alpha) == pytest.approx(GOAL / 3, rel=2e-4)
+    assert reached(lambda alpha: 20 * alpha) == pytest.approx(GOAL / 20, rel=2e-4)  # below the first
+    assert reached(lambda alpha: 0.6 * alpha**2) == pytest.approx((GOAL / 0.6) ** 0.5, rel=2e-4)
     assert reached(lambda alpha: -alpha) is None
 
 
@@ -174,6 +206,52 @@ def test_a_guided_vector_leaves_the_other_logits_alone(kind):
     assert abs(found[2]) / found[0] < 0.1
     assert judge.weights.dtype == kind
     assert seen(judge, PICTURES)[0].shape == (50, 3)
+
+
+# The benchmark
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    return importlib.import_module("edits")
+
+
+def edits_of(*dependencies: float | None):
+    return tuple(None if each is None else {"dependency": each} for each in dependencies)
+
+
+def test_a_verdict_is_over_attributes_where_both_vectors_get_there(script):
+    tests = {"Hat": edits_of(0.4, 0.2), "Male": edits_of(0.2, 0.18), "Young": edits_of(None, 9.0)}
+    found = script.compared(tests, seed=0)
+    assert found["dependency, ratio of means"]["value"] == pytest.approx(0.38 / 0.6)
+    assert found["dependency, ratio of means"]["interval"] == pytest.approx((0.5, 0.9))  # one of the two alone, in pairs
+    assert found["dependency, mean of ratios"]["value"] == pytest.approx(0.7)
+    assert found["verdict"].startswith("met")
+    assert "over 2 of 3 attributes; worse than the mean difference: none" in found["verdict"]
+
+
+@pytest.mark.parametrize(
+    ("tests", "verdict", "worse"),
+    [
+        ({"Hat": edits_of(0.4, 0.33)}, "missed", "none"),
+        ({"Hat": edits_of(0.4, 0.1), "Male": edits_of(0.2, 0.21)}, "missed", "Male"),
+        ({"Hat": edits_of(0.4, 0.1), "Male": edits_of(0.2, None)}, "missed", "Male"),
+        ({"Hat": edits_of(0.4, 0.1), "Male": edits_of(0.1, 0.1)}, "met", "none"),
+        ({"Hat": edits_of(0.0, 0.0)}, "none", "get there"),
+        ({"Hat": edits_of(0.4, None)}, "none", "get there"),
+    ],
+)
+def test_a_verdict_asks_for_a_fifth_less_and_for_none_that_is_worse(script, tests, verdict, worse):
+    told = script.compared(tests, seed=0)["verdict"]
+    assert told.startswith(verdict)
+    assert told.endswith(worse)
+
+
+def test_what_else_an_edit_moves_is_never_its_target(script):
+    moves = {"Goatee": -1.6, "No_Beard": 1.5, "Mustache": -1.3, "Male": 0.2, "Young": 0.1}
+    numbers = dict.fromkeys(("dependency", "alpha", "success", "flipped", "identity", "undone"), 0.5)
+    assert script.row("No_Beard", "ridge", numbers | {"moves": moves}).endswith("| Goatee -1.60, Mustache -1.30, Male +0.20 |")
 
 
 # Counterfactuals

@@ -8,9 +8,12 @@ import torch
 
 import tiny
 from vaekit.editing import compute_attributes
-from vaekit.finish import finish, fit_second_stage
+from vaekit.errors import UsageError
+from vaekit.finish import finish, fit_second_stage, measure, places_of
 from vaekit.fitting import fit
 from vaekit.latent.second_stage import ASKED, codes_for, halves, nats_of
+from vaekit.metrics import evaluate
+from vaekit.objectives import ELBO
 from vaekit.planning import start
 from vaekit.run import Run
 
@@ -42,6 +45,18 @@ def test_vectors_by_a_better_method_outlive_another_finish_but_not_other_weights
     assert method() == "mean"
 
 
+def test_a_recipe_with_a_second_stage_ends_with_it(tmp_path):
+    made = start(tmp_path / "staged", DATA, tiny.recipe(images=80)._replace(second=("gaussian",)))
+    fit(made, DATA)
+    finish(made, DATA)
+    (name, before), about = made.load_prior(), made.priors
+    assert (name, set(about)) == ("gaussian", {"gaussian"})
+    assert "prior_hole" in made.metrics
+    torch.testing.assert_close(before.state_dict(), Run(made.path).load_prior()[1].state_dict())
+    finish(made, DATA)  # which does not fit it again
+    assert made.priors == about
+
+
 def test_densities_of_before_are_asked_about_the_same_codes_as_the_new_ones(run):
     before = fit_second_stage(run, DATA, ["gaussian"], steps=1, seed=0)["gaussian"]["nats"]
     about = fit_second_stage(run, DATA, ["exemplar"], steps=1, seed=1)
@@ -52,3 +67,26 @@ def test_densities_of_before_are_asked_about_the_same_codes_as_the_new_ones(run)
         assert about[name]["nats"] == pytest.approx(expected, rel=1e-5)
     assert about["gaussian"]["nats"] != before
     assert run.metrics["prior_hole"]["reference"] == {"without a hole": 0.01}
+    assert run.metrics["prior_hole"]["count"] == len(DATA.splits["validation"])
+
+
+def test_what_is_learnt_from_training_pictures_is_not_scored_on_them(run):
+    model, labelled = run.load_model("cpu"), replace(DATA, labels=BRIGHT.astype(np.int64), label_names=("dim", "bright"))
+    assert "neighbour_accuracy" in evaluate(model, ELBO(), labelled)
+    assert "neighbour_accuracy" not in evaluate(model, ELBO(), labelled, "train")
+    with pytest.raises(UsageError, match="--split validation"):
+        measure(run, DATA, "train", factors=("Bright", "Bright"))
+    with pytest.raises(UsageError, match="--split test"):
+        measure(run, DATA, "train", pictures=20)
+
+
+def test_new_pictures_are_put_beside_as_many_as_two_splits_have():
+    data = tiny.dataset(80)
+    assert places_of(data, "test", 100) == ("test", "validation", 10)
+    assert places_of(data, "validation", 7) == ("validation", "test", 7)
+    no_test = replace(data, splits=data.splits | {"test": np.arange(0)})
+    assert places_of(no_test, "test", 100) == ("validation", "train", 10)
+    with pytest.raises(UsageError, match=r"3 new pictures .* 10 of test and 10 of validation"):
+        places_of(data, "test", 3)
+    with pytest.raises(UsageError, match="5 of test and 5 of validation"):
+        places_of(DATA, "test", 100)

@@ -307,7 +307,7 @@ def test_a_recipe_refuses_what_it_cannot_do(options, words):
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("image", [(1, 8, 8), (3, 21, 30)])
 def test_every_recipe_makes_a_model_for_any_image(name, image):
-    model, objective, training, _ = cook(name, image, {"epochs": 1.0} | needs(name, image))
+    model, objective, training, *_ = cook(name, image, {"epochs": 1.0} | needs(name, image))
     terms = objective(objective.look(model, torch.rand(2, *image)), END)
     assert all(torch.isfinite(term).all() for term in terms.values())
     assert model.image == image
@@ -340,6 +340,8 @@ def test_numbers_of_a_recipe_can_be_others():
     assert ended.objective.beta.end == 4.0
     quantized = adjusted(cook("fsq", (1, 16, 16), {"net": "conv"}), ["model.posterior.sizes=[7,5,5,5]"])
     assert quantized.model.posterior.levels == (7, 5, 5, 5)
+    kept = adjusted(cook("vamp-prior", (1, 8, 8), {}), ["model.prior.components=50", "training.half_life=1e5"])
+    assert (kept.model.prior.components, kept.training.half_life) == (50, 100_000)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Two models on the same images."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -27,7 +29,7 @@ def test_the_means_over_images_are_those_that_validation_tells():
 
 def test_a_plain_autoencoder_has_no_rate():
     plain = tiny.model(posterior=Deterministic(features=16, latent=3), prior=None).eval()
-    assert per_image(plain, tiny.dataset(), np.arange(5)).keys() == {"distortion", "squared error"}
+    assert per_image(plain, tiny.dataset(), np.arange(5)).keys() == {"distortion", "squared error", "psnr", "ssim"}
 
 
 def test_a_difference_beyond_the_noise():
@@ -61,7 +63,7 @@ def test_psnr_and_ssim_of_pictures_that_are_known():
     )
 
 
-def test_runs_on_other_pictures_are_refused(tmp_path, capsys):
+def test_runs_side_by_side(tmp_path, capsys):
     def vaekit(*words: str) -> tuple[object, str, str]:
         with pytest.raises(SystemExit) as stop:
             cli.main(list(words))
@@ -70,9 +72,20 @@ def test_runs_on_other_pictures_are_refused(tmp_path, capsys):
     train = ("train", "digits", "--net", "mlp", "--images", "1280", "--threads", "1", "--compile", "off", "--no-report")
     for name, more in (("one", ()), ("two", ("--beta", "4")), ("three", ("--size", "10"))):
         assert vaekit(*train, "--out", str(tmp_path / name), *more)[0] == 0
-    code, said, told = vaekit("compare", str(tmp_path / "one"), str(tmp_path / "two"))
+    one, two, three = (str(tmp_path / name) for name in ("one", "two", "three"))
+    for run in (one, two):
+        assert vaekit("evaluate", run, "--samples", "5")[0] == 0
+    code, said, told = vaekit("compare", one, two)
     assert code == 0, told
     assert "beyond the noise" in said
-    code, _, told = vaekit("compare", str(tmp_path / "one"), str(tmp_path / "three"))
+    found = json.loads(vaekit("compare", one, two, "--json")[1])
+    apart = found["differences"][two]
+    assert apart.keys() == {"distortion", "rate", "elbo", "squared error", "psnr", "ssim", "nll"}
+    for key in ("rate", "elbo", "psnr", "ssim", "nll"):
+        gap = found["metrics"][two][key] - found["metrics"][one][key]
+        assert apart[key]["difference"] == pytest.approx(gap, abs=1e-3)
+    assert found["not_compared"] == ["loss"]  # of other objectives
+    assert json.loads(vaekit("compare", one, one, "--json")[1])["not_compared"] == []
+    code, _, told = vaekit("compare", one, three)
     assert code == 2
     assert "do not compare" in told

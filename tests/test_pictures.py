@@ -4,7 +4,19 @@ import numpy as np
 import pytest
 
 from vaekit.errors import UsageError
-from vaekit.metrics.pictures import REAL, REBUILT, Heaps, beside_real, remembered, resampled, sliced_distance, surroundings
+from vaekit.metrics.pictures import (
+    REAL,
+    REBUILT,
+    Heaps,
+    beside_real,
+    errors_of_truth,
+    halved,
+    remembered,
+    resampled,
+    sliced_distance,
+    surroundings,
+    within,
+)
 from vaekit.metrics.quality import frechet_distance, kernel_distance
 
 rng = np.random.default_rng(0)
@@ -56,7 +68,7 @@ def test_the_sliced_distance_of_a_shift():
 def test_copies_of_training_pictures_are_seen():
     train, held = heap(1000), heap(500)
     assert remembered(train[:200] + 1e-6, held, train)[0] == 1
-    share, near, doubles = remembered(heap(400), held, train)
+    share, near, doubles, _ = remembered(heap(400), held, train)
     assert doubles == 0
     assert share == pytest.approx(0.01, abs=0.015)
     assert near == pytest.approx(1, abs=0.1)
@@ -69,6 +81,40 @@ def test_the_interval_lies_around_the_value():
     assert high - low < 0.9
 
 
+def test_halves_spread_as_means_do():
+    """The standard error of a difference of means is known."""
+    draws = np.random.default_rng(3)
+    a, b = draws.exponential(size=300), draws.normal(size=500)
+    (found,) = halved(lambda i, j: [a[i].mean() - b[j].mean()], (300, 500), draws)
+    assert found == pytest.approx((a.var() / 300 + b.var() / 500) ** 0.5, rel=0.35)
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say():
+    """What other pictures of both kinds come to on average; nor are they much wider than they need be."""
+    draws = np.random.default_rng(1)
+    heaps = [(draws.normal(size=(120, 3)), draws.normal(0.5, 0.8, (120, 3))) for _ in range(80)]
+    values = np.array([surroundings(*both) for both in heaps])
+    errors = np.array([errors_of_truth(*both, seed=0) for both in heaps])
+    for value, error, count in zip(values.T, errors.T, (120, 120, None, 120), strict=True):
+        ends = [within(*its, count) for its in zip(value, error, strict=True)]
+        assert np.mean([low < value.mean() < high for low, high in ends]) > 0.88
+        assert error.mean() < 2 * value.std()
+
+
+def test_how_sure_a_share_of_copies_is():
+    """Each of 400 pictures is a copy with probability 0.3: the share is binomial."""
+    train, draws = heap(1000), np.random.default_rng(2)
+    drawn = np.where(draws.random(400)[:, None] < 0.3, train[:400] + 1e-6, 50.0)
+    found = remembered(drawn, heap(500), train)
+    assert found.error == pytest.approx((found.copies * (1 - found.copies) / 400) ** 0.5, rel=0.35)
+
+
+def test_where_all_halves_agree_an_interval_is_no_point():
+    assert within(0.0, 0.0, 50) == pytest.approx([0, 0.071], abs=1e-3)  # Wilson: z^2 / (n + z^2)
+    assert within(0.5, 0.2, 50) == pytest.approx([0.5 - 0.392, 0.5 + 0.392])
+    assert within(0.2, 0.2) == pytest.approx([0, 0.592])
+
+
 def test_figures_say_whose_they_are():
     heaps = Heaps(drawn=heap(300, 0.3), held=heap(301), others=heap(302), rebuilt=heap(303, 0.1), train=heap(1000))
     found = beside_real(heaps, name="labels", how="a judge")
@@ -79,8 +125,9 @@ def test_figures_say_whose_they_are():
     assert fd["reference"][REAL] < fd["reference"][REBUILT] < fd["value"]
     assert fd["interval"][0] < fd["value"] < fd["interval"][1]
     assert "features of a judge" in fd["how"]
-    low, high = found["precision_labels@300"]["interval"]
-    assert low < found["precision_labels@300"]["value"] < high
+    assert all("interval" in metric for metric in found.values())
+    few = beside_real(Heaps(*(its[:11] for its in heaps)), name="labels", how="a judge")
+    assert "interval" not in few["coverage_labels@11"]  # half of them have no 5 neighbours
     fitted = beside_real(heaps, name="labels", how="a judge", density="flow")
     assert set(fitted) == {f"{key}_flow" for key in found}
     assert "fitted density 'flow'" in fitted["fd_labels@300_flow"]["how"]

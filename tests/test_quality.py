@@ -12,7 +12,17 @@ from vaekit.data import open_data
 from vaekit.errors import UsageError
 from vaekit.finish import own_judge
 from vaekit.latent.encode import as_pictures
-from vaekit.metrics.quality import another, features_of, frechet_distance, judge_of, kernel_distance, quality
+from vaekit.metrics.quality import (
+    accuracy_of,
+    another,
+    auc_of,
+    features_of,
+    frechet_distance,
+    judge_of,
+    kernel_distance,
+    print_of,
+    quality,
+)
 
 rng = np.random.default_rng(0)
 
@@ -78,6 +88,31 @@ def test_a_judge_is_taught_what_is_known():
     assert own_judge(labelled, steps=5)[0] == "labels"
     rare = replace(plain, attributes=np.eye(len(plain), 1, dtype=np.float32), attribute_names=("A",))
     assert own_judge(rare, steps=5)[0] == "random"
+
+
+def test_how_a_judge_was_made_says_how_much_it_learned_and_which_it_is():
+    data = open_data("digits")
+    _, judge, how = own_judge(data, steps=60)
+    assert f"{accuracy_of(judge, data):.3f} of the test labels right" in how
+    assert print_of(judge) in how
+    assert own_judge(data, seed=1, steps=60)[2].partition("sha256")[2] != how.partition("sha256")[2]
+
+
+def test_the_auc_of_attributes():
+    """By a judge of brightness: of bright pictures, of dark ones, and of what no picture has."""
+    data = tiny.dataset(160)
+    light = data.pixels.mean((1, 2, 3))
+    bright = light > np.median(light)
+    has = np.stack([bright, ~bright, np.zeros_like(bright)], 1).astype(int)
+    has[::7] = -1
+
+    def judge(x):
+        return None, x.mean((1, 2, 3))[:, None].expand(-1, 3)
+
+    assert auc_of(judge, data, has[:, [0]]) == 1
+    assert auc_of(judge, data, has[:, [1]]) == 0
+    assert auc_of(judge, data, has) == 0.5
+    assert auc_of(judge, data, has[:, [2]]) is None
 
 
 @pytest.mark.parametrize("count", [2, 3, 100])

@@ -13,6 +13,7 @@ from vaekit.batches import Batches
 from vaekit.catalogue import catalogue, reached
 from vaekit.errors import UsageError
 from vaekit.execution import Execution
+from vaekit.latent.second_stage import KINDS
 from vaekit.recipes import RECIPES, cook
 from vaekit.state import State
 from vaekit.train import train
@@ -56,10 +57,16 @@ def test_the_page_is_that_of_the_table():
 
 
 def test_a_weight_that_says_nothing_is_refused():
-    with pytest.raises(UsageError, match="objective of its own, to which beta says nothing"):
+    with pytest.raises(UsageError, match=r"objective of its own, to which beta says nothing.*--set, see vaekit recipes iwae"):
         cook("iwae", (1, 8, 8), {"beta": 2.0})
     with pytest.raises(UsageError, match="keeps no places"):
         cook("vq-vae", (1, 8, 8), {"net": "mlp"})
+
+
+def test_recipes_whose_papers_have_a_second_stage_end_with_it():
+    second = {name: cook(name, (1, 8, 8), {"net": "mlp"}).second for name in ("two-stage", "rae-l2", "rae-gp", "vae")}
+    assert second == {"two-stage": ("vae",), "rae-l2": ("mixture",), "rae-gp": ("mixture",), "vae": ()}
+    assert {kind for its in second.values() for kind in its} <= set(KINDS)
 
 
 def test_every_recipe_is_listed():

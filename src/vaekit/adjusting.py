@@ -49,6 +49,8 @@ def value_like(old: Any, text: str, change: str, decimal: bool) -> Any:
         value = json.loads(text) if not isinstance(old, str) else text
     except ValueError:
         value = text
+    if isinstance(old, int) and isinstance(value, float) and value.is_integer() and not decimal:
+        value = int(value)  # 1e5
     number = isinstance(old, int | float) and not isinstance(old, bool)
     fits = isinstance(value, int | float) if number else old is None or isinstance(value, type(old))
     if not fits or (isinstance(value, bool) and number) or (isinstance(old, int) and isinstance(value, float) and not decimal):

@@ -2,9 +2,9 @@
 
 The chain rule holds in any order. Here the picture is cut into patches of n x n pixels, and all pixels at the same place of
 their patch are drawn at once, places in the order of Bayer's dither matrix (1973): a coarse grid first, then the pixels between.
-So a picture is drawn in n^2 steps instead of one for every pixel, and late pixels see neighbours on all sides. The latents say
-what the picture is, the neighbours how it is drawn (Gulrajani et al., 2017, https://arxiv.org/abs/1611.05013; in parallel groups:
-Reed et al., 2017, https://arxiv.org/abs/1703.03664).
+So a picture is drawn in n^2 steps instead of one for every pixel, in 3 n^2 with colours, whose channels come one after another,
+and late pixels see neighbours on all sides. The latents say what the picture is, the neighbours how it is drawn (Gulrajani et
+al., 2017, https://arxiv.org/abs/1611.05013; in parallel groups: Reed et al., 2017, https://arxiv.org/abs/1703.03664).
 
 Shapes: K samples of z, B images, (H', W') patches, V values in a patch in their order, F features for each value.
 """
@@ -95,6 +95,9 @@ class Neighbours(Likelihood):
         self.body = nn.ModuleList(Masked(self.values, self.features, self.features, window) for _ in range(self.depth))
         self.hidden = Masked(self.values, self.features, self.features)
         self.last = Masked(self.values, self.features, self.each.per_pixel)
+        # Modules, one for each place, so that whoever watches activations sees these.
+        self.relus = nn.ModuleList(nn.ReLU() for _ in self.body)
+        self.relu_both, self.relu_hidden = nn.ReLU(), nn.ReLU()
 
     def kind(self) -> Likelihood:
         """The likelihood of each value."""
@@ -124,14 +127,14 @@ class Neighbours(Likelihood):
     def context(self, values: Tensor) -> Tensor:
         """What the values in their order, (N, H', W', V), tell the later ones: (N, H', W', V * F)."""
         h = self.first(values.to(self.first.weight.dtype))
-        for layer in self.body:
-            h = h + layer(F.relu(h))
+        for relu, layer in zip(self.relus, self.body, strict=True):
+            h = h + layer(relu(h))
         return h
 
     def numbers(self, context: Tensor, out: Tensor) -> Tensor:
         """(..., H', W', V * F) twice to the P numbers of each value, (..., H', W', V * P)."""
-        h = F.relu(context + out)
-        return full_precision(self.last(h + F.relu(self.hidden(h))))
+        h = self.relu_both(context + out)
+        return full_precision(self.last(h + self.relu_hidden(self.hidden(h))))
 
     def log_prob(self, numbers: Tensor, x: Tensor) -> Tensor:
         """Of pictures (..., C, H, W), given the numbers of their values (..., H', W', V * P)."""

@@ -22,6 +22,12 @@ class Entry(NamedTuple):
 
 
 APART = {  # recipes that are more than a variant of the plain VAE
+    "two-stage": Entry(
+        "Dai & Wipf (2019)",
+        "https://arxiv.org/abs/1903.05789",
+        "new pictures from a second VAE over the codes of the first: `vaekit sample RUN --prior vae`",
+        "a density of the codes, fitted at the end",
+    ),
     "autoencoder": Entry(
         "Hinton & Salakhutdinov (2006)",
         "https://doi.org/10.1126/science.1127647",
@@ -62,7 +68,7 @@ APART = {  # recipes that are more than a variant of the plain VAE
         "Vahdat & Kautz (2020), Child (2021)",
         "https://arxiv.org/abs/2007.03898",
         "the hierarchical VAE, latents at every resolution: the best bound",
-        "some twenty times a step of `mlp`",
+        "many times a step of `mlp`",
     ),
     "nvae": Entry(
         "Vahdat & Kautz (2020), appendix A",

@@ -58,7 +58,8 @@ def keep(
     values = np.where(has[rows] < 0, np.nan, has[rows])
     vectors = attribute_vectors(codes(model, data.pixels, rows).mu, values, tuple(names), seed, method, instead=instead)
     about = {
-        "how": "on mu of the training split; alpha 1 is the distance between the means with and without it along the vector",
+        "how": "on mu of the training split; alpha 1 is the distance between the means with and without it along the vector, "
+        "or what the attribute itself adds along it where that is more",
         "images": len(rows),
         "seed": seed,
         "attributes": {vector.name: vector.about() for vector in vectors},
@@ -116,7 +117,7 @@ class Bench:
             first = judged(self.model, guide, scale, mu[some], mine["ridge"], sign=sign[some], target=place)
             start = mine["ridge"] * (first.alpha if first else 1.0)  # as long as it is to be in the end
             learnt = guided(self.model, self.guides, mu, sign, start, target=place, seed=self.seed)
-            mine["guided"] = along(learnt[None], mu, has[:, [place]])[0]
+            mine["guided"] = along(learnt[None], mine["mean"][None], mine["ridge"][None])[0]
         return mine
 
     def known_rows(self, split: str, name: str) -> np.ndarray:

@@ -23,7 +23,8 @@ class DataError(VaekitError, ValueError):
 
 
 class Diverged(VaekitError):
-    """Training met a non-finite step again after one retry at half the rate."""
+    """Training cannot go on: a non-finite step came back after one retry at half the rate, a validation was not finite, or
+    `fitting.MOST_SKIPPED` steps in a row were left out."""
 
     code = 4
 

@@ -32,8 +32,10 @@ from .metrics.bounds import around
 from .metrics.evaluate import LATENTS, annealing, disentangled, drift, stand_ins
 from .metrics.quality import (
     STEPS,
+    accuracy_of,
     another,
     attribute_judge_of,
+    auc_of,
     features_of,
     judge_of,
     perceptual_distances,
@@ -50,15 +52,20 @@ CHUNK = 256  # codes that a prior of many components is asked about at once
 NO_HOLE = 0.01  # of draws of the prior are less probable than 99 % of codes, where it is like them
 MOST_TRAINING = 20_000  # training pictures among which the nearest is looked for
 DRAWN = 2000  # new pictures that are compared with as many held-out ones
+STAGE_STEPS = 4000  # of a density that is fitted to codes
 SAMPLES = 100  # of z, for a first look at log p(x) where training was about nothing else
 
 
 def finish(run: Run, data: Dataset) -> Path:
-    """What every training ends with: metrics, attribute vectors where attributes give any, the report."""
+    """What every training ends with: metrics, attribute vectors where attributes give any, the second stage of a recipe that has
+    one, the report."""
     known = "nll" in run.metrics  # by more samples than these
     run.add_metrics(measure(run, data, samples=SAMPLES if run.binarization and not known else None))
     if data.attributes is not None and not run.has_attributes:  # which may be better ones than these
         compute_attributes(run, data)
+    wanted = [name for name in run.description.get("second_stage", ()) if name not in run.priors]
+    if wanted and len(data.splits["validation"]) > 1:  # a single picture could judge no density
+        fit_second_stage(run, data, wanted, steps=STAGE_STEPS)
     from .report import write_report  # matplotlib's second is not for those who wait for a training to begin
 
     return write_report(run, data)
@@ -92,20 +99,48 @@ def measure(
     """
     model, objective = run.load_model(), run.load_objective()
     data = run.as_measured(data)
-    first = annealing(model, data, anneal, split, seed=seed, progress=progress) if anneal else {}  # it refuses some models
+    if pictures:
+        places_of(data, split, pictures)  # what may be refused comes first
+    if not factors and split != "train" and 1 < model.latent <= LATENTS:
+        factors = data.factors
+    first = disentangled(model, data, factors, split, seed) if factors else {}
+    if anneal:
+        first |= annealing(model, data, anneal, split, seed=seed, progress=progress)
     metrics = evaluate(model, objective, data, split, seed) | first
     if run.has_first_weights:
         before: Model = run.build("model").to(next(model.parameters()).device).eval().requires_grad_(False)
         if run.begin(model=before):
             metrics |= drift(before, model, data, split, seed)
-    if factors or (data.factors and 1 < model.latent <= LATENTS):
-        metrics |= disentangled(model, data, factors or data.factors, split, seed)
     if pictures:
         metrics |= beside_real_ones(run, model, data, pictures, prior=prior, judge=judge, split=split, seed=seed)
     if samples:
         metrics |= likelihood(model, data, samples, split, seed=seed, execution=execution, progress=progress)
     protocol = {"pixels": run.pixels, "trained_on": len(data.splits["train"])}
     return {name: metric | protocol if "count" in metric else metric for name, metric in metrics.items()}
+
+
+def places_of(data: Dataset, split: str, count: int) -> tuple[str, str, int]:
+    """The split that `count` new pictures are put beside, that of the other real ones, and how many there are of each at most.
+
+    Raises UsageError for the training split, and where they are too few.
+    """
+    from .metrics.pictures import NEAREST  # with scipy.spatial, for which no training should have to wait
+
+    if split == "train":
+        raise UsageError(
+            "New pictures are put beside ones that nothing was learnt from, and the nearest training pictures are looked for. "
+            "Give --split test or --split validation."
+        )
+    split, other = (split, "validation" if split == "test" else "test") if len(data.splits[split]) else ("validation", "train")
+    other = other if len(data.splits[other]) else "train"
+    most = min(count, len(data.splits[split]), len(data.splits[other]))
+    if most <= NEAREST:
+        have = " and ".join(f"{len(data.splits[name]):,} of {name}" for name in (split, other))
+        raise UsageError(
+            f"{count} new pictures were to be put beside {have}. Each is told by its {NEAREST} nearest neighbours, which takes "
+            f"{NEAREST + 1} or more of all three. Ask for more with --pictures, or train on a data set with more pictures."
+        )
+    return split, other, most
 
 
 def beside_real_ones(
@@ -122,13 +157,11 @@ def beside_real_ones(
     """Metrics of `count` new pictures beside the real ones of a split, in features of a judge: its name, itself, what it is.
 
     As many of each: new ones, real ones, and real ones of another split with their reconstructions; so there are fewer where a
-    split has fewer. Raises UsageError without a prior.
+    split has fewer. Raises UsageError as `places_of` does, and without a prior.
     """
     from .metrics.pictures import Heaps, beside_real  # with scipy.spatial, for which no training should have to wait
 
-    split, other = (split, "validation" if split == "test" else "test") if len(data.splits[split]) else ("validation", "train")
-    other = other if len(data.splits[other]) else "train"
-    count = min(count, len(data.splits[split]), len(data.splits[other]))
+    split, other, count = places_of(data, split, count)
     heaps = ((split, count), (other, count), ("train", MOST_TRAINING))
     held, others, train = (data.take(data.some(part, most, seed)) for part, most in heaps)
     z, density = codes_from(run, model, prior, count, seed)
@@ -167,11 +200,21 @@ def density_of(run: Run, model: Model, prior: str) -> tuple[str, Prior | None]:
 
 
 def own_judge(data: Dataset, seed: int = 0, steps: int = STEPS, progress: Progress | None = None) -> tuple[str, FeatureNet, str]:
-    """A net that is taught what is known of these pictures: its name, see `lesson_of`, itself, how it was made."""
-    name = lesson_of(data)
+    """A net that is taught what is known of these pictures: its name, see `lesson_of`, itself, and how it was made.
+
+    With how well it learned and what tells it from others: taught elsewhere from the same seed, it may be another net.
+    """
+    name, scored = lesson_of(data), ""
     if name == "attributes":
-        return name, *attribute_judge_of(data, split_by(data)[1], seed, steps, progress)
-    return name, *judge_of(data, seed, steps, progress)
+        has = split_by(data)[1]
+        judge, how = attribute_judge_of(data, has, seed, steps, progress)
+        area = auc_of(judge, data, has)
+        scored = "" if area is None else f", mean AUC {area:.3f} on test pictures"
+    else:
+        judge, how = judge_of(data, seed, steps, progress)
+        right = accuracy_of(judge, data) if name == "labels" else None
+        scored = "" if right is None else f", {right:.3f} of the test labels right"
+    return name, judge, f"{how}{scored} (sha256 {print_of(judge)}...)"
 
 
 def lesson_of(data: Dataset) -> str:
@@ -247,7 +290,13 @@ def fit_second_stage(
         parts = torch.from_numpy(asked).to(next(model.parameters())).split(CHUNK)
         own = -sum(model.p_z().log_prob(part).sum().item() for part in parts) / len(asked)
         hole = hole_of(best, held, own_codes(model, len(held), seed), seed, model)
-    how = f"less probable than 99 % of {len(held):,} held-out codes, under the fitted density {name!r}"
-    about_hole = {"value": hole, "unit": "share of the prior's draws", "how": how, "reference": {"without a hole": NO_HOLE}}
+    about_hole = {
+        "value": hole,
+        "unit": "share of the prior's draws",
+        "count": len(held),
+        "split": "validation",
+        "how": f"less probable than 99 % of {len(held):,} held-out codes, under the fitted density {name!r}",
+        "reference": {"without a hole": NO_HOLE},
+    }
     run.add_metrics({"prior_hole": about_hole})
     return about | {"own": {"nats": own, "frechet": seen(codes_from(run, model, "own", len(real), seed)[0]), "hole": hole}}

@@ -71,12 +71,14 @@ def fit(
 ) -> None:
     """Train what run.json describes until its budget is spent, from the last snapshot where there is one.
 
-    Under torchrun every process calls it: they take each step together, and the first one writes. `shard`: each of them holds
-    only a piece of weights, moments and averages. The steps, and what is written, are the same.
+    `watcher` hears what goes by; a snapshot is taken every `snapshot_seconds`, and at the end. Under torchrun every process
+    calls it: they take each step together, and the first one writes. `shard`: each of them holds only a piece of weights,
+    moments and averages. The steps, and what is written, are the same.
 
-    Raises Stopped (130 after SIGINT, 75 after SIGTERM) with everything saved, Diverged after a second non-finite step, DataError
-    when the data are not those that the run began with, UsageError when there is nothing to shard among, VaekitError when
-    another process writes into the folder.
+    Raises Stopped (130 after SIGINT, 75 after SIGTERM) with everything saved; Diverged after a second non-finite step, a
+    non-finite validation, or MOST_SKIPPED steps in a row that were left out; DataError when the data are not those that the run
+    began with, or files of its folder are damaged; UsageError when there is nothing to shard among; VaekitError when another
+    process writes into the folder.
     """
     run = run if world.here.first else Follower(run.path)
     if run.description.get("status") == "finished" and not run.snapshot.exists():

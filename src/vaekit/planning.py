@@ -44,6 +44,7 @@ def start(
     begun = planned | provenance(command) | ({"group": list(group)} if group else {})
     begun |= {"cache": str(Path(cache).expanduser().absolute())} if cache else {}
     begun |= {"judge": judge} if judge else {}
+    begun |= {"second_stage": list(recipe.second)} if recipe.second else {}
     with run.lock() if world.here.first else contextlib.nullcontext():  # two may start at once, with other settings
         if world.agree(run.exists):
             check_same(run, planned)

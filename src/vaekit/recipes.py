@@ -54,12 +54,13 @@ SCHEDULES: dict[str, type[Schedule]] = {"linear": Linear, "cosine": Cosine, "cyc
 
 class Recipe(NamedTuple):
     """What a training needs, apart from the data. `weights`: those that it begins with instead of random ones, by their names in
-    `State.tensors`."""
+    `State.tensors`; `second`: densities that are fitted to its codes at its end, by their names in `latent.second_stage`."""
 
     model: Model
     objective: Objective
     training: Training
     weights: Mapping[str, Tensor] = {}
+    second: tuple[str, ...] = ()
 
 
 def compose(
@@ -155,6 +156,11 @@ def vae(
     density, objective = weigh(image, **weights)
     model = compose(image, net or default_net(image), latent, density, condition=condition)
     return Recipe(model, objective, settings(training))
+
+
+def two_stage(image: Shape, *, net: str | None = None, latent: int = 32, **options: Any) -> Recipe:
+    """Dai & Wipf (2019): a VAE with the optimal sigma, then a second one over its codes, for `vaekit sample --prior vae`."""
+    return vae(image, net=net, latent=latent, **options)._replace(second=("vae",))
 
 
 def autoencoder(
@@ -296,9 +302,9 @@ def varied(name: str, variant: Variant) -> Callable[..., Recipe]:
             idle = sorted(weights.keys() - {"likelihood", *(["sigma"] if made.objective.asks_density else [])})
             if idle:
                 told = f"Recipe {name!r} has an objective of its own, to which {', '.join(idle)} says nothing"
-                raise UsageError(f"{told}. Leave it out.")
-            return made
-        return Recipe(model, objective, settings(training))
+                raise UsageError(f"{told}. Leave it out; its own numbers: --set, see vaekit recipes {name}.")
+            return made._replace(second=variant.second)
+        return Recipe(model, objective, settings(training), second=variant.second)
 
     recipe.__doc__ = f"{variant.paper}: {variant.purpose}."
     return recipe
@@ -318,6 +324,7 @@ def learning(variant: Variant, model: VAE, features: FeatureNet | str | Path | N
 
 RECIPES: dict[str, Callable[..., Recipe]] = {
     "vae": vae,
+    "two-stage": two_stage,
     "autoencoder": autoencoder,
     "digits-2d": digits_2d,
     "faces": faces,

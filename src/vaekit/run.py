@@ -1,4 +1,4 @@
-"""The run folder: everything one training leaves behind. With `findings`, the only code that knows its file names.
+"""The run folder: everything one training leaves behind. With `findings`, what writes it, but for figures and the report.
 
     run.json              description of data, model, objective and training; versions, commit, command, execution
     first.safetensors     the weights that training began with, where they were not random; a finished run does without

@@ -60,7 +60,7 @@ def sweep(
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
     except ImportError as error:
-        raise UsageError("A sweep needs Optuna: pip install 'vaekit[sweep]'") from error
+        raise UsageError("A sweep needs Optuna: pip install optuna") from error
     check(trials, latents, betas)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     mark = mark_of(plan(data, make(latents[0], betas[0])), latents, betas, seed)

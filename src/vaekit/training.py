@@ -18,7 +18,8 @@ class Training(Part):
     """AdamW with warm-up and cosine decay, gradient clipping, an average of the weights, and a budget.
 
     The budget is `epochs`, `images` or `minutes`; the first one reached ends the run. A budget in minutes makes the rate follow
-    the clock, so only the others can be bit-exact.
+    the clock, so only the others can be bit-exact. Raises UsageError without a budget, on a setting out of its bounds or that
+    there is not, and where the clock is needed and `deterministic` or `tune` leaves it out.
     """
 
     epochs: float | None = None

@@ -1,6 +1,6 @@
 """The fastest way to run a step on this machine: timed on the real step before training, and watched while it goes on.
 
-Beside a busy neighbour, two threads can be 50 times slower than one: so threads are timed at every start, and timed again while
+Beside a busy neighbour, two threads can be far slower than one: so threads are timed at every start, and timed again while
 training whenever steps become slow. Precision, layout and compiling belong to the machine, and are remembered for as long as the
 plain step is about as fast.
 """

@@ -49,6 +49,7 @@ class Variant(NamedTuple):
     spatial: int = 0  # latents at each of so many places a side; 0: of the whole image
     told: bool = False  # whether it has to be told labels or attributes; any other may be
     asks: bool = False  # whether its objective may ask a judge of pictures
+    second: tuple[str, ...] = ()  # densities that are fitted to its codes at the end
 
 
 def importance(kind: type[objectives.Objective], **given: int) -> Callable[[Sizes], objectives.Objective]:
@@ -86,6 +87,7 @@ def plain(objective: type[objectives.Objective], purpose: str, cost: str) -> Var
         objective=lambda _: objective(),
         posterior=lambda s: Deterministic(features=s.features, latent=s.latent),
         prior=lambda _: None,
+        second=("mixture",),  # their section 4: ten Gaussians
     )
 
 

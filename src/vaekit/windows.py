@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-BLOCK_BYTES = 2 << 20
-WINDOW_BYTES = 128 << 20
+BLOCK_BYTES = 1 << 20
+WINDOW_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def test_figures_of_two_kinds_are_not_compared(vaekit, trained, home):
     said = vaekit("compare", trained, other, "--json").json
     assert {"elbo", "distortion", "nll"} <= set(said["not_compared"])
     assert {"rmse", "bits_per_dim"} <= said["metrics"][str(trained)].keys()
-    assert said["differences"][str(other)].keys() == {"rate", "squared error"}
+    assert said["differences"][str(other)].keys() == {"rate", "squared error", "psnr", "ssim"}
     text = vaekit("compare", trained, other).out
     assert "does not compare" in text
     assert "probabilities of 256 levels" in text

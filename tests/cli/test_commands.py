@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import tiny
 from commands import QUICK, SHAPES, shape_of
 from vaekit import cli
-from vaekit.recipes import RECIPES
+from vaekit.planning import start
+from vaekit.recipes import RECIPES, cook
 
 # The front door
 
@@ -142,6 +144,14 @@ def test_sample(vaekit, trained, tmp_path):
     assert shape_of(fitted["files"][0])
 
 
+def test_samples_say_whose_prior_they_are_drawn_from(vaekit, trained, tmp_path):
+    made = cook("sphere", (1, 8, 8), {"net": "mlp", "images": 8})
+    run = start(tmp_path / "run", tiny.dataset(), made)
+    run.save_weights(made.model)
+    assert "z from the model's own prior" in vaekit("sample", run.path, "-n", 2, "--json").json["how"]
+    assert "z from N(0, 1)" in vaekit("sample", trained, "-n", 2, "--json").json["how"]
+
+
 def test_samples_leave_the_figures_of_the_report_alone(vaekit, trained):
     kept = {path: path.read_bytes() for path in (trained / "figures").glob("samples*.png")}
     vaekit("sample", trained, "-n", 2)
@@ -259,7 +269,7 @@ def test_new_pictures_of_a_plain_autoencoder_need_a_density(vaekit, flat):
 
 def test_doctor(vaekit, trained):
     signs, said = vaekit("doctor", trained, "--json").json["signs"], vaekit("doctor", trained)
-    assert signs["rate"] > 0
+    assert signs["rate"]["value"] > 0 < signs["rate"]["count"]
     assert said.code == 0
     assert all(name in said.out for name in signs)
 
@@ -340,7 +350,7 @@ def test_a_judge_is_taught_and_asked(vaekit, home, tmp_path):
     assert vaekit("train", home / "pictures", *asked, *QUICK).code == 0
     judge.unlink()  # the run has its own
     assert vaekit("evaluate", tmp_path / "run").code == 0
-    said = vaekit("train", home / "pictures", *asked[:2], "--features", home / "table.csv", "--out", tmp_path / "other", *QUICK)
+    said = vaekit("train", home / "pictures", *asked[:2], "--judge", home / "table.csv", "--out", tmp_path / "other", *QUICK)
     assert said.code == 3
 
 

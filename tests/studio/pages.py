@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 PIXELS = "c => Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)"
+FITTED = "studio.shown?.probe?.view.scale > 1"  # the map knows its size
 
 
 def listen(page: Page, complaints: list[str]) -> None:
@@ -80,3 +82,10 @@ def served(run: Path) -> Iterator[str]:
         _, told = process.communicate(timeout=20)
     assert "Traceback" not in told
     assert "rror" not in told, told
+
+
+def shut_out(page: Page) -> list[tuple[str, list[str]]]:
+    """What keeps somebody out who cannot see, hear or point, and where it is."""
+    found = Axe().run(page, options={"resultTypes": ["violations"]})
+    serious = [its for its in found.response["violations"] if its["impact"] in ("serious", "critical")]
+    return [(its["id"], [node["html"][:120] for node in its["nodes"]]) for its in serious]

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import os
 import shutil
 from base64 import b64decode
 
@@ -13,12 +14,13 @@ from PIL import Image
 
 from studio.conftest import HOST, TOKEN
 from vaekit import Run, cook, decode, encode, fit, open_data, read_image, start
+from vaekit.code_priors import FullMixture
 from vaekit.editing import compute_attributes
 from vaekit.known import condition_of
 from vaekit.latent import path, sample
 from vaekit.studio import Wish, application, bundle_of
 from vaekit.studio.bundle import SEEDED
-from vaekit.studio.shown import nearest, shown_of
+from vaekit.studio.shown import shown_of
 
 RAW = {"content-type": "application/octet-stream"}
 RUN = "/api/runs/shapes"
@@ -196,22 +198,96 @@ def test_a_page_that_is_behind_is_told(client, manifest):
         assert client.post(f"{RUN}/{where}?state=old", json=body).status_code == 409
 
 
-def test_what_was_measured_and_computed_since_is_seen_when_it_is_opened_again(tmp_path, place, executor):
+COPY = "/api/runs/copy"
+
+
+@pytest.fixture
+def copied(tmp_path, place, executor, monkeypatch):
+    """A run that a test may change, and somebody who asks a studio of it."""
+    monkeypatch.setenv("VAEKIT_CACHE", str(tmp_path / "cache"))
     shutil.copytree(place, tmp_path / "copy")
     app = application([tmp_path / "copy"], executor=executor, token=TOKEN, hosts=frozenset({HOST}), wish=Wish(points=50))
     with TestClient(app, base_url=f"http://{HOST}", headers={"authorization": f"Bearer {TOKEN}"}) as client:
-        at = "/api/runs/copy"
-        before = client.get(f"{at}/manifest").json()
-        run = Run.open(tmp_path / "copy")
-        run.add_metrics({"fame": {"value": 1.0, "unit": "", "how": "a test"}})
-        compute_attributes(run, run.open_data(), method="ridge")
-        assert client.get(at).json()["metrics"]["fame"]["value"] == 1
-        z = np.zeros(4, "<f4").tobytes()
-        assert client.post(f"{at}/decode?state={before['state']}", content=z, headers=RAW).status_code == 200, "nobody opened it"
-        after = client.get(f"{at}/manifest").json()
-        assert after["vectors"]["Dark"]["method"] == "ridge"
-        assert client.post(f"{at}/decode?state={before['state']}", content=z, headers=RAW).status_code == 409
-        assert client.post(f"{at}/decode?state={after['state']}", content=z, headers=RAW).status_code == 200
+        yield Run.open(tmp_path / "copy"), client
+
+
+def test_what_was_measured_and_computed_since_is_seen_when_it_is_opened_again_and_codes_stay_valid(copied, monkeypatch):
+    run, client = copied
+    before = client.get(f"{COPY}/manifest").json()
+    run.add_metrics({"fame": {"value": 1.0, "unit": "", "how": "a test"}})
+    compute_attributes(run, run.open_data(), method="ridge")
+    status = client.get(COPY).json()
+    assert status["metrics"]["fame"]["value"] == 1
+    assert status["state"] == before["state"]
+    assert status["parts"] != before["parts"]
+    monkeypatch.setattr("vaekit.studio.shown.bundle_of", None)  # nothing is encoded anew
+    after = client.get(f"{COPY}/manifest").json()
+    assert (after["state"], after["parts"]) == (status["state"], status["parts"])
+    assert after["vectors"]["Dark"]["method"] == "ridge"
+    same = after.keys() - {"parts", "vectors", "notes", "priors"}
+    assert {key: after[key] for key in same} == {key: before[key] for key in same}
+    z = np.zeros(4, "<f4").tobytes()
+    assert client.post(f"{COPY}/decode?state={before['state']}", content=z, headers=RAW).status_code == 200
+
+
+def test_codes_of_other_weights_are_refused_once_somebody_has_opened_these(copied):
+    run, client = copied
+    before, z = client.get(f"{COPY}/manifest").json(), np.zeros(4, "<f4").tobytes()
+    weights = run.path / "weights.safetensors"
+    os.utime(weights, ns=(0, weights.stat().st_mtime_ns + 1))
+    assert client.post(f"{COPY}/decode?state={before['state']}", content=z, headers=RAW).status_code == 200, "nobody opened it"
+    after = client.get(f"{COPY}/manifest").json()
+    assert after["state"] != before["state"]
+    assert after["parts"] == before["parts"]
+    assert client.post(f"{COPY}/decode?state={before['state']}", content=z, headers=RAW).status_code == 409
+    assert client.post(f"{COPY}/decode?state={after['state']}", content=z, headers=RAW).status_code == 200
+
+
+def test_a_density_is_read_once_for_all_steps_of_a_slider(copied, monkeypatch):
+    run, client = copied
+    density, load, read = FullMixture(latent=4, components=1), Run.load_prior, []
+
+    def counted(its, name=None):
+        read.append(name)
+        return load(its, name)
+
+    monkeypatch.setattr(Run, "load_prior", counted)
+
+    def drawn(temperature: float, prior: str = "gaussian") -> np.ndarray:
+        answer = client.post(f"{COPY}/sample", json={"n": 3, "prior": prior, "temperature": temperature})
+        return np.array(answer.json()["z"])
+
+    run.save_priors({"gaussian": density}, {"gaussian": {"nats": 1.0}})
+    assert client.get(f"{COPY}/manifest").json()["priors"] == ["gaussian"]
+    once = drawn(1.0)
+    np.testing.assert_allclose(drawn(0.5), 0.5 * once, atol=1e-6)  # its mean is 0
+    assert read == ["gaussian"]
+    np.testing.assert_array_equal(drawn(1.0, "fitted"), once)
+    assert read == ["gaussian", None]
+    density.means.fill_(7.0)
+    run.save_priors({"gaussian": density}, {"gaussian": {"nats": 1.0}})
+    about = run.path / "priors" / "priors.json"
+    os.utime(about, ns=(0, about.stat().st_mtime_ns + 1))  # both may have been written in one moment
+    np.testing.assert_allclose(drawn(1.0, "fitted"), once + 7, atol=1e-5)
+
+
+def test_a_page_that_is_opened_late_sees_the_same_codes_by_all_weights_that_were_seen(copied):
+    run, client = copied
+    none = client.get(f"{COPY}/earlier")
+    assert (none.headers["x-shape"], none.headers["x-images"], none.content) == ("0,0,0,0,0", "", b"")
+    model, seen = run.load_model("cpu"), []
+    for images in (100, 200, 300):
+        for weight in model.parameters():
+            weight.mul_(0.9)
+        run.save_weights(model, images=images)
+        os.utime(run.path / "weights.safetensors", ns=(0, images))  # all may have been written in one moment
+        seen.append(client.get(f"{COPY}/now").content)
+        assert client.get(f"{COPY}/now").content == seen[-1], "a page that is loaded again"
+        client.get(f"{COPY}/now?seed=7")  # other codes, which stand in no column
+    got = client.get(f"{COPY}/earlier")
+    assert (got.headers["x-shape"], got.headers["x-images"]) == ("3,4,16,16,3", "100,200,300")
+    assert got.content == b"".join(seen)
+    assert len(set(seen)) == 3
 
 
 def test_a_film_has_a_frame_for_every_code(client):
@@ -225,20 +301,11 @@ def test_the_log_is_read_from_where_it_was_left(client, run):
     records = run.records
     first = client.get(f"{RUN}/log").json()
     assert first["records"] == records
-    assert first["at"] == (run.path / "log.jsonl").stat().st_size
-    assert client.get(f"{RUN}/log?after={first['at']}").json() == {"records": [], "at": first["at"]}
+    assert (first["from"], first["at"]) == (0, (run.path / "log.jsonl").stat().st_size)
+    later = client.get(f"{RUN}/log?after={first['at']}").json()
+    assert later == {"records": [], "from": first["at"], "at": first["at"]}
     for cut in (first["at"] + 10, 1, first["at"] - 3):
-        assert client.get(f"{RUN}/log?after={cut}").json()["records"] == records, "a byte that begins no line of this log"
-
-
-def test_the_nearest_are_the_nearest():
-    rng = np.random.default_rng(0)
-    mu, z = rng.standard_normal((500, 6)).astype(np.float32), rng.standard_normal((4, 6)).astype(np.float32)
-    places, distances = nearest(mu, z, 9)
-    all_of_them = np.linalg.norm(mu[None] - z[:, None], axis=2)
-    np.testing.assert_array_equal(places, np.argsort(all_of_them, 1)[:, :9])
-    np.testing.assert_allclose(distances, np.sort(all_of_them, 1)[:, :9], rtol=1e-4)
-    assert nearest(mu[:3], z, 9)[0].shape == (4, 3)
+        assert client.get(f"{RUN}/log?after={cut}").json() == first, "a byte that begins no line of this log"
 
 
 def test_a_bundle_has_all_pictures_or_a_fair_choice(run):
@@ -249,6 +316,13 @@ def test_a_bundle_has_all_pictures_or_a_fair_choice(run):
     assert set(split) == {0, 1, 2}
     assert json.loads(json.dumps(few.manifest, allow_nan=False)) == few.manifest
     np.testing.assert_allclose(few.mu, encode(run.load_model(), data.pixels[few.rows]), atol=1e-5)
+
+
+def test_a_map_has_no_more_pictures_than_it_can_have_codes_of(run, monkeypatch):
+    monkeypatch.setattr("vaekit.studio.bundle.MOST_NUMBERS", 62)
+    made = bundle_of(run, run.load_model("cpu"), run.open_data(), most=50)
+    assert made.manifest["count"] == len(made.mu) == 62 // 4
+    assert made.manifest["arrays"]["mu"]["shape"] == [15, 4]
 
 
 def test_a_conditional_model_is_told_what_to_draw(tmp_path, executor):

@@ -81,7 +81,7 @@ def test_whatever_keeps_it_from_opening_is_told(monkeypatch, capsys):
     monkeypatch.setattr(os, "_exit", ended.append)
     heard, said = Pipe(duplex=False)
     answer([], said)
-    good, word = heard.recv()
-    assert (good, ended) == (False, [1])
+    good, word, once = heard.recv()
+    assert (good, once, ended) == (False, "", [1])
     assert "MemoryError: no room for a server" in word
     assert "Traceback" in capsys.readouterr().err

@@ -2,8 +2,14 @@
 
 import asyncio
 import io
+import os
 import re
 import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -194,20 +200,64 @@ def torn(file: bytes) -> st.SearchStrategy[bytes]:
     return st.builds(lambda a, b, piece: file[:a] + piece + file[b:], at, at, st.binary(max_size=64))
 
 
+NAMES = ("../../x", "..\\..\\x", "/etc/passwd", "%2e%2e%2f%2e%2e%2fx", "~/x", "file:///etc/passwd", "x")
+
+
+def tree(*folders: Path) -> dict[str, tuple[int, int]]:
+    """Size, and when it was changed, of all that is below."""
+    return {str(its): (its.lstat().st_size, its.lstat().st_mtime_ns) for folder in folders for its in folder.rglob("*")}
+
+
+@pytest.fixture
+def touched() -> Iterator[list[str]]:
+    """The files that this process opens, by whole paths."""
+    names, listening = [], True
+
+    def hear(event: str, given: tuple) -> None:
+        if listening and event == "open" and isinstance(given[0], str | bytes | os.PathLike):
+            names.append(os.path.abspath(os.fsdecode(given[0])))  # noqa: PTH100 (Path.resolve would read links)
+
+    sys.addaudithook(hear)  # for good
+    yield names
+    listening = False
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch) -> Path:
+    """Folders of a test in which this process works and keeps what is temporary, and a file that a name could lead to."""
+    here, temporary = tmp_path / "a" / "b", tmp_path / "temporary"
+    for folder in (here, temporary):
+        folder.mkdir(parents=True)
+    for file in (here / "x", tmp_path / "x"):
+        file.write_bytes(GOOD)
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    return tmp_path
+
+
 @pytest.mark.parametrize("many", [150, pytest.param(2000, marks=pytest.mark.slow)])
-def test_whatever_is_uploaded_is_answered(client, many):
+def test_whatever_is_uploaded_is_answered_and_touches_no_file(client, place, touched, elsewhere, many):
     hostile = st.one_of(
         st.binary(max_size=400), torn(GOOD), torn(encoded(4, "JPEG")), torn(encoded(5, "WEBP")), torn(encoded(6, "GIF"))
     )
 
-    @settings(max_examples=many)
-    @given(hostile)
-    def upload(file):
-        got = client.post(f"{RUN}/encode", content=file, headers=RAW)
+    @settings(max_examples=many, database=None)  # which would be written into this folder
+    @given(hostile, st.sampled_from(NAMES))
+    def upload(file, name):
+        told = RAW | {"content-disposition": f'attachment; filename="{name}"'}
+        got = client.post(f"{RUN}/encode", params={"name": name, "file": name}, content=file, headers=told)
         assert got.status_code in (200, 422)
         assert got.json().keys() in ({"mu", "log_var"}, {"error"})
 
+    assert client.post(f"{RUN}/encode", content=GOOD, headers=RAW).status_code == 200  # the bundle is there, and all modules
+    before, homes = tree(place.parent, elsewhere), (str(place.parent), str(elsewhere))
+    touched.clear()
     upload()
+    assert tree(place.parent, elsewhere) == before
+    assert str(place / "run.json") in touched, "what is opened is heard of"
+    inside = {name for name in touched if name.startswith(homes) and not name.endswith("<unknown>")}  # of code without a file
+    assert inside == {str(place / "run.json")}
+    assert "/etc/passwd" not in touched
     assert client.get("/api/runs").status_code == 200
 
 
@@ -223,6 +273,18 @@ def test_a_body_too_large_is_not_read(studio):
     assert client.post(f"{RUN}/encode", content=pieces(), headers=RAW).status_code == 413
     for length in ("-5", "many", "1e3"):
         assert client.post(f"{RUN}/encode", content=b"x", headers=RAW | {"content-length": length}).status_code in (400, 413)
+
+
+def test_what_is_parsed_has_a_smaller_limit_than_what_is_taken_as_it_is(client):
+    for where in ("sample", "decode"):
+        got = client.post(f"{RUN}/{where}", content=b" " * ((4 << 20) + 1), headers={"content-type": "application/json"})
+        assert got.status_code == 413
+        assert "4,194,304" in got.json()["error"]
+    assert client.post(f"{RUN}/decode", content=b"[" * ((4 << 20) + 1), headers={"content-type": "image/png"}).status_code == 413
+    for where, told in (("decode", "1 to 1024"), ("encode", "no good picture")):
+        got = client.post(f"{RUN}/{where}", content=bytes(5 << 20), headers=RAW)
+        assert got.status_code == 422
+        assert told in got.json()["error"]
 
 
 def test_who_asks_too_often_has_to_wait(studio, monkeypatch):
@@ -249,7 +311,7 @@ def test_a_run_without_weights_says_so(tmp_path, place, executor):
     with TestClient(app, base_url=f"http://{HOST}", headers={"authorization": f"Bearer {TOKEN}"}) as client:
         names = [its["name"] for its in client.get("/api/runs").json()]
         assert names == ["early", "shapes"]
-        assert client.get("/api/runs/early/log").json() == {"records": [], "at": 0}
+        assert client.get("/api/runs/early/log").json() == {"records": [], "from": 0, "at": 0}
         got = client.get("/api/runs/early/manifest")
         assert got.status_code == 409
         assert "no weights yet" in got.json()["error"]
@@ -266,15 +328,27 @@ def test_a_run_that_is_gone_leaves_the_others_alone(tmp_path, place, executor):
         assert client.get("/api/runs/gone/manifest").status_code == 409
 
 
-@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 70_000), ("127.0.0.1", -1), ("203.0.113.1", 0)])
-def test_an_address_that_cannot_be_had_is_told(place, host, port):
-    with pytest.raises(UsageError, match="port"):
-        serve([place], host=host, port=port)
+class Nowhere(socket.socket):
+    """A machine that knows no name of another one."""
+
+    def bind(self, _):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+
+def test_an_address_that_cannot_be_had_names_the_option_that_was_wrong(place, monkeypatch):
+    for port in (70_000, -1):
+        with pytest.raises(UsageError, match=f"--port {port} is no port"):
+            serve([place], port=port)
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(UsageError, match=r"in use\. Give another --port"):
+        serve([place], port=other.getsockname()[1])
+    with pytest.raises(UsageError, match="Give another --host"):
+        serve([place], host="203.0.113.1")
+    monkeypatch.setattr("vaekit.studio.server.socket.socket", Nowhere)
+    with pytest.raises(UsageError, match=r"nowhere:0 .* not known\. Give another --host"):
+        serve([place], host="nowhere")
 
 
 def test_everywhere_is_every_name_of_this_machine():
-    import socket
-
     assert names_of("127.0.0.1") == {"127.0.0.1", "localhost", "[::1]"}
     assert socket.gethostname().lower() in names_of("0.0.0.0")
     assert names_of("fe80::1") > {"[fe80::1]"}

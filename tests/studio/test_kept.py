@@ -49,6 +49,16 @@ def test_other_weights_have_another_one(made, run, tmp_path):
     assert len(list(tmp_path.rglob("*.npz"))) == 1
 
 
+def test_a_kept_one_has_the_vectors_that_there_are_now(made, monkeypatch):
+    ask, calls = made
+    first = ask()
+    monkeypatch.setattr("vaekit.studio.bundle.vectors", lambda run: ({"New": {"sigmas": 1.0}}, ["a note"]))
+    again = ask()
+    assert len(calls) == 1
+    assert (again.manifest["vectors"], again.manifest["notes"]) == ({"New": {"sigmas": 1.0}}, ["a note"])
+    assert again.blobs == first.blobs
+
+
 def test_how_the_run_was_named_is_not_in_it(run, monkeypatch):
     data = run.open_data()
     monkeypatch.chdir(run.path)

@@ -1,17 +1,15 @@
 """The page in a real browser: a map that is decoded, a picture that is edited, and everything by keyboard too."""
 
-import os
+import math
 import re
 from itertools import product
 
 import numpy as np
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from PIL import Image
 from playwright.sync_api import expect
 
-from studio.pages import CHROMIUM, go, pixels, point, settled, until
-from vaekit import decode, encode, read_image
+from studio.pages import CHROMIUM, FITTED, go, pixels, point, settled, shut_out, until
+from vaekit import decode, encode
 from vaekit.studio.bundle import as_bytes
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
@@ -20,7 +18,7 @@ PAINTED = (
     " return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.reduce((all, each) => (31 * all + each) | 0, 0); })()"
 )  # a print of the terrain
 VIEW = "(() => { const { x, y, scale } = studio.shown.probe.view; return [x, y, scale]; })()"
-FITTED = "studio.shown?.probe?.view.scale > 1"  # the map knows its size
+EDITED = ".stage figure:nth-child(3) canvas"
 
 
 def test_the_token_is_gone_from_the_address_and_nothing_else_is_loaded(page):
@@ -131,109 +129,6 @@ def test_a_drag_with_shift_is_a_lasso(page):
     assert all((mean != one).any() for one in new)
 
 
-def test_a_file_of_ones_own_is_edited_and_back(page, place):
-    go(page, "Edit")
-    page.get_by_label("Open a picture file").set_input_files(place.parent / "pictures" / "squares" / "09.png")
-    expect(page.locator(".edit .told").first).to_have_text("09.png")
-    canvas = ".stage figure:nth-child(3) canvas"
-    before = settled(page, canvas)
-    slider = page.get_by_role("slider", name="Dark")
-    slider.focus()
-    for _ in range(30):
-        page.keyboard.press("ArrowRight")
-    edited = settled(page, canvas, unlike=before)
-    for _ in range(30):
-        page.keyboard.press("Control+z")
-    np.testing.assert_array_equal(settled(page, canvas, unlike=edited), before)
-    assert slider.evaluate("its => its === document.activeElement"), "the keyboard stays where it was"
-    assert page.get_by_role("button", name="Undo").is_disabled()
-
-
-def test_a_file_that_the_browser_cannot_draw_is_edited_all_the_same(page, place, run, tmp_path):
-    file = tmp_path / "some.tiff"
-    Image.open(place.parent / "pictures" / "squares" / "08.png").save(file)
-    go(page, "Edit")
-    given = page.get_by_label("Open a picture file")
-    given.set_input_files(file)
-    expect(page.locator("#said")).to_contain_text("cannot draw")
-    assert given.input_value() == "", "the same file can be chosen again"
-    expect(page.locator(".stage figure").first).to_be_hidden()
-    model = run.load_model()
-    mu = encode(model, read_image(file, model.image)[None])[0]
-    np.testing.assert_allclose(page.evaluate("Array.from(studio.edit.base)"), mu, atol=1e-5)
-
-
-def test_pins_are_morphed_and_saved(page):
-    go(page, "Edit")
-    for _ in range(3):
-        count = page.locator(".pin").count()
-        page.get_by_role("button", name="Pin", exact=True).click()
-        expect(page.locator(".pin")).to_have_count(count + 1)
-        page.get_by_role("button", name="Another picture").click()
-        expect(page.locator("#said")).to_contain_text("Opened picture")
-    first = settled(page, "canvas.film")
-    page.get_by_label("Along the way").fill("0.5")
-    settled(page, "canvas.film", unlike=first)
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Save GIF").click()
-    assert download.value.path().read_bytes()[:6] == b"GIF89a"
-    page.get_by_role("button", name="Show", exact=True).click()
-    expect(page.locator(".edit .told").first).to_have_text("A − B + C")
-
-
-def test_what_was_done_can_be_copied_and_gives_that_picture(page, run, place):
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    go(page, "Edit")
-    file = place.parent / "pictures" / "circles" / "11.png"
-    page.get_by_label("Open a picture file").set_input_files(file)
-    expect(page.locator(".edit .told").first).to_have_text("11.png")
-    page.get_by_role("slider", name="Big").fill("2")
-    page.get_by_role("button", name="Copy as command").click()
-    expect(page.locator("#said")).to_have_text("Copied")
-    assert page.evaluate("navigator.clipboard.readText()") == f"vaekit edit {run.path} PICTURE --sigmas --add Big=2"
-    page.get_by_role("slider", name="z1", exact=True).fill("-1.5")
-    page.get_by_role("button", name="Copy as command").click()
-    expect(page.locator("#said")).to_contain_text("Copy it as Python")
-    page.get_by_role("button", name="Copy as Python").click()
-    expect(page.locator("#said")).to_have_text("Copied")
-    found: dict = {}
-    exec(page.evaluate("navigator.clipboard.readText()").replace("PICTURE", str(file)), found)
-    shown = settled(page, ".stage figure:nth-child(3) canvas")[:, :3]
-    assert np.abs(as_bytes(found["picture"])[0].reshape(-1, 3).astype(int) - shown).max() <= 2
-
-
-def test_what_began_with_a_code_can_be_copied_too(page):
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    go(page, "Edit")
-    page.get_by_role("slider", name="Big").fill("2")
-    page.get_by_role("button", name="Copy as command").click()
-    expect(page.locator("#said")).to_contain_text("this began with picture 0")
-    page.get_by_role("button", name="Copy as Python").click()
-    expect(page.locator("#said")).to_have_text("Copied")
-    found: dict = {}
-    exec(page.evaluate("navigator.clipboard.readText()"), found)
-    shown = settled(page, ".stage figure:nth-child(3) canvas")[:, :3]
-    assert np.abs(as_bytes(found["picture"])[0].reshape(-1, 3).astype(int) - shown).max() <= 2
-
-
-def test_other_weights_take_with_them_what_was_made_of_the_old_ones(page, run):
-    go(page, "Edit")
-    page.get_by_role("button", name="Pin", exact=True).click()
-    expect(page.locator(".pin")).to_have_count(1)
-    weights = run.path / "weights.safetensors"
-    before = weights.stat()
-    os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
-    try:
-        go(page, "Map")
-        expect(page.locator("#said")).to_contain_text("has changed", timeout=30_000)
-        expect(page.locator(".plane")).to_be_visible()
-        go(page, "Edit")
-        expect(page.locator(".edit")).to_be_visible()
-        expect(page.locator(".pin")).to_have_count(0)
-    finally:
-        os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
 def test_new_pictures_have_neighbours(page, run):
     go(page, "Sample")
     expect(page.locator(".sheet button")).to_have_count(32)
@@ -255,19 +150,6 @@ def test_a_run_shows_its_curves_and_figures(page, run):
     expect(page.locator(".card")).to_contain_text("finished")
     expect(page.locator("table")).to_contain_text("bits per dim")
     assert page.locator("tbody tr").count() == len([name for name in run.metrics if not name.startswith("weight_")])
-
-
-def test_a_run_that_goes_on_is_seen_by_a_page_that_was_open(page, run):
-    page.evaluate("(() => { const wait = setTimeout; globalThis.setTimeout = (work, ms) => wait(work, ms / 50); })()")
-    go(page, "Run")
-    expect(page.locator(".card")).to_contain_text("finished")
-    about = run.description
-    run.describe(about | {"status": "running"})
-    try:
-        expect(page.locator(".card")).to_contain_text("running")
-        expect(page.locator(".film figure")).to_have_count(1)
-    finally:
-        run.describe(about)
 
 
 def test_the_keyboard_is_enough(page):
@@ -300,19 +182,49 @@ def test_the_keyboard_is_enough(page):
     expect(page.locator(".plane")).to_be_visible()
 
 
+def test_the_keyboard_goes_on_past_the_edge(page):
+    page.locator(".plane").focus()
+    until(page, FITTED)
+    for _ in range(3):
+        page.keyboard.press("+")
+    x, y, scale = page.evaluate(VIEW)
+    half = page.locator(".plane").evaluate("its => its.clientWidth") / 2
+    steps = math.ceil(half / 60) + 2
+    for _ in range(steps):
+        page.keyboard.press("Shift+ArrowRight")
+    assert page.evaluate(VIEW) == pytest.approx([x + (60 * steps - half) / scale, y, scale])
+    assert page.evaluate("studio.shown.probe.at.spot") == pytest.approx([x + 60 * steps / scale, y])
+
+
+def test_digits_choose_a_view_only_where_nothing_else_has_the_focus(page):
+    go(page, "Edit")
+    page.get_by_role("slider", name="Dark").focus()
+    page.keyboard.press("3")
+    expect(page.locator(".edit")).to_be_visible()
+    page.locator("main").focus()
+    page.keyboard.press("3")
+    expect(page.locator(".sample")).to_be_visible()
+    page.get_by_role("link", name="Sample", exact=True).focus()
+    page.keyboard.press("4")
+    expect(page.locator(".runs")).to_be_visible()
+
+
 def test_the_address_keeps_where_one_is_and_nonsense_in_it_does_no_harm(page):
     for _ in range(4):
         page.get_by_role("button", name="Zoom in").click()
-    until(page, "location.hash.includes('zoom=')")
+    until(page, "location.hash.includes('zoom=5.06')")  # 1.5 ** 4
     scale = page.evaluate("studio.shown.probe.view.scale")
     page.reload()
     expect(page.locator(".plane")).to_be_visible()
     until(page, FITTED)
     assert page.evaluate("studio.shown.probe.view.scale") == pytest.approx(scale, rel=0.01)
     of_map = ("zoom=Infinity&x=NaN", "zoom=-3", "zoom=1e-300&x=1e300&y=-1e300&terrain=1", "zoom=1e300", "colour=nothing")
+    of_edits = ("place=1e9", "place=-1&add=Nothing%3D9%26Dark%3Dx&latents=z%3D1%269%3D1", "add=Dark%3D1e999")
     of_samples = ("seed=3000000000", "seed=-1&prior=flow&temperature=hot&given=label%3D1")
     views = ("map", "edit", "sample", "runs", "nowhere")
-    for view, odd in (*product(["map"], of_map), *product(["sample"], of_samples), *product(views, ["run=other"])):
+    each = {"map": of_map, "edit": of_edits, "sample": of_samples}
+    odds = [(view, odd) for view, its in each.items() for odd in its] + list(product(views, ["run=other"]))
+    for view, odd in odds:
         page.evaluate("void (globalThis.before = studio.shown)")
         page.goto(f"{page.url.partition('#')[0]}#/{view}?{odd}")
         until(page, "globalThis.studio?.shown && studio.shown !== globalThis.before")
@@ -327,6 +239,32 @@ def test_the_skip_link_skips_and_stays(page):
     page.keyboard.press("Enter")
     expect(page.locator(".edit")).to_be_visible()
     assert page.evaluate("document.activeElement.id") == "main"
+
+
+def test_a_million_points_show_where_they_are_crowded(page):
+    """Means over some pixels in the middle of a Gaussian, and one and two standard deviations beside it."""
+    middle, beside, far = page.evaluate(
+        "async () => { const { Points } = await import('studio/points.js');"
+        " const { Grid, opacity } = await import('studio/space.js');"
+        " const count = 1e6; const points = new Float32Array(2 * count); let state = 1;"
+        " const uniform = () => (state = (1664525 * state + 1013904223) >>> 0) / 2 ** 32;"
+        " for (let i = 0; i < count; i++) {"
+        "   const [length, angle] = [Math.sqrt(-2 * Math.log(1 - uniform())), 2 * Math.PI * uniform()];"
+        "   points.set([length * Math.cos(angle), length * Math.sin(angle)], 2 * i); }"
+        " const canvas = Object.assign(document.createElement('canvas'), { width: 600, height: 600 });"
+        " canvas.style.cssText = 'position: fixed; width: 600px; height: 600px'; document.body.append(canvas);"
+        " const drawn = new Points(canvas); const [scale, dot] = [75, 2];"
+        " drawn.set('position', points); drawn.set('colour', new Uint8Array(4 * count).fill(255));"
+        " drawn.draw({ x: 0, y: 0, scale }, dot, opacity(new Grid(points).layers(dot / scale)));"
+        " const { gl } = drawn; const seen = new Uint8Array(4 * 81);"
+        " const found = [0, 1, 2].map((sigmas) => {"
+        "   gl.readPixels(296 + sigmas * scale, 296, 9, 9, gl.RGBA, gl.UNSIGNED_BYTE, seen);"
+        "   return seen.reduce((sum, value, i) => sum + (i % 4 === 3 ? value / 81 : 0), 0); });"
+        " drawn.close(); canvas.remove(); return found; }"
+    )
+    assert 250 > middle > beside + 15
+    assert beside > far + 60
+    assert far > 20
 
 
 def test_a_finger_looks_and_a_button_opens(chromium, address, page):
@@ -354,20 +292,40 @@ def open_view(page, view: str) -> None:
     until(page, "!studio.shown.probe || studio.shown.probe.view.scale > 1")
 
 
+def fill_view(page, view: str) -> None:
+    """What comes into a view by its use: a group, pins, neighbours."""
+    if view == "Map":
+        page.locator(".plane").focus()
+        for _ in range(5):
+            page.keyboard.press("-")
+        page.keyboard.press("l")
+        expect(page.get_by_role("button", name="Keep as A")).to_be_visible()
+    if view == "Edit":
+        for count in (1, 2, 3):
+            page.get_by_role("button", name="Pin", exact=True).click()
+            expect(page.locator(".pin")).to_have_count(count)
+    if view == "Sample":
+        page.locator(".sheet button").first.click()
+        expect(page.locator(".near figure")).to_have_count(7)
+
+
+@pytest.mark.parametrize("width", [1200, 390])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_nobody_is_shut_out(page, theme):
+def test_nobody_is_shut_out(page, theme, width):
     page.emulate_media(color_scheme=theme)
+    page.set_viewport_size({"width": width, "height": 800})
     for view in READY:
         open_view(page, view)
-        found = Axe().run(page, options={"resultTypes": ["violations"]})
-        serious = [its for its in found.response["violations"] if its["impact"] in ("serious", "critical")]
-        assert not serious, [(view, its["id"], [node["html"][:120] for node in its["nodes"]]) for its in serious]
+        assert shut_out(page) == [], view
+        fill_view(page, view)
+        assert shut_out(page) == [], f"{view}, filled"
 
 
 def test_it_fits_on_a_phone(page):
     page.set_viewport_size({"width": 390, "height": 800})
     for view in READY:
         open_view(page, view)
+        fill_view(page, view)
         assert page.evaluate("document.scrollingElement.scrollWidth") <= 390
         wide = page.evaluate(
             "(() => { const main = document.querySelector('main'); return main.scrollWidth - main.clientWidth; })()"

@@ -1,4 +1,4 @@
-"""The command line: every command is a call to the library, imported when it is used, so that --help never imports torch."""
+"""The command line: every command is a call to the library, imported when it is used, so that `vaekit --help` needs no torch."""
 
 import os
 import re
@@ -27,7 +27,7 @@ app = App(
     "4 diverged, 5 check failed, 75 stopped by SIGTERM, 130 interrupted.",
 )
 COMMANDS = (
-    ("demo", "demo:demo", "The whole story on embedded data, in a few minutes; ends with a report."),
+    ("demo", "demo:demo", "The whole story on embedded data, in some five minutes; ends with a report."),
     (
         "train",
         "training:train",

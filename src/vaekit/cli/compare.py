@@ -1,8 +1,11 @@
 """compare."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..errors import UsageError
 from ..metrics.paired import difference, per_image
@@ -12,7 +15,7 @@ from .answer import Answer, number, table
 from .progress import doing
 from .reading import Seed, reopened
 
-DENSITIES = ("distortion", "elbo", "loss")  # of pixels: those of other kinds are other quantities
+DENSITIES = ("distortion", "elbo", "loss", "nll", "nll_annealed")  # of pixels: those of other kinds are other quantities
 PROBABILITIES = {
     "density": "a density of pixel values",
     "levels": "probabilities of 256 levels",
@@ -20,7 +23,9 @@ PROBABILITIES = {
 }
 PROTOCOL = ("unit", "split", "count", "pixels", "trained_on")
 PLAIN = (  # measured in one way alone: what their `how` says besides is about the model
-    *DENSITIES,
+    "distortion",
+    "elbo",
+    "loss",
     "rate",
     "bits_per_dim",
     "residual",
@@ -54,20 +59,21 @@ def compare(run: Path, others: list[Path], /, *, seed: Seed = 0) -> Answer:
     models = [each.load_model() for each in runs]
     with doing("comparing"):
         seen = [per_image(model, each.as_measured(data), rows, seed) for model, each in zip(models, runs, strict=True)]
-    kinds = {name: kind_of(model) for name, model in zip(names, models, strict=True)}
-    left_out = DENSITIES if len(set(kinds.values())) > 1 else ()
-    found: dict[str, Any] = {
-        name: {key: difference(seen[0][key], its[key], seed) for key in its if key in seen[0] and key not in left_out}
-        for name, its in zip(names[1:], seen[1:], strict=True)
-    }
+    strange = unlike(names, models, runs)
     metrics = {name: each.metrics for name, each in zip(names, runs, strict=True)}
     shared = [key for key in metrics[names[0]] if all(key in its for its in metrics.values())]
-    common = [key for key in shared if key not in left_out and alike(key, [its[key] for its in metrics.values()])]
+    common = [key for key in shared if key not in strange and alike(key, [its[key] for its in metrics.values()])]
+    if "nll" in common and all("per_image" in its["nll"] for its in metrics.values()):
+        seen = [its | {"nll": np.array(metrics[name]["nll"]["per_image"])} for name, its in zip(names, seen, strict=True)]
+    found: dict[str, Any] = {
+        name: {key: difference(seen[0][key], its[key], seed) for key in its if key in seen[0] and key not in strange}
+        for name, its in zip(names[1:], seen[1:], strict=True)
+    }
     beside = [(key, *(number(metrics[name][key]["value"]) for name in names), metrics[names[0]][key]["unit"]) for key in common]
+    left_out = [key for key in shared if key not in common]
     otherwise = [
-        (key, name, number(metrics[name][key]["value"]), kinds[name] if key in left_out else told(metrics[name][key]))
-        for key in shared
-        if key not in common
+        (key, name, number(metrics[name][key]["value"]), strange[key][name] if key in strange else told(metrics[name][key]))
+        for key in left_out
         for name in names
     ]
     apart = [
@@ -87,9 +93,16 @@ def compare(run: Path, others: list[Path], /, *, seed: Seed = 0) -> Answer:
         [("does not compare", "run", "value", "measured"), *otherwise],
     ]
     values = {name: {key: its[key]["value"] for key in common} for name, its in metrics.items()}
-    unlike = [key for key in shared if key not in common]
-    answer = {"metrics": values, "differences": found, "images": len(rows), "not_compared": unlike}
+    answer = {"metrics": values, "differences": found, "images": len(rows), "not_compared": left_out}
     return Answer(answer, "\n\n".join(table(each) for each in tables if len(each) > 1))
+
+
+def unlike(names: Sequence[str], models: Sequence[Model], runs: Sequence[Run]) -> dict[str, dict[str, str]]:
+    """The figures that are other quantities in some of the runs: what they are in each."""
+    kinds = {name: kind_of(model) for name, model in zip(names, models, strict=True)}
+    objectives = {name: json.dumps(run.description["objective"]) for name, run in zip(names, runs, strict=True)}
+    found = dict.fromkeys(DENSITIES, kinds) if len(set(kinds.values())) > 1 else {}
+    return found | ({"loss": objectives} if len(set(objectives.values())) > 1 else {})
 
 
 def kind_of(model: Model) -> str:

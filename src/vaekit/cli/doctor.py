@@ -41,11 +41,11 @@ def doctor(
     with doing("examining"):
         findings, signs = examine(found, data, seed)
     told = [told_of(finding) for finding in findings] or [f"Nothing to find fault with: {len(CHECKS)} checks."]
-    text = "\n\n".join([*told, table([("sign", "value"), *((name, number(value)) for name, value in signs.items())])])
+    rows = [(name, number(sign.value), sign.unit, f"{sign.count:,}") for name, sign in signs.items()]
+    text = "\n\n".join([*told, table([("sign", "value", "unit", "N"), *rows])])
     failed = [finding.name for finding in findings if fail_on and (ANY in fail_on or finding.name in fail_on)]
-    return Answer(
-        {"findings": [finding._asdict() for finding in findings], "signs": signs}, text, CheckFailed.code if failed else 0
-    )
+    about = {"findings": [its._asdict() for its in findings], "signs": {name: sign._asdict() for name, sign in signs.items()}}
+    return Answer(about, text, CheckFailed.code if failed else 0)
 
 
 def told_of(finding: Finding) -> str:

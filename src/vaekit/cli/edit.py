@@ -10,7 +10,7 @@ from .. import draw
 from ..editing import choose_attributes, compute_attributes
 from ..errors import UsageError
 from ..files import file_name
-from ..latent import codes, combine, decode, path
+from ..latent import codes, combine, decode, edited, path
 from ..latent.directions import orthogonal
 from ..metrics.edits import rows_of_edits
 from ..metrics.quality import STEPS
@@ -18,7 +18,7 @@ from ..run import Run
 from .answer import Answer, table
 from .look import png, read, write_one, write_sheet
 from .progress import counting, doing
-from .reading import OptionalCount, Seed, parse_weights, reopened
+from .reading import Count, Seed, parse_weights, reopened
 
 
 def attributes(
@@ -27,7 +27,7 @@ def attributes(
     *,
     method: Literal["mean", "balanced", "ridge", "shrunk", "logistic", "lda", "best"] = "mean",
     names: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
-    steps: OptionalCount = None,
+    steps: Count = STEPS,
     seed: Seed = 0,
 ) -> Answer:
     """Compute a vector for every attribute, on the training split, and what else it moves; saved with the run.
@@ -44,18 +44,18 @@ def attributes(
     names
         The attributes that `best` looks at; others keep their mean difference. Default: all.
     steps
-        Of each of the three judges of attributes that `best` asks where the true edited pictures are not known. Default: 600.
+        Of each of the three judges of attributes that `best` asks where the true edited pictures are not known.
     seed
         Of the halves for the interval, the choice of pictures and the judge.
     """
     if names and method != "best":
         raise UsageError("--names says which attributes to find the best method for. Add --method best.")
-    if steps and method != "best":
+    if steps != STEPS and method != "best":
         raise UsageError("--steps are those of the judges that choose the best method. Add --method best.")
     found, data = reopened(run)
     if method == "best":
         with counting("judge taught", "steps") as show:
-            about = choose_attributes(found, data, names or (), seed=seed, steps=steps or STEPS, progress=show)
+            about = choose_attributes(found, data, names or (), seed=seed, steps=steps, progress=show)
     else:
         with doing("computing attribute vectors"):
             about = compute_attributes(found, data, seed, method)
@@ -81,6 +81,7 @@ def edit(
     add: Annotated[list[str], Parameter(negative=())],
     keep: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     sigmas: bool = False,
+    details: bool = False,
     vectors: Path | None = None,
     out: Path | None = None,
     strip: bool = True,
@@ -99,6 +100,8 @@ def edit(
         Attributes that the edit does not move along: it is made orthogonal to their vectors.
     sigmas
         Count alpha in standard deviations of the codes along each vector.
+    details
+        Add the change to the picture itself, x + dec(z + alpha * vector) - dec(z): what the model cannot draw stays as it was.
     vectors
         Another file of vectors for the same weights. Default: the run's attributes.safetensors.
     out
@@ -112,24 +115,23 @@ def edit(
     units = {name: about["attributes"][name]["sigmas"] if sigmas else 1.0 for name in stored}
     directions = {name: vector.numpy() / units[name] for name, vector in stored.items()}
     weights = parse_weights(add, directions)
-    what = [f"{name}={weight:g}" for name, weight in weights.items()] + ["sigmas"] * sigmas
+    what = [f"{name}={weight:g}" for name, weight in weights.items()] + ["sigmas"] * sigmas + ["details"] * details
     what += [f"keep {name}" for name in keep or ()] + ([vectors.stem] if vectors else [])
     target = png(out) or found.figures / f"{file_name('-'.join(['edited', image.stem, *what]))}.png"
     direction = combine(directions, weights)
     if keep:
         direction = orthogonal(direction, np.stack([combine(directions, {name: 1.0}) for name in keep]))
     original = read(found, [image])
-    mu = codes(model, original).mu
-    edited = decode(model, mu + direction)
-    files = [write_one(edited[0], target)]
+    files = [write_one(edited(model, original, direction, details=details)[0], target)]
     if strip:
         if len(weights) == 1:  # alpha is the strength of the attribute itself
             ((told, most),) = weights.items()
         else:
             told, most = " ".join(f"{weight:+g} {name}" for name, weight in weights.items()).removeprefix("+"), 1.0
         shares = np.linspace(-1, 1, 9, dtype=np.float32) * np.sign(most or 1)  # so that alpha rises
-        pictures = decode(model, mu + shares[:, None] * direction)[None]
-        figure = draw.edit_strip(pictures, shares * most, [image.name], original, title=f"z + alpha ({told})")
+        pictures = edited(model, np.repeat(original, len(shares), 0), shares[:, None] * direction, details=details)[None]
+        title = f"{'details kept, z' if details else 'z'} + alpha ({told})"
+        figure = draw.edit_strip(pictures, shares * most, [image.name], original, title=title)
         files += write_sheet(found, figure, "edited-strip", target.with_name(f"{target.stem}-strip.png"))
     return Answer({"files": files, "add": weights}, "\n".join(files))
 

@@ -9,7 +9,7 @@ from .. import world
 from ..data import Dataset
 from ..errors import UsageError
 from ..execution import Execution, available_threads, find_device
-from ..finish import density_of, measure, own_judge, spread
+from ..finish import density_of, measure, own_judge, places_of, spread
 from ..metrics.quality import print_of
 from ..nets.judge import FeatureNet, judge_from
 from ..run import Run
@@ -44,7 +44,7 @@ def evaluate(
     others
         More runs on the same pictures, such as seeds: each is measured, then come median and quartiles over all of them.
     split
-        train, validation or test.
+        train, validation or test; what is learnt from training pictures is not scored on them.
     samples
         Draws of z for each image, in the importance-sampled bound; the literature's number is 5000.
     factors
@@ -78,9 +78,14 @@ def evaluate(
     runs = [first, *map(Run.open, others)]
     for other in runs[1:]:
         check_same(first, other)  # so that they have data and judge in common
+    if not len(data.splits[split]):
+        have = ", ".join(f"{name} {len(rows):,}" for name, rows in data.splits.items())
+        raise UsageError(f"{data.name} has no {split} pictures ({have}). Give another split: --split validation")
+    if pictures:
+        places_of(data, split, pictures)  # what is refused is refused before a judge is taught
     eye = named_judge(judge, judge_from(judge, data.image)) if judge else None
     for each in runs if pictures else ():
-        density_of(each, each.load_model("cpu"), prior or "own")  # what is refused is refused before a judge is taught
+        density_of(each, each.load_model("cpu"), prior or "own")
     if pictures and not eye:
         with doing("teaching a judge of pictures"):
             eye = own_judge(first.as_measured(data), seed)
@@ -99,9 +104,6 @@ def measured(found: Run, data: Dataset, split: str, seed: int, *, factors: list[
     status = found.description.get("status")
     if status != "finished":
         console.print(f"{found.path} is not finished (status: {status}): these are its best weights so far.", soft_wrap=True)
-    if not len(data.splits[split]):
-        have = ", ".join(f"{name} {len(rows):,}" for name, rows in data.splits.items())
-        raise UsageError(f"{data.name} has no {split} pictures ({have}). Give another split: --split validation")
     scored = data.attribute_names if factors == ["all"] else tuple(factors)
     if factors and not scored:
         raise UsageError(f"{data.name} has no attributes to be factors. Give a table when it is trained: --attributes FILE")

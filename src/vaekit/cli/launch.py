@@ -59,7 +59,7 @@ def slurm(
     name: str | None = None,
     partition: str | None = None,
     account: str | None = None,
-    out: Annotated[Path | None, Parameter(name="--script")] = None,
+    script: Path | None = None,
 ) -> Answer:
     """Print an sbatch file that runs a vaekit command on one or more nodes: vaekit launch slurm -- train DATA --out RUN.
 
@@ -143,9 +143,9 @@ def slurm(
         command=shlex.join(command),
         grace=grace,
     )
-    if out is None:
+    if script is None:
         return Answer({"script": text}, text.rstrip("\n"))
-    if out.exists():
-        raise UsageError(f"{out} is there already. Give another --script, or remove it.")
-    out.write_text(text)
-    return Answer({"script": text, "path": str(out)}, str(out))
+    if script.exists():
+        raise UsageError(f"{script} is there already. Give another --script, or remove it.")
+    script.write_text(text)
+    return Answer({"script": text, "path": str(script)}, str(script))

@@ -20,7 +20,7 @@ from ..data import read_image
 from ..data.quarantine import printable
 from ..errors import UsageError
 from ..files import file_name, write_atomic
-from ..finish import fit_second_stage
+from ..finish import STAGE_STEPS, fit_second_stage
 from ..latent import Codes, codes, decode, fit_gaussian
 from ..latent import encode as encode_images
 from ..latent import reconstruct as rebuild
@@ -46,7 +46,7 @@ def plot(run: Path, /, *, beside: Path | None = None, seed: Seed = 0) -> Answer:
     run
         The run folder.
     beside
-        Another run on the same data, a plain autoencoder for a VAE, to be drawn side by side.
+        Another run on the same data, to be drawn side by side: a plain autoencoder for a VAE, both with --latent 2.
     seed
         Of samples and of the choice of points.
     """
@@ -80,9 +80,9 @@ def sample(
     out
         A png for the grid; with --no-grid a folder for one png each. Default: RUN/figures.
     prior
-        own: the model's, N(0, 1) if nothing else was trained. fitted: the best density that `vaekit fit-prior` found, or one
-        Gaussian fitted to the codes now. Or the name of one of them: gaussian, mixture, labels, flow, spline, vae, diffusion,
-        transformer.
+        own: the model's, N(0, 1) if nothing else was trained. fitted: the best density that `vaekit fit-prior` found; before it
+        was run, one Gaussian fitted to the codes now. Or the name of one that it found: gaussian, mixture, diagonal, labels,
+        exemplar, flow, spline, vae, diffusion, vamp, transformer.
     given
         What a conditional model is told of them: --given label=3, --given Smiling=1 Male=0. With --prior labels: of which label
         the codes are, of any model.
@@ -105,7 +105,7 @@ def sample(
         if not model.has_prior:
             raise UsageError("A plain autoencoder has no prior to sample from. Use --prior fitted.")
         pictures = draw_samples(model, n, seed, temperature, c)
-        source = "N(0, 1)" if model.is_standard else "the learned prior"
+        source = "N(0, 1)" if model.is_standard else "the model's own prior"
     elif prior == "fitted" and not found.priors and not given and not isinstance(getattr(model, "posterior", None), Coder):
         data = found.as_measured(reopened(run)[1])
         learnt = stand_ins(model, data, "train", seed)
@@ -142,7 +142,7 @@ def fit_prior(
     /,
     *,
     kinds: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
-    steps: Count = 4000,
+    steps: Count = STAGE_STEPS,
     judge: Path | None = None,
     seed: Seed = 0,
 ) -> Answer:
@@ -153,12 +153,14 @@ def fit_prior(
     run
         The run folder.
     kinds
-        Some of gaussian, mixture, diagonal, labels (one Gaussian for each), exemplar, flow, spline, vae, diffusion, vamp; of
-        discrete codes: transformer. Default: all but vamp, which encodes 200 pictures in every step.
+        Some of gaussian, mixture and labels (one Gaussian for each), these three for 512 latents at most, diagonal, exemplar,
+        flow, spline, vae, diffusion, vamp; of discrete codes: transformer. Codes on a sphere and of categories have none.
+        Default: all but vamp, which encodes 200 pictures in every step.
     steps
         Of the optimiser, where a kind needs one.
     judge
-        The file of a judge of pictures, see `vaekit judge`, or any feature net as .onnx. Default: a net with random weights.
+        The file of a judge of pictures, see `vaekit judge`, or a convolutional or fully connected net as .onnx; transformers are
+        not read. Default: a net with random weights.
     seed
         The same seed gives the same densities.
     """

@@ -52,11 +52,13 @@ def studio(
         sys.stdout.write(f"{address}\n")
         sys.stdout.flush()
         console.print("Ctrl-C closes the studio.")
-        if browser:
-            threading.Timer(1, show, [address]).start()  # when the server answers
 
+    def once(address: str) -> None:
+        threading.Timer(1, show, [address]).start()  # when the server answers
+
+    wish = Wish(points, layout, batch)
     try:
-        serve(runs, host=host, port=port, wish=Wish(points, layout, batch), opened=opened)
+        serve(runs, host=host, port=port, wish=wish, opened=opened, browser=once if browser else None)
     except KeyboardInterrupt as stop:
         console.print("Closed.")
         sys.stdout.flush()
@@ -66,9 +68,9 @@ def studio(
 def open_beside(runs: list[Path], cache: Path | None) -> Callable[[], None]:
     """Open the studio of runs that are about to be trained; the result keeps it open until it is interrupted."""
     with doing("opening the studio"):
-        process, address = beside(runs, cache)
+        process, address, once = beside(runs, cache)
     console.print(f"studio  {address}", soft_wrap=True)
-    show(address)
+    show(once)
 
     def until_closed() -> None:
         console.print("The studio is still open. Ctrl-C closes it.")
@@ -79,7 +81,7 @@ def open_beside(runs: list[Path], cache: Path | None) -> Callable[[], None]:
 
 
 def show(address: str) -> None:
-    """Open the page in the browser of the desktop; one that lives in a terminal would take it."""
+    """Open the page, by an address that works once, in the browser of the desktop; one that lives in a terminal would take it."""
     with suppress(webbrowser.Error):
         browser = webbrowser.get()
         if type(browser) is not webbrowser.GenericBrowser:

@@ -47,7 +47,7 @@ def sweep(
     out
         The folder of all its runs, with front.png.
     recipe
-        See `vaekit recipes`; one with --latent and --beta.
+        See `vaekit recipes`; one that takes --latent and --beta, so none with an objective of its own.
     trials
         Models.
     latents

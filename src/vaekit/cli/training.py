@@ -57,7 +57,7 @@ def train(
     error: str | None = None,
     condition: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     shown: OptionalCount = None,
-    features: Path | None = None,
+    features: Annotated[Path | None, Parameter(name=["--features", "--judge"])] = None,
     init: Path | None = None,
     freeze: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True, negative=())] = None,
@@ -119,16 +119,17 @@ def train(
     cache
         Where decoded pictures are kept.
     net
-        mlp, conv, resnet or mixer.
+        mlp, conv, resnet or mixer. Default: mostly mlp up to 16 x 16 pixels, else conv.
     latent
-        Number of latents.
+        Number of latents; where a recipe has latents at places of the picture, of each place. Default: mostly 32.
     likelihood
         bernoulli, continuous-bernoulli, gaussian (optimal sigma), learned-gaussian, per-pixel-gaussian, laplace, student-t;
         logistic, categorical (probabilities of 8-bit levels).
     beta
-        Weight of the KL in -log p(x|z) + beta * KL.
+        Weight of the KL beside -log p(x|z), whatever sigma is; 1, the default, is the ELBO. It is not the beta beside a sum of
+        squared errors: for that one give --sigma, the root of half of it.
     sigma
-        Standard deviation of a Gaussian decoder, in pixel values from 0 to 1.
+        Standard deviation of a Gaussian decoder, in pixel values from 0 to 1. Default: mostly the optimal one.
     r_loss_factor
         Weight of the mean squared error in r_loss_factor * MSE + KL.
     beta_schedule
@@ -144,14 +145,16 @@ def train(
     shown
         Of how many training pictures it is told that, evenly many of each label. Default: all.
     features
-        A net that looks at pictures, for the recipes `perceptual` and `kl-autoencoder`: a file of `vaekit judge`, or .onnx.
-        Default: one that is taught the labels before the first step, else the attributes.
+        A net that looks at pictures, for the recipes `perceptual` and `kl-autoencoder`: a file of `vaekit judge`, or a
+        convolutional or fully connected net as .onnx. Default: one that is taught the labels before the first step, else the
+        attributes.
     init
         A run: begin with its model and its best weights instead of random ones.
     freeze
         Parts of that model that learn nothing more, by name; codes: those that decide where an image's code lies.
     set_
-        Other numbers in the recipe's parts: --set objective.gamma=5 model.prior.components=50. `vaekit recipes NAME` shows them.
+        Other numbers in the recipe's parts, by their places: --recipe factor-vae --set objective.gamma=5 training.half_life=1e5.
+        `vaekit recipes NAME` shows them all.
     epochs
         Budget in passes over the training split.
     images
@@ -159,9 +162,9 @@ def train(
     minutes
         Budget in minutes.
     batch_size
-        Images a step; auto: the smallest batch at which the machine is at its best, found by measuring.
+        Images a step; auto: the smallest batch at which the machine is at its best, found by measuring. Default: mostly 128.
     learning_rate
-        The highest, after warm-up.
+        The highest, after warm-up. Default: mostly 0.001.
     skip_above
         Take no step whose gradient is longer, in nats per pixel value; the log says how many were skipped.
     flip
@@ -170,7 +173,8 @@ def train(
         Black or white pixels: dynamic draws anew at every step with the grey value as probability of white, static once for all;
         threshold: white from 128 on.
     validate_every
-        Images between two validations.
+        Images between two validations. Default: mostly those of the training split, 10,000 at least, and ten validations over the
+        budget at least.
     patience
         Stop after so many validations without a better loss.
     precision
@@ -190,7 +194,7 @@ def train(
     shard
         Under torchrun: each process holds only a piece of weights, moments and averages, for a model that does not fit.
     seed
-        Of weights, batches and noise.
+        Of weights, batches and noise; the split of the pictures does not move with it.
     seeds
         Train so many runs, with the seeds from --seed on, and tell the spread of their metrics.
     betas

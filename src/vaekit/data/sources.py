@@ -92,7 +92,10 @@ def open_data(
 
 
 def check_data(source: str | os.PathLike[str], **options) -> Quarantine:
-    """Open the data as `open_data` does and report what was left out and why; empty for arrays and generated data."""
+    """Open the data as `open_data` does, with its options, and report what was left out and why.
+
+    Empty for arrays and generated data. Raises as `open_data`.
+    """
     return open_data(source, **options).quarantine or Quarantine()
 
 

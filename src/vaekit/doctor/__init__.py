@@ -2,14 +2,16 @@
 
 from ..data import Dataset
 from ..run import Run
-from .checks import BEFORE_WEIGHTS, CHECKS, FEW_STEPS, Finding, meets_prior, still_improving
-from .exam import Exam, gaussian, split_of_rate
+from .checks import BEFORE_WEIGHTS, CHECKS, meets_prior
+from .course import FEW_STEPS, still_improving
+from .exam import COMPARED, Exam, gaussian, split_of_rate
 from .live import signs_of_trouble
+from .said import Finding, Sign
 
-__all__ = ["CHECKS", "FEW_STEPS", "Exam", "Finding", "examine", "signs_of_trouble", "still_improving"]
+__all__ = ["CHECKS", "FEW_STEPS", "Exam", "Finding", "Sign", "examine", "signs_of_trouble", "still_improving"]
 
 
-def examine(run: Run, data: Dataset, seed: int = 0) -> tuple[list[Finding], dict[str, float]]:
+def examine(run: Run, data: Dataset, seed: int = 0) -> tuple[list[Finding], dict[str, Sign]]:
     """What every check finds, and the vital signs: nats per group, how the rate splits, the gap between codes and prior.
 
     Of a run that diverged before it had weights only what can be said without them.
@@ -17,15 +19,21 @@ def examine(run: Run, data: Dataset, seed: int = 0) -> tuple[list[Finding], dict
     exam = Exam(run, data, seed)
     checks = CHECKS if run.weights_digest else BEFORE_WEIGHTS
     findings = [finding for check in checks if (finding := check(exam)) is not None]
-    if checks is BEFORE_WEIGHTS:
-        return findings, {}
-    signs: dict[str, float] = {f"residual, {name}": value for name, value in exam.rmse.items()}
+    return findings, signs_of(exam) if checks is CHECKS else {}
+
+
+def signs_of(exam: Exam) -> dict[str, Sign]:
+    """The vital signs by name."""
+    signs = {f"residual, {name}": Sign(value, "pixel value in [0, 1]", len(exam.rows[name])) for name, value in exam.rmse.items()}
     if exam.has_rate:
-        signs["rate"] = exam.rate
+        nats: dict[str, float] = {"rate": exam.rate}
         if len(exam.kl_per_group) > 1:
-            signs |= {f"rate of group {number}": nats for number, nats in enumerate(exam.kl_per_group)}
+            nats |= {f"rate of group {number}": its for number, its in enumerate(exam.kl_per_group)}
         if gaussian(exam):
-            signs |= split_of_rate(exam)
+            nats |= split_of_rate(exam)
+        signs |= {name: Sign(value, "nats per image", len(exam.held)) for name, value in nats.items()}
     if meets_prior(exam):
-        signs["AUC of codes against the prior"], signs["MMD^2 of codes and the prior"] = exam.distances
-    return findings, signs
+        (auc, distance), looked = exam.distances, sum(map(len, exam.rows.values()))
+        signs["AUC of codes against the prior"] = Sign(auc, "", looked)
+        signs["MMD^2 of codes and the prior"] = Sign(distance, "", min(looked, COMPARED))
+    return signs

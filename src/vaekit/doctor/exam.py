@@ -23,6 +23,7 @@ from ..trace import Trace
 from ..train import chunks, traces
 
 MOST = 2000  # pictures of a split that are looked at
+COMPARED = 1000  # codes, at most, whose kernel distance to draws is computed: it takes time with their square
 COMPONENTS = 256  # of codes of more latents, that a classifier sees
 NEAR = 1.0  # nats below the log of the number of pictures, from which they are too few to estimate mutual information
 
@@ -142,7 +143,7 @@ def told_apart(a: np.ndarray, b: np.ndarray, seed: int) -> float:
     return float(roc_auc_score(kind[held], classifier.predict_proba(seen[held])[:, 1]))
 
 
-def mmd(a: np.ndarray, b: np.ndarray, seed: int = 0, most: int = 1000) -> float:
+def mmd(a: np.ndarray, b: np.ndarray, seed: int = 0, most: int = COMPARED) -> float:
     """The squared MMD of two heaps (N, D), unbiased; Gaussian kernel, median width (Gretton et al., 2012).
 
     Of some of each, taken at random: in a folder, pictures of one kind lie beside each other.

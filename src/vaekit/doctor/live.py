@@ -4,9 +4,11 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .checks import Finding, collapse, dropped, relapse
+from .checks import collapse
+from .course import dropped, relapse
+from .said import Finding
 
-EARLY = 0.2  # of the budget: until then codes may still be on their way
+EARLY = 0.2  # of the budget: until then codes may still be on their way, and a beta that rises
 
 
 class Signs:
@@ -29,7 +31,7 @@ class Signs:
     def of_trouble(self, fraction: float, comparable: bool = True) -> list[Finding]:
         """See `signs_of_trouble`."""
         found = [dropped([{"split": "train", "skipped": self.skipped / self.told}] if self.told else [])]
-        if comparable:
+        if comparable and fraction > EARLY:
             found.append(relapse(self.losses))
         if fraction > EARLY and len(self.rates) > 1:
             found.append(collapse(max(self.rates), "validation"))

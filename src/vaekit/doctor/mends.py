@@ -89,12 +89,9 @@ def more_in_codes(model: Model, objective: Objective, residual: float) -> str:
 
 
 def sharper(model: Model, objective: Objective, residual: float) -> str:
-    """What weighs pixels as their residual says, where the loss is a weighted squared error."""
+    """What weighs pixels as their residual says, where the loss is a weighted squared error and beta is 1."""
     if isinstance(objective, Classic):
         return number(objective, "r_loss_factor", r_loss_factor_of(residual, prod(model.image)))
-    ways = []
     if isinstance(model.likelihood, FixedGaussian):
-        ways.append(f"--sigma {residual:.2g}, or --likelihood gaussian, so that it is found")
-    if isinstance(objective, ELBO) and float(at(objective.beta, math.inf)) > 1:
-        ways.append(number(objective, "beta", 1.0))
-    return ", and ".join(ways) or "more --images"
+        return f"--sigma {residual:.2g}, or --likelihood gaussian, so that it is found"
+    return "more --images"

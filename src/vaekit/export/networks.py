@@ -65,7 +65,7 @@ def as_onnx(part: nn.Module, example: Tensor, given: str, outputs: list[str], na
     try:
         import onnxscript  # noqa: F401  (torch's exporter needs it)
     except ImportError as error:
-        raise UsageError("ONNX files need a package more: pip install 'vaekit[export]'") from error
+        raise UsageError("ONNX files need a package more: pip install onnx onnxruntime onnxscript") from error
     chatter = logging.getLogger("torch.onnx")
     before = chatter.level
     chatter.setLevel(logging.ERROR)
@@ -95,7 +95,7 @@ def compare(part: nn.Module, file: bytes, examples: Tensor, name: str) -> None:
     try:
         import onnxruntime
     except ImportError as error:
-        raise UsageError("To compare with torch, one more package: pip install 'vaekit[export]'") from error
+        raise UsageError("To compare with torch, one more package: pip install onnx onnxruntime onnxscript") from error
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     for count in TRIED:
         given = examples[:count]

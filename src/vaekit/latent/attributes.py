@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import UsageError
 from ..part import known
-from .directions import directions, leaks
+from .directions import directions, held_out_leaks
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,14 @@ class AttributeVector:
     """From codes without it to codes with it, with what is known of it."""
 
     name: str
-    vector: np.ndarray  # (D,), not normalised: alpha = 1 is the distance between the two groups
+    vector: np.ndarray  # (D,), not normalised: alpha = 1 is the distance between the two groups along it, see directions.py
     count_with: int
     count_without: int
     norm: float
     interval: tuple[float, float]  # 95 %, of the mean difference: along a direction that other images gave, whatever the method
     method: str  # such as one of directions.METHODS
     sigmas: float  # how many standard deviations of the codes along it alpha = 1 is
-    leak: dict[str, float]  # how many of its standard deviations alpha = 1 moves every attribute's score
+    leak: dict[str, float]  # how many of its standard deviations alpha = 1 moves every attribute's score, on other images
 
     def about(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if name != "vector"}
@@ -48,7 +48,8 @@ def attribute_vectors(
     attributes is (N, A) of 0, 1 or nan; unknown ones are left out. Of two other values the higher one is "has it"; an attribute
     with more is split at its median; one that does not split the images into two groups of 4 or more has no vector.
     The norm grows with noise: even random groups have one. So the interval takes the direction from one half of the
-    images and the distance along it from the other: it holds 0 when the direction is an accident.
+    images and the distance along it from the other: it holds 0 when the direction is an accident. The leak is of the direction
+    from one half too, but where a vector is given; attributes that a half has fewer than 2 with or without have none.
     """
     columns = [presence(column) for column in attributes.T]
     split = {name: has for name, has in zip(names, columns, strict=True) if min((has == 1).sum(), (has == 0).sum()) >= 4}
@@ -57,7 +58,7 @@ def attribute_vectors(
     has, mu = np.stack(list(split.values()), 1), mu.astype(np.float64)
     found = dict(zip(split, ((method, vector) for vector in directions(mu, has, method)), strict=True)) | dict(instead or {})
     vectors = np.stack([found[name][1] for name in split])
-    moved = leaks(vectors, mu, has)
+    moved = held_out_leaks(mu, has, [found[name] for name in split], seed)
     described = []
     for name, column, vector, its in zip(split, has.T, vectors, moved, strict=True):
         with_it, without = mu[column == 1], mu[column == 0]
@@ -68,7 +69,7 @@ def attribute_vectors(
             "interval": held_out_interval(with_it, without, seed),
             "method": found[name][0],
             "sigmas": length / max(along, np.finfo(float).tiny),
-            "leak": dict(zip(split, its.tolist(), strict=True)),
+            "leak": {other: by for other, by in zip(split, its.tolist(), strict=True) if not np.isnan(by)},
         }
         described.append(AttributeVector(name, vector.astype(np.float32), len(with_it), len(without), **about))
     return described

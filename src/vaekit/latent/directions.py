@@ -1,13 +1,15 @@
 """The direction of an attribute in codes, by several methods, and what else a step along it moves.
 
-Each method answers for all attributes at once. A vector of length 1 alpha takes a code as far as the difference between the means
-of those with and without the attribute goes along it, whatever the method.
+Each method answers for all attributes at once, and its sign is kept: a step adds the attribute even where those with it lie the
+other way because of what comes along (Simpson, 1951). The mean difference has its own length. Any other vector is as long as the
+groups' means lie apart along it, or as the attribute itself goes along it where that is further: that is alpha 1.
 
 Shapes: codes mu (N, D); has (N, A): 1 has it, 0 has it not, -1 unknown; vectors (A, D).
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
 
 RARE = 0.02  # a picture whose group was less probable than that weighs as much as one with this probability
+MOST_JUDGED = 20_000  # codes that leaks are measured on
 
 
 def mean_difference(mu: np.ndarray, has: np.ndarray) -> np.ndarray:
@@ -93,13 +96,14 @@ def directions(mu: np.ndarray, has: np.ndarray, method: str = "mean") -> np.ndar
     if method not in METHODS:
         raise UsageError(f"No method is named {method!r}. {known(method, METHODS)}")
     mu = mu.astype(np.float64)
-    return along(METHODS[method](mu, has), mu, has)
+    found = METHODS[method](mu, has)
+    return found if method == "mean" else along(found, mean_difference(mu, has), partial_effect(mu, has))
 
 
-def along(found: np.ndarray, mu: np.ndarray, has: np.ndarray) -> np.ndarray:
-    """Vectors (A, D) as long as the difference between the groups' means is along them, and in its direction."""
-    difference, length = mean_difference(mu, has), np.square(found).sum(1, keepdims=True)
-    return found * (found * difference).sum(1, keepdims=True) / np.maximum(length, np.finfo(float).tiny)
+def along(found: np.ndarray, *steps: np.ndarray) -> np.ndarray:
+    """Vectors (A, D) in their own direction, as long as the one of some steps (A, D) that goes furthest along it, either way."""
+    unit = found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), np.finfo(float).tiny)
+    return unit * np.max([np.abs((unit * step).sum(1, keepdims=True)) for step in steps], axis=0)
 
 
 def orthogonal(vector: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -108,19 +112,47 @@ def orthogonal(vector: np.ndarray, others: np.ndarray) -> np.ndarray:
     return vector - basis @ (basis.T @ vector)
 
 
+def own_effect(mu: np.ndarray, has: np.ndarray) -> np.ndarray:
+    """The partial effect, with the balanced difference of what that leaves: right where either of the two methods is.
+
+    Augmented inverse propensity weights (Robins, Rotnitzky & Zhao, 1994).
+    """
+    effects = partial_effect(mu, has)
+    return effects + balanced_difference(mu - shares(has) @ effects, has)
+
+
 def leaks(vectors: np.ndarray, mu: np.ndarray, has: np.ndarray) -> np.ndarray:
     """How many of its standard deviations alpha = 1 of each vector moves each attribute's score, (A, A).
 
     The score reads an attribute's own effect out of a code, beside those of all others: the generalised least squares of
-    mu = sum of effects + noise. A classifier's would rise wherever attributes come together.
+    mu = sum of effects + noise. A classifier's would rise wherever attributes come together. The codes are not those that gave
+    the vectors: to scores of the same ones, a ridge regression leaks nothing whatever it is worth.
     """
     from sklearn.covariance import ledoit_wolf
 
-    effects, known_of = partial_effect(mu, has), shares(has)
+    effects, known_of = own_effect(mu, has), shares(has)
     noise = mu - mu.mean(0) - (known_of - known_of.mean(0)) @ effects
     weighed = np.linalg.solve(ledoit_wolf(noise, assume_centered=True)[0], effects.T).T
     readouts = np.linalg.pinv(weighed @ effects.T, hermitian=True) @ weighed
     return vectors @ readouts.T / np.maximum((mu @ readouts.T).std(0), np.finfo(float).tiny)
+
+
+def held_out_leaks(mu: np.ndarray, has: np.ndarray, found: Sequence[tuple[str, np.ndarray]], seed: int = 0) -> np.ndarray:
+    """Leaks (A, A) of the vectors that one half of the codes gives, to the scores that the other half gives.
+
+    found: of each attribute the method, and the vector (D,), which is taken as it is where that is none of METHODS. nan of
+    attributes that a half has fewer than 2 with or without.
+    """
+    # not the other way round as well: the errors of two halves are opposite, and the mean of both leaks would hide them
+    halves = np.array_split(np.random.default_rng(seed).permutation(len(mu))[:MOST_JUDGED], 2)
+    told = np.all([(has[half] == group).sum(0) >= 2 for half in halves for group in (0, 1)], axis=0)
+    moved = np.full((len(told), len(told)), np.nan)
+    if told.any():
+        (mu, has), held_out = ((mu[half], has[half][:, told]) for half in halves)
+        by = {method: directions(mu, has, method) for method in METHODS.keys() & {method for method, _ in compress(found, told)}}
+        mine = [by[method][k] if method in by else vector for k, (method, vector) in enumerate(compress(found, told))]
+        moved[np.ix_(told, told)] = leaks(np.stack(mine), *held_out)
+    return moved
 
 
 def shares(has: np.ndarray) -> np.ndarray:

@@ -99,9 +99,10 @@ def code_counts(model: Model, images: np.ndarray, rows: np.ndarray) -> list[np.n
 
 
 def encode(model: Model, images: np.ndarray, mode: Mode = "mean", seed: int = 0) -> np.ndarray | Codes:
-    """Codes of images: mu (N, D), a draw z ~ q(z | x) (N, D), or mean and log variance as Codes.
+    """Codes of images (N, C, H, W): mu (N, D), a draw z ~ q(z | x) (N, D), or mean and log variance as Codes.
 
-    The same images give the same codes; a draw depends on `seed` alone.
+    The same images give the same codes; a draw depends on `seed` and on the place of its image among them. Raises UsageError on
+    images that the model cannot take, and on a mode that there is not.
     """
     if mode == "sample":
         return draws(model, images, seed)
@@ -132,7 +133,8 @@ def draws(model: Model, images: np.ndarray, seed: int, rows: np.ndarray | None =
 def decode(model: Model, z: np.ndarray, c: np.ndarray | None = None, *, seed: int | None = None) -> np.ndarray:
     """The mean pictures of codes (N, D): float32 (N, C, H, W) in [0, 1]. c (N, Y): what a conditional model is told of them.
 
-    With a seed, draws x ~ p(x | z) instead.
+    With a seed, draws x ~ p(x | z) instead, which depend on it and on their place. Raises UsageError on codes of another shape or
+    that are not finite.
     """
     z = np.asarray(z, np.float32)
     if z.ndim != 2 or z.shape[1] != model.latent or not np.isfinite(z).all():
@@ -153,8 +155,22 @@ def decode(model: Model, z: np.ndarray, c: np.ndarray | None = None, *, seed: in
 
 
 def reconstruct(model: Model, images: np.ndarray) -> np.ndarray:
-    """Pictures through mu and back, (N, C, H, W) in [0, 1]; nothing is drawn."""
+    """Images (N, C, H, W) through mu and back, float32 (N, C, H, W) in [0, 1]; nothing is drawn. Raises as `encode`."""
     return decode(model, codes(model, images).mu)
+
+
+def edited(model: Model, images: np.ndarray, moves: np.ndarray, *, details: bool = False) -> np.ndarray:
+    """Images (N, C, H, W) with mu moved by `moves` (N, D) or (D,), decoded: float32 (N, C, H, W) in [0, 1].
+
+    With `details` x + dec(mu + moves) - dec(mu) instead, within [0, 1]: what the decoder cannot draw stays as it was. Raises as
+    `encode`.
+    """
+    mu = codes(model, images).mu
+    moved = decode(model, mu + moves)
+    if not details:
+        return moved
+    x = as_pictures(images).numpy()
+    return np.clip(x + moved - decode(model, mu), 0, 1)
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ def path(a: np.ndarray, b: np.ndarray, steps: int, kind: str = "lerp") -> np.nda
 
     `lerp` is the straight line. `slerp` turns from one direction to the other at constant angular speed (Shoemake, 1985) while
     the length goes evenly from |a| to |b|: draws from N(0, I) lie near a sphere, and the straight line cuts through its inside.
+    Raises UsageError on another kind, on fewer than 2 steps and on two codes of different shapes.
     """
     if kind not in KINDS:
         raise UsageError(f"No path is named {kind!r}; choose {' or '.join(KINDS)}.")

@@ -6,6 +6,7 @@ https://arxiv.org/abs/1509.00519
 Shapes: K samples of z, B images.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,15 +22,15 @@ from ..batches import mix
 from ..distributions import Gaussian
 from ..errors import UsageError
 from ..execution import Execution, autocast
-from ..ladder import Ladder
+from ..ladder import Ladder, Rung
 from ..model import Model
 from ..posteriors import draw
 from ..priors import ExemplarPrior, VampPrior, mixture
-from ..train import Images, chunks, shown
+from ..train import Images, chunks, shown, sow
 
 Seen = tuple[Tensor, Tensor | None]  # images (B, C, H, W) in [0, 1], and c
 
-IMAGES, SAMPLES = 16, 64  # in one pass of the decoder, at most: the memory it takes, whatever K is
+IMAGES, SAMPLES = 16, 64  # in a block of draws, and in one pass of the decoder at most: the memory it takes, whatever K is
 CLOSE = 0.02  # nats per image that the bound in bf16 may differ from fp32, the mean over the images compared
 CHECKED = 16  # blocks of images on which it is compared
 
@@ -86,7 +87,7 @@ def importance_bound(
 
     In fp32, or as `execution` says: only the decoder makes use of bf16, after a comparison with fp32; q, p(z) and sums do not.
     Rounding makes another decoder, but its probabilities still sum to one: what is computed remains a bound. Several processes
-    share the images.
+    share the images. The draws of an image depend on `seed` and its place alone, not on `count`, `samples` or its neighbours.
     Raises UsageError for a plain autoencoder, and where bf16 differs from fp32 by more than CLOSE nats.
     """
     if not model.has_prior:
@@ -97,10 +98,10 @@ def importance_bound(
     execution = execution or Execution(device)
     began = time.monotonic()
     marks = sorted({samples, *(10**i for i in range(len(str(samples))))} & set(range(1, samples + 1)))
-    blocks = chunks(count, max(1, min(IMAGES, 4 * model.at_once // SAMPLES)))  # codes are decoded without any encoder beside them
+    blocks = chunks(count, IMAGES)
     if execution.precision != "fp32":
         check_precision(model, images, blocks[:CHECKED], seed, execution)
-    passes = Passes(model, execution, blocks[0].stop)
+    passes = Passes(model, execution)
     found: dict[int, tuple[Tensor, Tensor]] = {}
     for block in blocks[world.here.rank :: world.here.size]:
         found[block.start] = bound_of(passes, shown(images(block)), marks, seed=mix(seed, 2, block.start))
@@ -116,28 +117,37 @@ def importance_bound(
 class Passes:
     """Draws of z with their weights, for a block of images at a time; what takes long of a pass is compiled.
 
-    So that it is compiled once, every pass has one shape: SAMPLES draws for each of `size` images.
+    z are drawn for all IMAGES of a block, however many it has, and weighed `size` images at a time: neither memory nor the images
+    beside one change its draws. So that it is compiled once, every compiled pass has one shape.
     """
 
-    def __init__(self, model: Model, execution: Execution, size: int):
-        self.model, self.execution, self.size, self.parts = model, execution, size, parts_of(model)
+    def __init__(self, model: Model, execution: Execution):
+        self.model, self.execution, self.parts = model, execution, parts_of(model)
+        most = min(IMAGES, max(1, 4 * model.at_once // SAMPLES))  # codes are decoded without any encoder beside them
+        self.size = 1 << (most.bit_length() - 1)  # which divides a block
         # Of a hierarchy one way down draws z and has all densities. In bf16 the decoder goes alone: only it may be rounded.
         self.walks = isinstance(model, Ladder) and execution.precision == "fp32"
         self.weigh = execution.compiled(walk if self.walks else log_weights, constant=True)
 
-    def over(self, seen: Seen) -> Iterator[Tensor]:
-        """log w of other draws in every pass, (K, B). Draws do not depend on how a block is filled up."""
+    def over(self, seen: Seen, seed: int) -> Iterator[Tensor]:
+        """log w of other draws in every pass, (SAMPLES, B)."""
         (x, c), model = seen, self.model
-        images, size = len(x), len(x) if self.execution.compile == "off" else self.size
-        seen = filled(x, size), c if c is None else filled(c, size)
-        if isinstance(model, Ladder) and self.walks:
-            while True:
-                eps = [world.normal((SAMPLES, images, latents), 1, x) for latents in model.sizes]
-                yield self.weigh(model, seen, [filled(each, size, 1) for each in eps])[:, :images]
-        q = model.encode(x, c)
-        while True:
-            z, log_q = draw(q, SAMPLES)
-            yield self.weigh(model, seen, filled(z, size, 1), self.execution, self.parts)[:, :images] - log_q
+        images, x, c = len(x), filled(x, IMAGES), c if c is None else filled(c, IMAGES)
+        stop = images if self.execution.compile == "off" else IMAGES
+        cuts = [slice(start, min(start + self.size, stop)) for start in range(0, images, self.size)]
+        q: Any = None if isinstance(model, Ladder) else model.encode(x, c)
+        for number in itertools.count():
+            sow(mix(seed, number), self.execution)
+            drawn = normals(model, x) if isinstance(model, Ladder) else draw(q, SAMPLES)
+            log_w = [self.weighed((x[cut], c if c is None else c[cut]), [each[:, cut] for each in drawn]) for cut in cuts]
+            yield torch.cat(log_w, 1)[:, :images]
+
+    def weighed(self, seen: Seen, drawn: list[Tensor]) -> Tensor:
+        """log w, (K, B), of z and log q(z | x), or of the normal numbers that a hierarchy's z stand for."""
+        if self.walks:
+            return self.weigh(self.model, seen, drawn)
+        z, log_q = latents_of(self.model, seen[0], drawn) if isinstance(self.model, Ladder) else drawn
+        return self.weigh(self.model, seen, z, self.execution, self.parts) - log_q
 
 
 Parts = tuple[Tensor, Tensor, Tensor]  # logits (C,), means and log-variances (C, D) of a mixture
@@ -153,9 +163,9 @@ def parts_of(model: Model) -> Parts | None:
     return (prior.logits, parts.loc, parts.log_var) if isinstance(parts, Gaussian) else None  # pyright: ignore[reportReturnType]
 
 
-def filled(t: Tensor, size: int, dim: int = 0) -> Tensor:
-    """As many entries along a dimension as `size`; where there are fewer, the first one again and again."""
-    return torch.cat([t, *[t.narrow(dim, 0, 1)] * (size - t.shape[dim])], dim)
+def filled(t: Tensor, size: int) -> Tensor:
+    """As many entries as `size`; where there are fewer, the first one again and again."""
+    return torch.cat([t, *[t[:1]] * (size - len(t))])
 
 
 def bound_of(passes: Passes, seen: Seen, marks: list[int], *, seed: int) -> tuple[Tensor, Tensor]:
@@ -165,7 +175,7 @@ def bound_of(passes: Passes, seen: Seen, marks: list[int], *, seed: int) -> tupl
     total = torch.full((len(x),), -torch.inf, dtype=torch.float64, device=x.device)  # log sum w
     squares, curve = total.clone(), []  # log sum w^2
     with noise(seed, x.device):
-        weights = passes.over(seen)
+        weights = passes.over(seen, seed)
         for done in range(0, samples, SAMPLES):
             log_w = next(weights).double()[: samples - done]  # (k, B); the surplus is left out
             for mark in marks:
@@ -185,21 +195,36 @@ def log_weights(model: Model, seen: Seen, z: Tensor, execution: Execution, parts
     return log_px + p.log_prob(z)
 
 
+def normals(model: Ladder, x: Tensor) -> list[Tensor]:
+    """Standard normal numbers for each group of a hierarchy, (SAMPLES, B, D')."""
+    return [world.normal((SAMPLES, len(x), latents), 1, x) for latents in model.sizes]
+
+
+def descend(model: Ladder, x: Tensor, eps: list[Tensor]) -> tuple[list[Rung], Tensor, Tensor]:
+    """The way down of the z that normal numbers (K, B, D') stand for, what it ends in, and log q(z | x), (K B,)."""
+    rungs, out = model.infer(x, len(eps[0]), lambda q, p, number: q.loc + q.stddev * eps[number].flatten(0, 1))
+    return rungs, out, torch.stack([rung.q.log_prob(rung.z) for rung in rungs]).sum(0)
+
+
+def latents_of(model: Ladder, x: Tensor, eps: list[Tensor]) -> list[Tensor]:
+    """z (K, B, D) and log q(z | x) (K, B)."""
+    rungs, _, log_q = descend(model, x, eps)
+    return [t.unflatten(0, (len(eps[0]), -1)) for t in (torch.cat([rung.z for rung in rungs], -1), log_q)]
+
+
 def walk(model: Ladder, seen: Seen, eps: list[Tensor]) -> Tensor:
-    """log w, (K, B), of the z that standard normal numbers stand for, (K, B, D') for each group."""
-    (x, _), samples = seen, len(eps[0])
-    rungs, out = model.infer(x, samples, lambda q, p, number: q.loc + q.stddev * eps[number].flatten(0, 1))
+    """log w, (K, B)."""
+    rungs, out, log_q = descend(model, seen[0], eps)
     log_p = torch.stack([rung.p.log_prob(rung.z) for rung in rungs]).sum(0)
-    log_q = torch.stack([rung.q.log_prob(rung.z) for rung in rungs]).sum(0)
-    out, log_p, log_q = (t.unflatten(0, (samples, -1)) for t in (out, log_p, log_q))
-    return model.likelihood(out).log_prob(x) + log_p - log_q
+    out, log_p, log_q = (t.unflatten(0, (len(eps[0]), -1)) for t in (out, log_p, log_q))
+    return model.likelihood(out).log_prob(seen[0]) + log_p - log_q
 
 
 def check_precision(model: Model, images: Images, blocks: list[slice], seed: int, execution: Execution) -> None:
     """Raises UsageError where it makes another bound of these images, with the same draws, than fp32."""
     means = []
     for each in (replace(execution, precision="fp32", compile="off"), replace(execution, compile="off")):
-        passes = Passes(model, each, blocks[0].stop)
+        passes = Passes(model, each)
         found = [bound_of(passes, shown(images(block)), [SAMPLES], seed=mix(seed, 3, block.start))[0] for block in blocks]
         means.append(torch.cat(found, 1).mean().item())
     gap = abs(means[0] - means[1])

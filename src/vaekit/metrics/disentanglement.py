@@ -32,19 +32,22 @@ TREES = 20
 KINDS = 64  # values of a factor, at most; one with more is cut into BINS parts of equally many pictures
 
 VOTED = ("factor_vae_score", "beta_vae_score")
-BY_BINS = f"mutual information of mu in {BINS} equal bins"
+BEYOND = "less than twice what shuffled codes tell counts as 0"
+BY_BINS = f"mutual information of mu in {BINS} equal bins, {BEYOND}"
+BY_NEIGHBOURS = f"mutual information by {NEIGHBOURS} nearest neighbours, {BEYOND}"
+BY_FOREST = "importances by permutation on held-out pictures, less than three standard errors counts as 0, random forest"
 BY_VOTES = f"{VOTES:,} groups of {GROUP} pictures that share one factor"
 HOW = {
     "mig": f"Mutual Information Gap (Chen et al., 2018, eq. 6), {BY_BINS}",
     "sap": "Separated Attribute Predictability (Kumar et al., 2018): balanced accuracy of thresholds, 0 at chance",
-    "dci_disentanglement": "Eastwood & Williams (2018): importances by permutation, random forest",
-    "dci_completeness": "Eastwood & Williams (2018): importances by permutation, random forest",
+    "dci_disentanglement": f"Eastwood & Williams (2018): {BY_FOREST}",
+    "dci_completeness": f"Eastwood & Williams (2018): {BY_FOREST}",
     "dci_informativeness": "Eastwood & Williams (2018): 1 - error / error of the commonest value, random forest",
     "factor_vae_score": f"Kim & Mnih (2018), section 4: {BY_VOTES}",
     "beta_vae_score": f"Higgins et al. (2017), section 3: {BY_VOTES}, logistic regression",
     "modularity": f"Ridgeway & Mozer (2018), eq. 2, {BY_BINS}",
-    "infom": "InfoM (Hsu et al., 2023, eq. 5), mutual information by nearest neighbours",
-    "infoc": "InfoC (Hsu et al., 2023, eq. 6), mutual information by nearest neighbours",
+    "infom": f"InfoM (Hsu et al., 2023, eq. 5), {BY_NEIGHBOURS}",
+    "infoc": f"InfoC (Hsu et al., 2023, eq. 6), {BY_NEIGHBOURS}",
     "infoe": "InfoE (Hsu et al., 2023, eq. 8), logistic regression",
 }
 

@@ -6,13 +6,14 @@ attributes.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 
 from ..errors import UsageError
-from ..latent import codes, decode
+from ..latent import codes, decode, edited, reconstruct
 from ..latent.encode import as_pictures
 from ..model import Model
 from ..nets.judge import Judge
@@ -24,6 +25,7 @@ DEAR = 0.003  # what a step of a squared standard deviation costs
 GOAL = 1.5  # standard deviations of the target's logit, by which every edit that is compared moves it
 REACH = np.geomspace(0.2, 20, 20)  # alphas at which the change is looked at
 
+ES = ("es", "es_details")
 JUDGED_HEADS = ("dependency", "beside mean, 95 %", "target", "others flipped", "identity", "undone", "interaction")
 Interval = tuple[float, float]
 
@@ -34,6 +36,7 @@ class Counterfactual:
 
     cre: E|dec(mu(x) + v) - x*|^2 / E|dec(mu(x*)) - x*|^2, 1 where the edit is as good as a reconstruction of the truth.
     es: 1 - E|dec(mu(x) + v) - x*|^2 / E|dec(mu(x)) - x*|^2, 0 where the edit does nothing, 1 where it is the truth.
+    es_details: 1 - E|x + dec(mu(x) + v) - dec(mu(x)) - x*|^2 / E|x - x*|^2, of the edit that keeps what the decoder cannot draw.
     """
 
     cre: float
@@ -41,6 +44,8 @@ class Counterfactual:
     es: float
     es_interval: Interval
     best_es: float  # of the code mu(x*) itself: what the model's reconstructions allow
+    es_details: float
+    es_details_interval: Interval
     count: int
 
 
@@ -55,13 +60,21 @@ def against_truth(
     if not moved.any():
         raise UsageError(f"None of the {len(change)} pictures changes with this attribute; there is no edit to measure.")
     pictures, truth, change = pictures[moved], truth[moved], change[moved]
-    mu = codes(model, pictures).mu
-    edited, undone, known = (
-        squared(decode(model, z), truth) for z in (mu + change[:, None] * vector, mu, codes(model, truth).mu)
+    moves = change[:, None] * vector
+    plain, kept = (squared(edited(model, pictures, moves, details=details), truth) for details in (False, True))
+    untouched = squared(pictures / 255.0, truth)
+    undone, known = (squared(reconstruct(model, images), truth) for images in (pictures, truth))
+    cre, cre_interval = ratio(plain, known, seed)
+    es, es_interval = score(plain, undone, seed)
+    return Counterfactual(
+        cre, cre_interval, es, es_interval, score(known, undone, seed)[0], *score(kept, untouched, seed), len(change)
     )
-    cre, cre_interval = ratio(edited, known, seed)
-    left, (low, high) = ratio(edited, undone, seed)
-    return Counterfactual(cre, cre_interval, 1 - left, (1 - high, 1 - low), 1 - ratio(known, undone, seed)[0], len(change))
+
+
+def score(left: np.ndarray, nothing: np.ndarray, seed: int) -> tuple[float, Interval]:
+    """1 - the share of the error of doing nothing that is left, with its interval."""
+    share, (low, high) = ratio(left, nothing, seed)
+    return 1 - share, (1 - high, 1 - low)
 
 
 def squared(drawn: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -199,7 +212,7 @@ def rows_of_edits(attributes: dict[str, Any]) -> tuple[list[tuple[str, ...]], st
         return None
     tests = [its for edits in measured.values() for its in edits["test"].values() if its]
     true = any("es" in its for its in tests)
-    heads = ("ES, 95 %", "CRE") if true else JUDGED_HEADS
+    heads = ("ES, 95 %", "ES with details, 95 %", "CRE") if true else JUDGED_HEADS
     rows: list[tuple[str, ...]] = [("edit", "by", *heads)]
     for name, edits in measured.items():
         for method, its in edits["test"].items():
@@ -209,8 +222,8 @@ def rows_of_edits(attributes: dict[str, Any]) -> tuple[list[tuple[str, ...]], st
 
 def cells(its: dict[str, Any]) -> tuple[str, ...]:
     if "es" in its:
-        low, high = its["es_interval"]
-        return f"{its['es']:.3f} ({low:.3f} to {high:.3f})", f"{its['cre']:.2f}"
+        scores = (f"{its[key]:.3f} ({low:.3f} to {high:.3f})" for key in ES for low, high in [its[f"{key}_interval"]])
+        return (*scores, f"{its['cre']:.2f}")
     low, high = its.get("beside_mean_interval", (1, 1))
     beside = f"{its['beside_mean']:.2f} ({low:.2f} to {high:.2f})" if "beside_mean" in its else ""
     apart = f"{its['interaction']:.2f}" if "interaction" in its else ""
@@ -219,13 +232,14 @@ def cells(its: dict[str, Any]) -> tuple[str, ...]:
 
 
 def reached(moved: Callable[[float], float]) -> float | None:
-    """The smallest alpha at which the target moved by GOAL, between the two of REACH around it; None where none does."""
-    before, last = 0.0, 0.0
-    for alpha in REACH:
-        now = moved(float(alpha))
-        if now >= GOAL:
-            return float(before + (alpha - before) * (GOAL - last) / (now - last))
-        before, last = float(alpha), now
+    """The smallest alpha at which the target moved by GOAL, to 1 in 10,000, between two of REACH; None where none gets there."""
+    from scipy.optimize import brentq
+
+    moved, before = cache(moved), 0.0  # each is a pass over all pictures
+    for alpha in REACH.tolist():
+        if moved(alpha) >= GOAL:
+            return float(brentq(lambda between: moved(between) - GOAL, before, alpha, rtol=1e-4))  # pyright: ignore
+        before = alpha
     return None
 
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -43,15 +42,13 @@ Metric = dict[str, Any]
 
 def evaluate(model: Model, objective: Objective, data: Dataset, split: str = "test", seed: int = 0) -> dict[str, Metric]:
     """Metrics by name: {"value", "unit", "count", "split", "how"}. Raises nothing for what a model or data set cannot have: a
-    plain autoencoder has no rate, unlabelled pictures no neighbour accuracy."""
+    plain autoencoder has no rate, unlabelled pictures no neighbour accuracy, nor the training split, where it is learnt."""
     if not len(data.splits[split]):
         split = "validation"
     rows = data.splits[split]
     seen = seen_of(model, data, rows)
-    bound, each = (
-        validate(model, objective, seen, len(rows), seed, epoch=len(data.splits["train"])),
-        explained(model, seen, len(rows), seed),
-    )
+    told = validate(model, objective, seen, len(rows), seed, epoch=len(data.splits["train"]))
+    each = explained(model, seen, len(rows), seed)  # from one z, however many the objective takes: its bound compares with any
     found: dict[str, Metric] = {}
 
     def add(name: str, value: float, unit: str, how: str, interval: Sequence[float] | None = None) -> None:
@@ -59,23 +56,24 @@ def evaluate(model: Model, objective: Objective, data: Dataset, split: str = "te
         found[name] |= {} if interval is None else {"interval": list(interval)}
 
     def add_bound(name: str, how: str) -> None:
-        add(name, bound[name], "nats per image", how, around(bound[name], each[name]))
+        value = float(each[name].mean())
+        add(name, value, "nats per image", how, around(value, each[name]))
 
     given = given_of(model)
     untold = ", the model told nothing" if given else ""
-    draws = "one z" if objective.samples == 1 else f"the mean of {objective.samples} z"
-    add_bound("distortion", f"-log p(x|z), {draws} per image, seed {seed}{given}")
-    if "rate" in bound:
-        closed = "closed form" if has_closed_rate(model, objective, seen) else f"{draws} per image, seed {seed}"
+    drawn = f"one z per image, seed {seed}"
+    add_bound("distortion", f"-log p(x|z), {drawn}{given}")
+    if "rate" in each:
+        closed = "closed form" if has_closed_rate(model, seen) else drawn
         add_bound("rate", f"KL(q(z|x) || p(z)), {closed}{given}")
         add_bound("elbo", f"-(distortion + rate){given}")
         for bits, how in bits_per_dim(model, data, rows, each["elbo"], seed):
             add("bits_per_dim", float(bits.mean()), "bits per pixel value", how + given, around(float(bits.mean()), bits))
-    add("loss", bound["loss"], "nats per image", "the objective at its final weights")
+    add("loss", told["loss"], "nats per image", "the objective at its final weights")
     for name, how in objective.measured.items():
-        if name in bound:
-            add(name, bound[name], "share", how)
-    add("residual", bound["mse"] ** 0.5, "pixel value in [0, 1]", f"root mean squared error, z drawn, seed {seed}")
+        if name in told:
+            add(name, told[name], "share", how)
+    add("residual", told["mse"] ** 0.5, "pixel value in [0, 1]", f"root mean squared error, z drawn, seed {seed}")
 
     codes_here = codes(model, data.pixels, rows)
     errors, alike = errors_of(model, codes_here.mu, data, rows)
@@ -90,11 +88,11 @@ def evaluate(model: Model, objective: Objective, data: Dataset, split: str = "te
         add(name, float(values.mean()), unit, f"{what}, {how}", around(float(values.mean()), values))
     if isinstance(getattr(model, "posterior", None), Coder):
         add("code_perplexity", *perplexity_of(code_counts(model, data.pixels, rows)))
-    elif "rate" in bound and not codes_here.certain:
+    elif "rate" in each and not codes_here.certain:
         for kl, unit, how in latents_used(model, codes_here):
             add("active_latents", int((kl > ACTIVE).sum()), unit, how + untold)
             found["active_latents"]["kl_per_latent"] = np.round(kl, 4).tolist()
-    learn = stand_ins(model, data, "train", seed)
+    learn = stand_ins(model, data, "train", seed) if split != "train" else rows[:0]  # among which each were its own nearest
     accuracy = label_accuracy(data, learn, codes(model, data.pixels, learn).mu, rows, codes_here.mu)
     if accuracy is not None:
         how = f"{NEIGHBOURS} nearest neighbours on mu, fitted on {len(learn)} of train{untold}"
@@ -160,6 +158,7 @@ def likelihood(
             "split": split if len(data.splits[split]) else "validation",
             "how": how + given_of(model),
             **({"interval": interval} if interval else {}),
+            "per_image": np.round(-found.log_px.numpy(), 4).tolist(),
             "curve": {str(k): round(-value, 4) for k, value in found.curve.items()},
             "effective_samples": {"median": found.effective.median().item(), "lowest": found.effective.min().item()},
             "seconds": round(found.seconds, 1),
@@ -201,9 +200,9 @@ def annealing(
     return metrics
 
 
-def has_closed_rate(model: Model, objective: Objective, images: Images) -> bool:
+def has_closed_rate(model: Model, images: Images) -> bool:
     """Whether the rate of a picture is computed, not estimated from draws of z."""
-    (trace,) = traces(partial(objective.look, model), images, [slice(0, 1)], 0)
+    (trace,) = traces(lambda x, c: model(x, 1, c), images, [slice(0, 1)], 0)
     return all(closed_kl(group.q, group.prior) is not None for group in trace.groups) and len(trace.groups) == 1
 
 
@@ -267,10 +266,12 @@ def drift(before: Model, after: Model, data: Dataset, split: str = "test", seed:
 def disentangled(model: Model, data: Dataset, factors: Sequence[str], split: str = "test", seed: int = 0) -> dict[str, Metric]:
     """Every score of disentanglement.HOW: how far single latents stand for single of these attributes (or "label").
 
-    Raises UsageError where the data do not have them, or where there is nothing to tell apart.
+    Raises UsageError where the data do not have them, where there is nothing to tell apart, and for the training split.
     """
     from .disentanglement import HOW, Known, disentanglement, factors_of  # with half of scikit-learn, which takes seconds
 
+    if split == "train":
+        raise UsageError("Scores of disentanglement are learnt on training pictures and told of others. Give --split validation.")
     if model.latent > LATENTS:
         raise UsageError(f"This model has {model.latent:,} latents; scores of single latents are for {LATENTS} at most.")
     split = split if len(data.splits[split]) else "validation"

@@ -11,16 +11,17 @@ from ..data import Dataset
 from ..errors import UsageError
 from ..latent import codes
 from ..model import Model
-from .evaluate import errors_of, explained, seen_of
+from .evaluate import FINEST, errors_of, explained, seen_of
 
 RESAMPLES = 2000
 
 
 def per_image(model: Model, data: Dataset, rows: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
-    """Of every image: distortion, rate and elbo in nats where the model has them, and the squared error of mu's picture, (n,)."""
+    """Of every image, (n,): distortion, rate and elbo in nats where the model has them, and squared error, psnr in dB and
+    ssim of the picture of mu."""
     told = explained(model, seen_of(model, data, rows), len(rows), seed)
-    errors, _ = errors_of(model, codes(model, data.pixels, rows).mu, data, rows)
-    return told | {"squared error": errors}
+    errors, ssim = errors_of(model, codes(model, data.pixels, rows).mu, data, rows)
+    return told | {"squared error": errors, "psnr": -10 * np.log10(errors.clip(FINEST)), "ssim": ssim}
 
 
 def difference(a: np.ndarray, b: np.ndarray, seed: int = 0) -> dict[str, Any]:

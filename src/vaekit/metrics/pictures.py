@@ -5,7 +5,7 @@ Every figure's name says whose features, and of how many pictures: fd_labels@500
 Shapes: N real and M drawn pictures, features (N, F), (M, F).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,13 +37,18 @@ def surroundings(real: np.ndarray, drawn: np.ndarray, k: int = NEAREST) -> Truth
     Raises UsageError for fewer than k + 1 pictures on a side.
     """
     check(real, drawn, k + 1)
-    around_real, around_drawn = (radii(heap, k) for heap in (real, drawn))
-    hits, found, covered = np.zeros(len(drawn), int), [], []  # of each drawn one: in how many real ones' surroundings it lies
-    for part in parts(len(real)):
-        between = cdist(real[part], drawn)
-        inside = between < around_real[part, None]
+    between = (cdist(real[part], drawn) for part in parts(len(real)))
+    return truth_of(radii(real, k), radii(drawn, k), between, k)
+
+
+def truth_of(around_real: np.ndarray, around_drawn: np.ndarray, between: Iterable[np.ndarray], k: int) -> Truth:
+    """Of radii (N,), (M,) and distances between real and drawn pictures (N, M), some rows at a time."""
+    hits = np.zeros(len(around_drawn), int)  # of each drawn one: in how many real ones' surroundings it lies
+    found, covered = [], []
+    for part, rows in zip(parts(len(around_real)), between, strict=True):
+        inside = rows < around_real[part, None]
         hits += inside.sum(0)
-        found.append((between < around_drawn[None]).any(1))
+        found.append((rows < around_drawn[None]).any(1))
         covered.append(inside.any(1))
     recall, coverage = (float(np.concatenate(each).mean()) for each in (found, covered))
     return Truth(float((hits > 0).mean()), recall, float(hits.mean() / k), coverage)
@@ -52,6 +57,38 @@ def surroundings(real: np.ndarray, drawn: np.ndarray, k: int = NEAREST) -> Truth
 def radii(heap: np.ndarray, k: int) -> np.ndarray:
     """The distance of each to its k-th nearest of the others, (N,)."""
     return np.concatenate([np.partition(cdist(heap[part], heap), k, axis=1)[:, k] for part in parts(len(heap))])
+
+
+def errors_of_truth(real: np.ndarray, drawn: np.ndarray, seed: int, k: int = NEAREST) -> Truth:
+    """The standard errors of `surroundings` over both heaps, of large ones as `resampled` takes them."""
+    rng, least = np.random.default_rng(seed), min(len(real), len(drawn))
+    a, b = (heap[rng.permutation(len(heap))[:MOST_RESAMPLED]] for heap in (real, drawn))
+    among_real, among_drawn, between = (distances(one, other) for one, other in ((a, a), (b, b), (a, b)))
+
+    def measure(i: np.ndarray, j: np.ndarray) -> Truth:
+        around_real, around_drawn = (
+            np.partition(among[np.ix_(some, some)], k, axis=1)[:, k] for among, some in ((among_real, i), (among_drawn, j))
+        )
+        return truth_of(around_real, around_drawn, (between[np.ix_(i[part], j)] for part in parts(len(i))), k)
+
+    return Truth(*halved(measure, (len(a), len(b)), rng) * (min(least, MOST_RESAMPLED) / least) ** 0.5)
+
+
+def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Between all pairs of rows, (N, M) float32."""
+    return np.concatenate([cdist(a[part], b).astype(np.float32) for part in parts(len(a))])
+
+
+def halved(
+    measure: Callable[[np.ndarray, np.ndarray], Sequence[float]], counts: tuple[int, int], rng: np.random.Generator
+) -> np.ndarray:
+    """Standard errors of figures of two heaps, which `measure` has of some places in each: their spread over random halves.
+
+    Halves of the same pictures differ as whole heaps of other ones do (the jackknife that leaves out half: Shao & Wu, 1989), or
+    somewhat more where figures hang on a few neighbours. A bootstrap's doubles would be their own nearest neighbours.
+    """
+    some = [measure(*(rng.permutation(count)[: count // 2] for count in counts)) for _ in range(RESAMPLES)]
+    return np.std(some, axis=0, ddof=1)
 
 
 def parts(count: int) -> list[slice]:
@@ -78,16 +115,22 @@ class Remembered(NamedTuple):
     copies: float  # share of drawn ones that lie nearer to a training picture than all but REMEMBERED of the held-out ones
     nearness: float  # the median distance to the nearest training picture, over that of held-out ones
     doubles: float  # share of held-out pictures that stand in the training split too; the others set the measure
+    error: float  # of copies, its standard error
 
 
-def remembered(drawn: np.ndarray, held: np.ndarray, train: np.ndarray) -> Remembered:
+def remembered(drawn: np.ndarray, held: np.ndarray, train: np.ndarray, seed: int = 0) -> Remembered:
     """Of features of drawn, held-out and training pictures."""
     near, usual = (nearest(heap, train) for heap in (drawn, held))
     apart = usual[usual > SAME * np.median(usual)]
-    limit = np.quantile(apart, REMEMBERED) if len(apart) else 0.0
-    return Remembered(
-        float((near <= limit).mean()), float(np.median(near) / max(np.median(usual), 1e-12)), 1 - len(apart) / len(usual)
-    )
+
+    def copies(i: np.ndarray, j: np.ndarray) -> list[float]:
+        limit = np.quantile(apart[j], REMEMBERED) if len(j) else 0.0
+        return [float((near[i] <= limit).mean())]
+
+    (share,) = copies(np.arange(len(near)), np.arange(len(apart)))
+    (error,) = halved(copies, (len(near), len(apart)), np.random.default_rng(seed))
+    nearness = float(np.median(near) / max(np.median(usual), 1e-12))
+    return Remembered(share, nearness, 1 - len(apart) / len(usual), float(error))
 
 
 def nearest(heap: np.ndarray, train: np.ndarray) -> np.ndarray:
@@ -110,6 +153,19 @@ def resampled(measure: Callable[[np.ndarray, np.ndarray], float], real: np.ndarr
     least = min(len(real), len(drawn))
     error = 1.96 * spread * (min(least, MOST_RESAMPLED) / least) ** 0.5
     return [value - error, value + error]
+
+
+def within(value: float, error: float, count: int | None = None) -> list[float]:
+    """95 % of a figure that is never below 0, by its standard error.
+
+    That of a share of `count` pictures is never narrower than for draws of a share that is the same for all (Wilson, 1927): at 0
+    and 1 no half differs from another.
+    """
+    low, high = value - 1.96 * error, value + 1.96 * error
+    if count is None:
+        return [max(0.0, low), high]
+    least = proportion(value, count)
+    return [max(0.0, min(low, least[0])), min(1.0, max(high, least[1]))]
 
 
 DISTANCES: dict[str, tuple[Callable[[np.ndarray, np.ndarray], float], str]] = {
@@ -155,15 +211,17 @@ def beside_real(its: Heaps, *, name: str, how: str, density: str = "", seed: int
             interval=resampled(measure, its.held, its.drawn, seed),
         )
     truth, best, decoder = (surroundings(its.held, heap) for heap in (its.drawn, its.others, its.rebuilt))
+    errors = errors_of_truth(its.held, its.drawn, seed) if min(len(its.held), count) >= 2 * (NEAREST + 1) else None
     for key in Truth._fields:
         value, share = getattr(truth, key), key != "density"
-        reference = {REAL: getattr(best, key), REBUILT: getattr(decoder, key)}
-        interval = {"interval": proportion(value, count)} if share else {}
+        more: dict[str, Any] = {"reference": {REAL: getattr(best, key), REBUILT: getattr(decoder, key)}}
+        if errors:  # half of the pictures have neighbours enough
+            more["interval"] = within(value, getattr(errors, key), count if share else None)
         told = f"{NEAREST} nearest neighbours (Naeem et al., 2020)"
-        add(key, value, "share" if share else "", told, reference=reference, **interval)
-    known = remembered(its.drawn, its.held, its.train)
+        add(key, value, "share" if share else "", told, **more)
+    known = remembered(its.drawn, its.held, its.train, seed)
     told = f"drawn pictures nearer to one of {len(its.train):,} training pictures than 99 % of held-out ones are"
     reference = {"held-out pictures": REMEMBERED, "held-out pictures that stand in training too": known.doubles}
-    more = {"reference": reference, "nearness": known.nearness, "interval": proportion(known.copies, count)}
+    more = {"reference": reference, "nearness": known.nearness, "interval": within(known.copies, known.error, count)}
     add("copies", known.copies, "share", told, **more)
     return found

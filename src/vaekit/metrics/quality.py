@@ -111,16 +111,34 @@ def random_judge(image: tuple[int, int, int], seed: int = 0) -> Judge:
         return Judge(image=image, features=128, width=24).eval()
 
 
-@torch.no_grad()
 def accuracy_of(judge: Judge, data: Dataset) -> float | None:
     """The share of the test split's labels that it names; None where there are none."""
     rows = data.splits["test"]
     rows = rows[data.labels[rows] >= 0] if data.labels is not None else rows[:0]
     if not len(rows):
         return None
+    return float((logits_of(judge, data, rows).argmax(1) == data.labels[rows]).mean())  # pyright: ignore[reportOptionalSubscript]
+
+
+def auc_of(judge: Judge, data: Dataset, has: np.ndarray) -> float | None:
+    """The area under the ROC curve of each attribute's logit over the test split, the mean over attributes; has (N, A) as for
+    `attribute_judge_of`. None where no attribute parts these pictures."""
+    from sklearn.metrics import roc_auc_score  # which takes seconds to import
+
+    rows = data.splits["test"]
+    parted = [k for k, told in enumerate(has[rows].T) if {0, 1} <= set(told)]
+    if not parted:
+        return None
+    logits, told = logits_of(judge, data, rows), has[rows]
+    known = {k: told[:, k] >= 0 for k in parted}
+    return float(np.mean([roc_auc_score(told[known[k], k], logits[known[k], k]) for k in parted]))
+
+
+@torch.no_grad()
+def logits_of(judge: Judge, data: Dataset, rows: np.ndarray) -> np.ndarray:
+    """(n, kinds)"""
     parts = [rows[start : start + 256] for start in range(0, len(rows), 256)]
-    named = torch.cat([judge(as_pictures(data.take(part)))[1].argmax(1) for part in parts]).numpy()
-    return float((named == data.labels[rows]).mean())  # pyright: ignore[reportOptionalSubscript]
+    return torch.cat([judge(as_pictures(data.take(part)))[1] for part in parts]).numpy()
 
 
 def like_of(net: nn.Module) -> Tensor:

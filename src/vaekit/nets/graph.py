@@ -59,7 +59,7 @@ def read_onnx(file: Path, image: tuple[int, int, int]) -> Graph:
     try:
         import onnx
     except ImportError as error:
-        raise UsageError(f"To read {file} takes the package onnx. Install it: pip install 'vaekit[onnx]'") from error
+        raise UsageError(f"To read {file} takes the package onnx. Install it: pip install onnx") from error
     try:
         model = onnx.load(file)
         graph = model.graph

@@ -68,7 +68,7 @@ class Judge(FeatureNet):
 
 
 class OnnxNet(FeatureNet):
-    """Any net out of an ONNX file, for images of another size than it was made for too; its outputs are the maps."""
+    """A net out of an ONNX file, for images of another size than it was made for too; its outputs are the maps."""
 
     graph: Graph
 

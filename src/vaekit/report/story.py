@@ -34,7 +34,8 @@ def write_report(run: Run, data: Dataset, beside: Run | None = None, seed: int =
     """Draw every figure into the run's figures/ and write report.html, one file that opens from disk. Returns its path.
 
     `beside` is another run on the same data, a plain autoencoder for a VAE or the other way round, drawn side by side.
-    Raises UsageError before the run has weights.
+    Raises UsageError before either run has weights, and where the two are no pair: trained on other pictures or another size of
+    them, not of two latents each, or both of one kind.
     """
     sight, other = Sight(run, data, seed), Sight(beside, data, seed) if beside else None
     if other:
@@ -178,7 +179,8 @@ def health(run: Run, data: Dataset, seed: int) -> Section:
     names = ", ".join(finding.name for finding in findings)
     lead = f"Found: {names}." if findings else "Nothing to find fault with."
     table = Table(("finding", "measured", "normal", "likely cause", "what mends it"), findings) if findings else None
-    vital = Details("Vital signs", table=Table(("sign", "value"), list(signs.items())))
+    rows = [(name, sign.value, sign.unit, sign.count) for name, sign in signs.items()]
+    vital = Details("Vital signs", table=Table(("sign", "value", "unit", "N"), rows))
     return Section("Health", lead, table=table, details=[vital])
 
 

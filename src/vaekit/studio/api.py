@@ -18,9 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..draw.animation import animate, animation
 from ..errors import VaekitError
 from .bundle import as_png
-from .shown import MOST_BYTES, MOST_CODES, Shown
+from .guard import RAW
+from .shown import FEW, MOST_BYTES, MOST_CODES, Shown
+from .uploads import UPLOADS
 
-RAW = "application/octet-stream"
 Row = Annotated[list[float], Field(max_length=65_536)]
 Rows = Annotated[list[Row], Field(min_length=1, max_length=MOST_CODES)]
 Number = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
@@ -31,7 +32,8 @@ Given = Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=
 
 Name = Annotated[str, Path(description="A run, as /api/runs names it", max_length=200)]
 State = Annotated[
-    str | None, Query(max_length=200, description="Of the manifest that the question belongs to; 409 where that is an old one")
+    str | None,
+    Query(max_length=200, description="Of the manifest that the question belongs to; 409 where the weights are others now"),
 ]
 
 
@@ -148,12 +150,15 @@ def routes(runs: dict[str, Shown]) -> APIRouter:
 
     @api.get("/runs/{run}/log")
     def log(run: Name, after: Annotated[int, Query(ge=0, le=2**53)] = 0) -> dict[str, Any]:
-        """Lines of its log from a byte on, and the byte to ask from the next time."""
-        return run_of(run).log(after)
+        """Lines of its log from a byte on, the byte that they begin at, and the one to ask from the next time.
+
+        Those from 0 on are all of the log, of a long one some, evenly spaced; so too where the byte begins no line.
+        """
+        return run_of(run).log.answer(after)
 
     @api.get("/runs/{run}/now", response_class=Response, responses={200: {"content": {RAW: {}}}})
     async def now(
-        run: Name, n: Annotated[int, Query(ge=1, le=16)] = 4, seed: Annotated[int, Query(ge=0, lt=2**31)] = 0
+        run: Name, n: Annotated[int, Query(ge=1, le=16)] = FEW[0], seed: Annotated[int, Query(ge=0, lt=2**31)] = FEW[1]
     ) -> Response:
         """Pictures of a few codes from the prior by the weights as they are now, and in x-images how many images these have seen.
 
@@ -162,11 +167,21 @@ def routes(runs: dict[str, Shown]) -> APIRouter:
         pictures, images = await run_of(run).now(n, seed)
         return raw(pictures, {"x-images": str(images)})
 
+    @api.get("/runs/{run}/earlier", response_class=Response, responses={200: {"content": {RAW: {}}}})
+    async def earlier(run: Name) -> Response:
+        """What /now has answered so far where no n or seed was given, (t, n, H, W, C), and in x-images the t counts of images.
+
+        Of many states of the weights some, evenly spaced, the first and the last among them.
+        """
+        images, pictures = run_of(run).columns.all
+        return raw(pictures, {"x-images": ",".join(map(str, images))})
+
     @api.get("/runs/{run}/manifest")
     async def manifest(run: Name) -> Response:
         """What is known of its codes and vectors, as of now; made when it is first asked for, which may take a while."""
         made = await run_of(run).opened()
-        return Response(as_json(made.bundle.manifest | {"state": made.stamp}), media_type="application/json")
+        now = {"state": made.stamp.weights, "parts": made.stamp.parts}
+        return Response(as_json(made.bundle.manifest | now), media_type="application/json")
 
     @api.get("/runs/{run}/arrays/{name}", response_class=Response, responses={200: {"content": {RAW: {}}}})
     async def array(run: Name, name: Annotated[str, Path(max_length=100)], state: State = None) -> Response:
@@ -199,7 +214,9 @@ def computing(api: APIRouter, run_of: Callable[[str], Shown]) -> None:
     @api.post("/runs/{run}/encode", openapi_extra=FILE_BODY)
     async def encode(run: Name, request: Request, state: State = None) -> dict[str, Any]:
         """mu and log_var of a picture file; null where log_var is minus infinity."""
-        mu, log_var = await run_of(run).encode(await request.body(), state)
+        its = run_of(run)
+        with UPLOADS.place():  # before the file is in memory
+            mu, log_var = await its.encode(await request.body(), state)
         return {"mu": finite(mu), "log_var": finite(log_var)}
 
     @api.post("/runs/{run}/decode", openapi_extra=CODES_BODY, response_class=Response, responses=PICTURES)
@@ -258,7 +275,8 @@ def status_of(its: Shown) -> dict[str, Any]:
     try:
         return its.status
     except (VaekitError, OSError) as error:
-        return {"name": its.name, "status": "unreadable", "error": str(error), "findings": [], "metrics": {}, "state": None}
+        known = {"name": its.name, "status": "unreadable", "error": str(error)}
+        return known | {"findings": [], "metrics": {}, "state": None, "parts": None}
 
 
 def raw(pictures: np.ndarray, about: Mapping[str, str] = MappingProxyType({})) -> Response:

@@ -28,19 +28,30 @@ class Waiting(NamedTuple):
 class Batcher:
     """Answers rows by `work`, (n, ...) to (n, ...), which is called with those of several requests together.
 
-    While one pass is under way new requests gather; the next takes as many of them as `most` rows. `queue`: rows that may wait.
+    While one pass is under way new requests gather; the next takes as many of them as `most` rows. One of more rows takes several
+    passes, and a small one that comes meanwhile need not wait for all of them. `queue`: rows that may wait or be under way.
     """
 
     def __init__(self, work: Callable[[np.ndarray], np.ndarray], executor: Executor, *, most: int = 64, queue: int = 16_384):
         self.work, self.executor, self.most, self.queue = work, executor, most, queue
         self.waiting: deque[Waiting] = deque()
+        self.asked = 0  # rows without an answer yet
         self.task: asyncio.Task[None] | None = None
         self.passes = 0  # forward passes so far
 
     async def __call__(self, rows: np.ndarray) -> np.ndarray:
         """Raises Busy where too many rows wait already, and what `work` raises."""
-        if sum(len(each.rows) for each in self.waiting) + len(rows) > self.queue:
+        if self.asked + len(rows) > self.queue:
             raise Busy("Too much is waiting to be computed. Try again in a moment.")
+        self.asked += len(rows)
+        try:
+            parts = [await self.part(rows[start : start + self.most]) for start in range(0, len(rows), self.most)]
+        finally:
+            self.asked -= len(rows)
+        return np.concatenate(parts)
+
+    async def part(self, rows: np.ndarray) -> np.ndarray:
+        """The answer for rows of one pass."""
         answer: asyncio.Future[np.ndarray] = asyncio.get_running_loop().create_future()
         self.waiting.append(Waiting(rows, answer))
         if self.task is None or self.task.done():
@@ -72,14 +83,14 @@ class Batcher:
         That takes time, and the plans memory.
         """
         size = 1 << (len(rows) - 1).bit_length() if len(rows) <= STEP else -(-len(rows) // STEP) * STEP
-        more = min(size, max(self.most, len(rows))) - len(rows)
+        more = min(size, self.most) - len(rows)
         return self.work(np.concatenate([rows, rows[-1:].repeat(more, 0)]))[: len(rows)]
 
     def take(self) -> list[Waiting]:
-        """The oldest requests that fit into one pass, and at least one; those that nobody waits for any more are left out."""
+        """The oldest requests that fit into one pass; those that nobody waits for any more are left out."""
         taken: list[Waiting] = []
         rows = 0
-        while self.waiting and (not taken or rows + len(self.waiting[0].rows) <= self.most):
+        while self.waiting and rows + len(self.waiting[0].rows) <= self.most:
             each = self.waiting.popleft()
             if not each.answer.done():
                 taken.append(each)

@@ -18,8 +18,8 @@ from .shown import Wish
 NICE = 10  # the training goes first
 
 
-def beside(runs: list[Path], cache: Path | None = None) -> tuple[SpawnProcess, str]:
-    """Open a studio of these runs in another process, which ends with this one; and its address, with the token.
+def beside(runs: list[Path], cache: Path | None = None) -> tuple[SpawnProcess, str, str]:
+    """Open a studio of these runs in another process, which ends with this one; its address with the token, and one to use once.
 
     It computes on one thread of the processor, at a low priority. cache: where the pictures were decoded to. Raises VaekitError
     where it cannot be opened.
@@ -31,13 +31,13 @@ def beside(runs: list[Path], cache: Path | None = None) -> tuple[SpawnProcess, s
     said.close()
     with heard:
         try:
-            good, word = heard.recv()
+            good, word, once = heard.recv()
         except EOFError:
             raise VaekitError("The studio ended before it was open. Train without --studio, or free some memory.") from None
     if not good:
         process.join()
         raise VaekitError(word)
-    return process, word
+    return process, word, once
 
 
 def attend(runs: list[Path], cache: Path | None, said: Connection) -> None:
@@ -58,13 +58,14 @@ def attend(runs: list[Path], cache: Path | None, said: Connection) -> None:
 
 def answer(runs: list[Path], said: Connection) -> None:
     """Serve; whatever ends it ends the process, so that nobody waits for an address."""
+    once: list[str] = []
     try:
-        serve(runs, wish=Wish(device="cpu"), opened=lambda address: said.send((True, address)))
+        serve(runs, wish=Wish(device="cpu"), browser=once.append, opened=lambda address: said.send((True, address, once[0])))
     except VaekitError as error:
-        said.send((False, str(error)))
+        said.send((False, str(error), ""))
     except Exception as error:  # noqa: BLE001 (the process ends before the thread could tell)
         traceback.print_exc()
         told = f"The studio ended before it was open: {type(error).__name__}: {error}. See above, or train without --studio."
-        said.send((False, told))
+        said.send((False, told, ""))
     finally:
         os._exit(1)

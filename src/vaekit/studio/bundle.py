@@ -6,7 +6,7 @@ Shapes: N pictures on the map, D latents, S pixels of a thumbnail's side.
 import io
 import math
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from ..draw.pixels import to_rgb
 from ..findings import ATTRIBUTES
 from ..latent import arrange, codes, decode, kl_per_latent
 from ..latent.encode import Codes
-from ..metrics.evaluate import NUMBERS, explained, seen_of
+from ..metrics.evaluate import explained, seen_of
 from ..model import Model
 from ..run import Run
 
@@ -28,7 +28,7 @@ SEEDED = threading.Lock()  # torch has one generator for all threads: whoever se
 MOST_POINTS = 20_000
 MOST_THUMBS = 20_000
 ATLAS = 4096  # pixels: the side of a picture that every browser can draw
-MOST_NUMBERS = 8_000_000  # of codes: above, the page asks for them one by one
+MOST_NUMBERS = 8_000_000  # of codes, all of which go along: a map without them could not be decoded
 COLOURED = 64  # attributes that points can be coloured by
 GOLDEN = 4  # codes whose pictures go along, so that another engine can be compared
 
@@ -40,16 +40,17 @@ class Bundle:
     manifest: dict[str, Any]
     blobs: dict[str, bytes]
     rows: np.ndarray  # (N,), of the points in the data
-    mu: np.ndarray | None  # (N, D), where there are not too many latents
+    mu: np.ndarray  # (N, D)
 
 
 def bundle_of(run: Run, model: Model, data: Dataset, *, most: int = MOST_POINTS, layout: str = "pca", seed: int = 0) -> Bundle:
     """Encode pictures of all splits, at most so many, and gather what is known of them; data as the run is measured on them.
 
-    layout: of the map, see `latent.project.arrange`, and raises as that does.
+    most: of a model of many latents fewer, so that all codes together have MOST_NUMBERS numbers. layout: of the map, see
+    `latent.project.arrange`, and raises as that does.
     """
     run = Run(run.path.resolve())  # a bundle is kept, and read from elsewhere: it tells nothing of how the run was named
-    rows = chosen(data, min(most, max(NUMBERS // model.latent, 1)), seed)
+    rows = chosen(data, min(most, max(MOST_NUMBERS // model.latent, 1)), seed)
     found = codes(model, data.pixels, rows)
     with SEEDED:
         each = explained(model, seen_of(model, data, rows), len(rows), seed)
@@ -68,13 +69,10 @@ def bundle_of(run: Run, model: Model, data: Dataset, *, most: int = MOST_POINTS,
         arrays["attribute"] = data.attributes[rows, :COLOURED].T.astype("<f4")
     if "rate" in each:
         arrays["rate"] = each["rate"].astype("<f4")
-    edits, notes = vectors(run)
     told: Condition | None = getattr(model, "condition", None)
     low, span = found.mu.min(0), np.ptp(found.mu, axis=0)
-    keeps_codes = found.mu.size <= MOST_NUMBERS
-    if keeps_codes:
-        steps = (found.mu - low) / np.where(span > 0, span, 1) * 65535
-        arrays["mu"] = steps.round().astype("<u2")
+    steps = (found.mu - low) / np.where(span > 0, span, 1) * 65535
+    arrays["mu"] = steps.round().astype("<u2")
     golden = golden_codes(found.mu)
     arrays["golden_z"], arrays["golden"] = golden.astype("<f4"), as_bytes(decode(model, golden))
     manifest = {
@@ -90,7 +88,6 @@ def bundle_of(run: Run, model: Model, data: Dataset, *, most: int = MOST_POINTS,
         "direct": model.latent == 2,
         "crop": run.description["data"]["open"].get("crop") or "center",
         "has_prior": model.has_prior,
-        "priors": list(run.priors),
         "condition": {"labels": list(told.labels), "attributes": list(told.attributes)} if told else None,
         "splits": list(SPLITS),
         "score": "-ELBO, nats" if "elbo" in each else "-log p(x|z), nats",
@@ -100,13 +97,23 @@ def bundle_of(run: Run, model: Model, data: Dataset, *, most: int = MOST_POINTS,
         "latents": latents(model, found),
         "worth": "nats" if model.has_prior and not found.certain else "of variance",
         "path": str(run.path),
-        "vectors": edits,
-        "notes": notes,
         "thumbs": {"side": side, "columns": columns_for(min(len(rows), MOST_THUMBS)), "count": min(len(rows), MOST_THUMBS)},
         "arrays": {name: {"type": array.dtype.str, "shape": list(array.shape)} for name, array in arrays.items()},
-    }
+    } | parts(run)
     blobs = {name: np.ascontiguousarray(array).tobytes() for name, array in arrays.items()}
-    return Bundle(manifest, blobs | {"thumbs": atlas}, rows, found.mu if keeps_codes else None)
+    return Bundle(manifest, blobs | {"thumbs": atlas}, rows, found.mu)
+
+
+def parts(run: Run) -> dict[str, Any]:
+    """What a manifest says of vectors and densities: these may be computed anew while the weights stay as they are."""
+    run = Run(run.path.resolve())  # the notes name it
+    edits, notes = vectors(run)
+    return {"priors": list(run.priors), "vectors": edits, "notes": notes}
+
+
+def renewed(bundle: Bundle, run: Run) -> Bundle:
+    """The same codes with the vectors and densities that there are now."""
+    return replace(bundle, manifest=bundle.manifest | parts(run))
 
 
 def chosen(data: Dataset, most: int, seed: int) -> np.ndarray:

@@ -20,7 +20,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+RAW = "application/octet-stream"
 BODY = 32 << 20  # bytes of a request
+PARSED = 4 << 20  # of one that may be JSON: while it is parsed all others wait
 RATE, BURST = 3000.0, 6000.0  # requests a second of one client, and at once
 ALWAYS = (
     (b"x-content-type-options", b"nosniff"),
@@ -34,15 +36,17 @@ ALWAYS = (
 class Guard:
     """Lets through what comes from our own page; every answer gets the headers that keep others out.
 
-    hosts: what the Host header may say, such as 127.0.0.1:8765. policy: of what the page may load.
+    hosts: what the Host header may say, such as 127.0.0.1:8765. policy: of what the page may load. once: opens the page as
+    the token does, one time, for a browser that is started by a command, which all on this machine can read.
     """
 
-    def __init__(self, app: App, *, token: str, hosts: frozenset[str], policy: str, body: int = BODY):
-        self.app, self.token, self.body = app, token, body
+    def __init__(self, app: App, *, token: str, hosts: frozenset[str], policy: str, once: str | None = None, body: int = BODY):
+        self.app, self.token, self.once, self.body = app, token, once, body
         self.hosts = frozenset(host.lower() for host in hosts)  # as browsers write them
         self.origins = frozenset(f"http://{host}" for host in self.hosts)
         self.headers = [*ALWAYS, (b"content-security-policy", policy.encode())]
-        self.secret = secrets.token_urlsafe(24)  # cookies go to every port of this machine; the token does not
+        # Worth as much as the token, and sent to every port of this machine: other servers here that the browser visits hear it.
+        self.secret = secrets.token_urlsafe(24)
         self.cookie = "vaekit-" + "".join(c for c in min(self.hosts) if c.isalnum())
         self.left: dict[str, tuple[float, float]] = {}  # of every client: requests it may still make, and as of when
 
@@ -58,9 +62,11 @@ class Guard:
         if refusal:
             await self.refuse(send, *refusal)
         elif self.opens(scope):
+            if self.opens_once(scope):
+                self.once = None
             await self.welcome(send)
         else:
-            await self.pass_on(scope, receive, send)
+            await self.pass_on(scope, receive, send, self.limit(scope, headers))
 
     def refusal(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str] | None:
         """The status and the reason why a request is not answered."""
@@ -75,15 +81,22 @@ class Guard:
             return 401, "The token is missing. Open the address that the studio printed."
         if not self.may_go_on(scope):
             return 429, "Too many requests. Try again in a moment."
-        length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > self.body:
-            return 413, f"The request has {length} bytes, the limit is {self.body:,}."
+        length, limit = headers.get("content-length", "0"), self.limit(scope, headers)
+        if not length.isdecimal() or int(length) > limit:
+            return 413, f"The request has {length} bytes, the limit is {limit:,}."
         return None
 
+    def limit(self, scope: Scope, headers: dict[str, str]) -> int:
+        """Bytes that the body may have: a picture file and float32 are taken as they are, all else may be parsed."""
+        kind = headers.get("content-type", "").partition(";")[0].strip()
+        return self.body if kind == RAW or scope["path"].endswith("/encode") else min(self.body, PARSED)
+
     def opens(self, scope: Scope) -> bool:
-        """Whether this is the address that was printed."""
-        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        return scope["path"] == "/" and scope["method"] == "GET" and same(given, self.token)
+        """Whether this is an address that was given to open the page."""
+        return same(asked(scope, "token"), self.token) or self.opens_once(scope)
+
+    def opens_once(self, scope: Scope) -> bool:
+        return self.once is not None and same(asked(scope, "once"), self.once)
 
     def knows_token(self, headers: dict[str, str]) -> bool:
         pairs = (each.strip().partition("=")[::2] for each in headers.get("cookie", "").split(";"))
@@ -115,15 +128,15 @@ class Guard:
         await send({"type": "http.response.start", "status": 200, "headers": [*kind, *where, *self.headers]})
         await send({"type": "http.response.body", "body": b""})
 
-    async def pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def pass_on(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
         read = 0
 
         async def heard() -> Message:
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
-            if read > self.body:
-                raise HTTPException(413, f"The request goes on past {self.body:,} bytes, the limit.")
+            if read > limit:
+                raise HTTPException(413, f"The request goes on past {limit:,} bytes, the limit.")
             return message
 
         async def said(message: Message) -> None:
@@ -132,6 +145,13 @@ class Guard:
             await send(message)
 
         await self.app(scope, heard, said)
+
+
+def asked(scope: Scope, name: str) -> str:
+    """What stands under a name in the address of the page; nothing where another one is asked for."""
+    if (scope["path"], scope["method"]) != ("/", "GET"):
+        return ""
+    return parse_qs(scope["query_string"].decode("latin-1")).get(name, [""])[0]
 
 
 def same(given: str, expected: str) -> bool:

@@ -1,5 +1,6 @@
 """The studio's server: the page, its files, and /api, behind a guard."""
 
+import errno
 import hashlib
 import re
 import secrets
@@ -29,6 +30,7 @@ from .shown import Changed, NotYet, Wish, shown_of
 EVERYWHERE = ("0.0.0.0", "::")
 OWN = ("127.0.0.1", "localhost", "[::1]")  # how a machine calls itself
 CONNECTIONS = 512  # at once; a browser keeps a few
+TAKEN = (errno.EADDRINUSE, errno.EACCES)  # what another port may cure
 STATUS: dict[type[VaekitError], int] = {Busy: 429, NotYet: 409, Changed: 409}
 KINDS = {".js": "text/javascript", ".css": "text/css", ".html": "text/html"}
 STATIC = files("vaekit.studio") / "static"
@@ -39,12 +41,14 @@ def application(
     *,
     executor: Executor,
     token: str,
+    once: str | None = None,
     hosts: frozenset[str],
     wish: Wish = Wish(),  # noqa: B008 (it cannot be changed)
 ) -> Guard:
     """The studio of these runs as an ASGI application. Raises UsageError on what is no run.
 
-    executor: where models compute; one thread is right, torch uses all cores by itself. hosts: what a Host header may say.
+    executor: where models compute; one thread is right, torch uses all cores by itself. once: see `Guard`. hosts: what a Host
+    header may say.
     """
     app = FastAPI(
         title="vaekit studio",
@@ -93,7 +97,7 @@ def application(
         return Response(place.read_bytes(), media_type=kind, headers={"cache-control": "no-cache"})
 
     describe(app)
-    return Guard(app, token=token, hosts=hosts, policy=policy(index))
+    return Guard(app, token=token, once=once, hosts=hosts, policy=policy(index))
 
 
 def describe(app: FastAPI) -> None:
@@ -130,17 +134,19 @@ def serve(
     port: int = 0,
     wish: Wish = Wish(),  # noqa: B008 (it cannot be changed)
     opened: Callable[[str], object] = print,
+    browser: Callable[[str], object] | None = None,
     reachable: Callable[[str], object] = print,
 ) -> None:
     """Serve the studio of these runs until it is interrupted; port 0: a free one.
 
-    `opened` hears the address with its token; `reachable`, where the host is 0.0.0.0 or ::, each by which others reach it.
+    `opened` hears the address with its token; `browser`, before that, one that works once: what a browser is started with all on
+    this machine can read; `reachable`, where the host is 0.0.0.0 or ::, each by which others reach it.
 
     Raises UsageError on what is no run and on an address that cannot be had.
     """
     if not 0 <= port <= 65_535:
         raise UsageError(f"--port {port} is no port. Expected 0 to 65535; 0: a free one.")
-    token = secrets.token_urlsafe(24)
+    token, once = secrets.token_urlsafe(24), secrets.token_urlsafe(24) if browser else None
     executor = ThreadPoolExecutor(1, "model")
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -148,10 +154,11 @@ def serve(
         try:
             listener.bind((host, port))
         except OSError as error:
-            raise UsageError(f"{host}:{port} cannot be listened to: {error.strerror}. Give another --port, or none.") from error
+            wrong = "--port" if error.errno in TAKEN else "--host"
+            raise UsageError(f"{host}:{port} cannot be listened to: {error.strerror}. Give another {wrong}, or none.") from error
         port = listener.getsockname()[1]
         hosts = frozenset(f"{name}:{port}" for name in names_of(host)) | (names_of(host) if port == 80 else frozenset())
-        app = application(paths, executor=executor, token=token, hosts=hosts, wish=wish)
+        app = application(paths, executor=executor, token=token, once=once, hosts=hosts, wish=wish)
         config = uvicorn.Config(
             app,
             http=Prompt,
@@ -165,7 +172,10 @@ def serve(
             ws="none",
         )
         listener.listen(CONNECTIONS)
-        opened(f"http://{OWN[0] if host in EVERYWHERE else written(host)}:{port}/?token={token}")
+        here = f"http://{OWN[0] if host in EVERYWHERE else written(host)}:{port}"
+        if browser:
+            browser(f"{here}/?once={once}")
+        opened(f"{here}/?token={token}")
         for address in addresses_of(host) if host in EVERYWHERE else ():
             reachable(f"http://{address}:{port}/?token={token}")
         uvicorn.Server(config).run(sockets=[listener])

@@ -6,40 +6,36 @@ Shapes: n codes, D latents, Y columns of what a conditional model is told.
 import asyncio
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
-from ..conditional import Condition
 from ..data import Dataset
-from ..data.decode import Broken, Recipe
-from ..data.decode import decode as decode_file
-from ..doctor import signs_of_trouble
-from ..errors import DataError, UsageError, VaekitError
+from ..data.decode import Recipe
+from ..errors import UsageError, VaekitError
 from ..latent import codes, decode, path
-from ..latent.second_stage import draw_codes
 from ..model import Model
 from ..run import Run
 from ..stored import Stored
 from ..training import Training
 from .batching import Batcher
-from .bundle import MOST_POINTS, SEEDED, Bundle, as_bytes, bundle_of, facts
-from .kept import kept_bundle, stamp_of
+from .bundle import MOST_POINTS, SEEDED, Bundle, as_bytes, bundle_of, facts, renewed
+from .draws import DRAWS, Densities, prior_codes, told_of
+from .kept import Stamp, kept_bundle, stamp_of
+from .logs import Log
+from .nearest import NEAR, neighbours_of
+from .thinned import Columns
+from .uploads import UPLOADS, picture_of
 
-T = TypeVar("T")
-FILES = ThreadPoolExecutor(2, "files")  # decode what is uploaded: a large picture takes memory
 MAPS = ThreadPoolExecutor(1, "maps")  # makes bundles, which takes long; what is there already is answered meanwhile
-DRAWS = ThreadPoolExecutor(1, "draws")  # draws codes from a seed: it waits while MAPS does, and what is decoded need not
 MOST_CODES = 1024  # in one request
 MOST_NUMBERS = 2_000_000  # of codes in one answer
 MOST_BYTES = 64 << 20  # of pictures in one answer
-MOST_LOG = 1 << 20  # bytes of the log in one answer
-LARGEST = 1e6  # that a conditional model may be told
+FEW = 4, 0  # codes and their seed, whose pictures are kept of all states of the weights
 
 
 class Wish(NamedTuple):
@@ -62,7 +58,7 @@ class Changed(VaekitError):
 class Made(NamedTuple):
     """A model with its bundle, and the state of the files that they were made from."""
 
-    stamp: str
+    stamp: Stamp
     model: Model
     bundle: Bundle
     data: Dataset
@@ -77,6 +73,7 @@ class Shown:
         self.made: Made | None = None
         self.making: asyncio.Task[Made] | None = None
         self.latest: tuple[str, Model] | None = None  # the weights as they are now, of a run that trains
+        self.log, self.densities, self.columns = Log(run.path / "log.jsonl"), Densities(run), Columns()
         self.training: Training = run.build("training")
         self.comparable: bool = run.build("objective").comparable
         self.encoder = Batcher(self.encoded, executor, most=wish.batch)
@@ -87,55 +84,43 @@ class Shown:
     @property
     def status(self) -> dict[str, Any]:
         """What changes while it trains."""
-        about, records, reached = self.run.description, self.run.records, self.run.reached
-        spent = self.training.fraction(reached["images"], records[-1]["seconds"] if records else 0)
+        about, stamp = self.run.description, self.stamp
+        reached = self.run.position() if self.run.snapshot.exists() else None
+        with self.log.read():
+            images = (reached or self.log.last).get("images", 0)
+            spent = self.training.fraction(images, self.log.last.get("seconds", 0))
+            findings, damage = self.log.signs.of_trouble(spent, self.comparable), self.log.damage
         return {
             "name": self.name,
             "status": about.get("status"),
-            "images": reached["images"],
-            "state": self.stamp,
-            "findings": [its._asdict() for its in signs_of_trouble(records, spent, self.comparable)],
+            "images": images,
+            "state": stamp.weights,
+            "parts": stamp.parts,
+            "error": damage,
+            "findings": [its._asdict() for its in findings],
             "metrics": {name: facts(metric) for name, metric in self.run.metrics.items()},
             "data": about["data"]["name"],
             "image": about["data"]["image"],
         }
 
     @property
-    def stamp(self) -> str | None:
-        """What tells one state of the run from another; None before there are weights."""
+    def stamp(self) -> Stamp:
+        """What tells one state of the run from another."""
         return stamp_of(self.run)
-
-    def log(self, after: int) -> dict[str, Any]:
-        """The whole lines of the log from a byte on, and the byte behind them; from the first where that byte begins no line."""
-        file = self.run.path / "log.jsonl"
-        if not file.exists():
-            return {"records": [], "at": 0}
-        with open(file, "rb") as log:
-            size = log.seek(0, 2)
-            if 0 < after <= size:
-                log.seek(after - 1)
-            begun = after if 0 < after <= size and log.read(1) == b"\n" else 0
-            log.seek(begun)
-            text = log.read(MOST_LOG)
-        whole = text[: text.rfind(b"\n") + 1]
-        try:
-            return {"records": [json.loads(line) for line in whole.splitlines()], "at": begun + len(whole)}
-        except ValueError as error:
-            raise DataError(f"{file} is damaged: {error}. Take out the line that is no JSON object.") from error
 
     # Its bundle: one that is there is kept until somebody opens the run again
 
     async def ready(self, version: str | None = None) -> Made:
         """Model and bundle. Raises NotYet before there are weights, Changed where a page was made for another version."""
         made = self.made or await self.opened()
-        if version not in (None, made.stamp):
+        if version not in (None, made.stamp.weights):
             raise Changed(f"{self.name} has other weights now than when this page was opened. Open it again.")
         return made
 
     async def opened(self) -> Made:
         """As `ready`, made anew where weights, vectors or densities are others than before."""
         stamp = self.stamp
-        if stamp is None:
+        if stamp.weights is None:
             raise NotYet(f"{self.name} has no weights yet. Wait for its first validation.")
         if self.made is not None and self.made.stamp == stamp:
             return self.made
@@ -143,9 +128,8 @@ class Shown:
             self.making = asyncio.create_task(self.make(stamp))
         return await asyncio.shield(self.making)
 
-    async def make(self, stamp: str) -> Made:
-        data = self.made.data if self.made else None
-        made = await asyncio.get_running_loop().run_in_executor(MAPS, made_of, self.run, stamp, self.wish, data)
+    async def make(self, stamp: Stamp) -> Made:
+        made = await asyncio.get_running_loop().run_in_executor(MAPS, made_of, self.run, stamp, self.wish, self.made)
         self.made = made
         return made
 
@@ -166,17 +150,10 @@ class Shown:
         return as_bytes(decode(self.model, z, c if c.shape[1] else None))
 
     async def encode(self, file: bytes, version: str | None = None) -> np.ndarray:
-        """mu and log_var of a picture file, (2, D). Raises DataError where it is none."""
+        """mu and log_var of a picture file, (2, D), for somebody who holds a place of UPLOADS. Raises as `picture_of`."""
         channels, height, width = (await self.ready(version)).bundle.manifest["image"]
         recipe = Recipe(height, width, channels, self.run.description["data"]["open"].get("crop") or "center")
-        try:
-            decoded = await asyncio.get_running_loop().run_in_executor(FILES, decode_file, file, recipe)
-        except Broken as broken:
-            detail = f" ({broken.detail})" if broken.detail else ""
-            raise DataError(
-                f"That is no good picture: {broken.reason}{detail}. Give a jpg, png, webp, bmp, gif or tiff."
-            ) from None
-        return (await self.encoder(recipe.array(decoded)))[0]
+        return (await self.encoder(await UPLOADS.run(picture_of, file, recipe)))[0]
 
     async def decode(self, z: np.ndarray, given: Sequence[str] = (), version: str | None = None) -> np.ndarray:
         """uint8 (n, H, W, C) of codes (n, D), of a conditional model given these. Raises UsageError where they are none of it."""
@@ -201,10 +178,6 @@ class Shown:
             raise UsageError(f"{n:,} codes were asked for. Expected {most:,} at most. Ask for fewer at once.")
         return n
 
-    async def drawn(self, work: Callable[..., T], *given: Any) -> T:
-        """The result of `work`, which draws from a seed."""
-        return await asyncio.get_running_loop().run_in_executor(DRAWS, work, *given)
-
     async def sample(
         self, n: int, seed: int, temperature: float, prior: str, given: Sequence[str] = (), *, version: str | None = None
     ) -> np.ndarray:
@@ -214,13 +187,13 @@ class Shown:
         if prior == "own":
             if not made.model.has_prior:
                 raise UsageError("A plain autoencoder has no prior. Draw from a fitted density: vaekit fit-prior.")
-            return await self.drawn(prior_codes, made.model, n, seed, temperature, told_of(made.model, given))
+            return await DRAWS(prior_codes, made.model, n, seed, temperature, told_of(made.model, given))
         if prior != "fitted" and prior not in made.bundle.manifest["priors"]:
             known = ", ".join(["own", "fitted", *made.bundle.manifest["priors"]])
             raise UsageError(f"There is no prior {prior!r}. Expected one of {known}.")
         which = None if prior == "fitted" else prior
         how: dict[str, Any] = {"n": n, "seed": seed, "temperature": temperature, "given": given}
-        return await self.drawn(lambda: fitted_codes(self.run, which, made.model, **how))
+        return await DRAWS(lambda: self.densities.draw(which, made.model, **how))
 
     async def edit(self, z: np.ndarray, add: dict[str, float], sigmas: bool, version: str | None = None) -> np.ndarray:
         """z + alpha * vector, (n, D)."""
@@ -247,16 +220,7 @@ class Shown:
     async def neighbours(self, z: np.ndarray, k: int, version: str | None = None) -> list[list[dict[str, Any]]]:
         """The nearest pictures of the map to each code: place on the map, distance, split."""
         bundle = (await self.ready(version)).bundle
-        z = self.checked(z)
-        if bundle.mu is None:
-            raise UsageError("This model has too many latents for the map to keep all codes.")
-        near = await asyncio.to_thread(nearest, bundle.mu, z, k)
-        split = np.frombuffer(bundle.blobs["split"], np.uint8)
-        names = bundle.manifest["splits"]
-        return [
-            [{"place": int(i), "distance": float(d), "split": names[split[i]]} for i, d in zip(*each, strict=True)]
-            for each in zip(*near, strict=True)
-        ]
+        return await NEAR(neighbours_of, bundle, self.checked(z), k)
 
     async def picture(self, place: int, kind: str, version: str | None = None) -> np.ndarray:
         """The picture at a place of the map, or what the model makes of it, uint8 (C, H, W)."""
@@ -270,10 +234,13 @@ class Shown:
     async def now(self, n: int, seed: int) -> tuple[np.ndarray, int]:
         """Pictures of the same few codes from the prior by the weights as they are now, uint8 (n, H, W, C), and how many images
         these have seen. Without a prior there are none."""
-        stamp = self.stamp
+        stamp = self.stamp.weights
         if stamp is None:
             raise NotYet(f"{self.name} has no weights yet. Wait for its first validation.")
-        return await self.drawn(self.drawn_now, stamp, n, seed)
+        pictures, images = await DRAWS(self.drawn_now, stamp, n, seed)
+        if (n, seed) == FEW and self.stamp.weights == stamp:  # else the images may be those of other weights
+            self.columns.add(images, pictures)
+        return pictures, images
 
     def drawn_now(self, stamp: str, n: int, seed: int) -> tuple[np.ndarray, int]:
         images, model = images_of(self.run), self.model_at(stamp)
@@ -282,7 +249,7 @@ class Shown:
 
     def model_at(self, stamp: str) -> Model:
         """The model of that state, which may be newer than the bundle."""
-        if self.made is not None and self.made.stamp == stamp:
+        if self.made is not None and self.made.stamp.weights == stamp:
             self.latest = None  # one in memory is enough
             return self.made.model
         if self.latest is None or self.latest[0] != stamp:
@@ -291,8 +258,11 @@ class Shown:
         return self.latest[1]
 
 
-def made_of(run: Run, stamp: str, wish: Wish, data: Dataset | None) -> Made:
-    data = data or run.as_measured(run.open_data())
+def made_of(run: Run, stamp: Stamp, wish: Wish, before: Made | None) -> Made:
+    """A model with its bundle; where only vectors and densities have changed, the model and the codes that there were before."""
+    if before and before.stamp.weights == stamp.weights:
+        return before._replace(stamp=stamp, bundle=renewed(before.bundle, run))
+    data = before.data if before else run.as_measured(run.open_data())
     with SEEDED:
         model = run.load_model(wish.device)
     how: dict[str, Any] = {"most": wish.points, "layout": wish.layout}
@@ -302,56 +272,6 @@ def made_of(run: Run, stamp: str, wish: Wish, data: Dataset | None) -> Made:
 def images_of(run: Run) -> int:
     """How many images its weights have seen: those with the best validation, which may be older than the last snapshot."""
     return json.loads(Stored(run.path / "weights.safetensors").metadata["notes"])["images"]
-
-
-def told_of(model: Model, given: Sequence[str]) -> np.ndarray:
-    """What a conditional model is told by "label=3" and the like, nan for the rest, (Y,); (0,) for any other model."""
-    condition: Condition | None = getattr(model, "condition", None)
-    if condition is None:
-        if given:
-            raise UsageError(f"{given[0]!r} was given, but this model was told nothing of its pictures. Leave it out.")
-        return np.empty(0, np.float32)
-    pairs = {name: value for name, _, value in (text.partition("=") for text in given)}
-    for name, value in pairs.items():
-        if name != "label" and not abs(number_in(value)) <= LARGEST:
-            raise UsageError(f"{name}={value} was given. Expected a number up to {LARGEST:g}.")
-    return condition.of(pairs).cpu().numpy()
-
-
-def number_in(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def prior_codes(model: Model, n: int, seed: int, temperature: float, told: np.ndarray) -> np.ndarray:
-    """z ~ p(z), or p(z | c) of a conditional model, (n, D), as `latent.sample` decodes them."""
-    c = torch.from_numpy(told).to(next(model.parameters())).expand(n, -1) if len(told) else None
-    with SEEDED, torch.no_grad(), torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return model.draw(n, temperature, c).float().cpu().numpy()
-
-
-def fitted_codes(
-    run: Run, name: str | None, model: Model, *, n: int, seed: int, temperature: float, given: Sequence[str]
-) -> np.ndarray:
-    """Draws of a density that was fitted to the codes, (n, D)."""
-    with SEEDED:
-        _, density = run.load_prior(name)
-        return draw_codes(density, model, n, seed, temperature, given=given)
-
-
-def nearest(mu: np.ndarray, z: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest of mu (N, D) to each of z (n, D), near ones first: places and distances, (n, k)."""
-    k = min(k, len(mu))
-    with np.errstate(over="ignore", invalid="ignore"):  # codes far outside of everything
-        squared = (z * z).sum(1)[:, None] - 2 * z @ mu.T + (mu * mu).sum(1)
-    squared = np.nan_to_num(squared, nan=3e38, posinf=3e38)
-    some = np.argpartition(squared, k - 1, axis=1)[:, :k]
-    each = np.take_along_axis(squared, some, 1)
-    order = np.argsort(each, axis=1)
-    return np.take_along_axis(some, order, 1), np.sqrt(np.take_along_axis(each, order, 1).clip(0))
 
 
 def shown_of(paths: list[Path], executor: Executor, wish: Wish) -> dict[str, Shown]:

@@ -1,11 +1,13 @@
 // The page: which run, which view, and the address that says so.
 
 import { dark } from "studio/colour.js";
-import { el, say, select } from "studio/dom.js";
+import { el, note, say, select } from "studio/dom.js";
 import { editView } from "studio/edit.js";
 import { mapView } from "studio/map.js";
+import { CHANGED } from "studio/run.js";
 import { runsView } from "studio/runs.js";
 import { sampleView } from "studio/sample.js";
+import { quoted } from "studio/taking.js";
 
 const VIEWS = {
   map: ["Map", mapView],
@@ -14,13 +16,21 @@ const VIEWS = {
   runs: ["Run", runsView],
 };
 const KEYS = { 1: "map", 2: "edit", 3: "sample", 4: "runs" };
+const OFTEN = 350; // ms between two changes of the address: browsers stop pages that change it all the time
+const AGAIN = 3000; // ms after which the server is asked once more
 
-/** source: {live, listed(), open(name)} and, where it is live, log(name, after) and now(name); where runs come from. */
+/**
+ * source: {live, listed(), open(name)} and, where it is live, log(name, after), now(name) and earlier(name); where runs come from.
+ * open gives null as long as a run has no weights.
+ */
 export async function start(source) {
   const views = Object.keys(VIEWS).filter((view) => view !== "runs" || source.live);
+  const listed = await source.listed();
+  let wrote = -OFTEN; // when the address was changed
+  let later = null;
   const page = {
     source,
-    names: (await source.listed()).map((its) => its.name),
+    names: listed.map((its) => its.name),
     state: stateOf(location.hash),
     groups: {},
     pins: [],
@@ -35,11 +45,14 @@ export async function start(source) {
     keep(more) {
       Object.assign(this.state, more);
       for (const [key, value] of Object.entries(this.state)) if (value === "" || value === undefined) delete this.state[key];
-      history.replaceState(null, "", hashOf(this.view, this.state));
+      const wait = wrote + OFTEN - performance.now();
+      if (wait <= 0) write();
+      else later ??= setTimeout(write, wait);
     },
 
     /** Another view, or another run: of a run's state nothing says anything about another one. */
     go(view, { from = null, run = this.name } = {}) {
+      if (later) write();
       this.from = from;
       history.pushState(null, "", hashOf(view, run === this.name ? { ...this.state, run } : { run }));
       return show();
@@ -65,27 +78,51 @@ export async function start(source) {
   let shown = null;
   let turn = 0;
 
+  function write() {
+    clearTimeout(later);
+    later = null;
+    wrote = performance.now();
+    history.replaceState(null, "", hashOf(page.view, page.state));
+  }
+
+  /** Where the address names no view: the map, or how the training goes as long as there is nothing to map. */
+  const first = (name) => (listed.find((its) => its.name === name).state === null ? "runs" : "map");
+
   /** Codes that were made here are those of other weights now; a place of the map is still that picture. */
   function forget() {
     const { place } = page.from ?? {};
     Object.assign(page, { edit: null, pins: [], groups: {}, from: place === undefined ? null : { place } });
     delete page.made[page.name];
+    page.keep({ add: "", latents: "" });
     say(`${page.name} has changed: what was edited, pinned, grouped and made of it here is gone`);
+  }
+
+  /** The run, as soon as it has weights; null where something else is asked for until then. */
+  async function opened(name, mine) {
+    while (mine === turn) {
+      const run = await source.open(name);
+      if (run) return run;
+      if (mine === turn) main.replaceChildren(el("p.wait", {}, `${name} has no weights yet. They come with its first validation, and this page waits for them.`));
+      await pause(AGAIN);
+    }
+    return null;
   }
 
   async function show() {
     const mine = ++turn;
+    clearTimeout(later);
+    later = null;
     shown?.close?.();
     shown = page.shown = null;
     page.state = stateOf(location.hash);
-    page.view = views.includes(page.state.view) ? page.state.view : "map";
     const name = page.names.includes(page.state.run) ? page.state.run : page.names[0];
+    page.view = views.includes(page.state.view) ? page.state.view : first(name);
     if (name !== page.name) Object.assign(page, { name, run: null, edit: null, pins: [], groups: {} });
     update();
     main.replaceChildren(el("p.wait", {}, "Looking at the pictures …"));
     try {
       if (page.view !== "runs") {
-        const run = await source.open(name);
+        const run = await opened(name, mine);
         if (mine !== turn) return;
         if (page.run && page.run.manifest.state !== run.manifest.state) forget();
         page.run = run;
@@ -96,14 +133,52 @@ export async function start(source) {
         return;
       }
       shown = page.shown = view;
-      main.replaceChildren(...(page.run?.manifest.notes ?? []).map((note) => el("p.note", {}, note)), welcome() ?? "", view);
+      main.replaceChildren(...(page.run?.manifest.notes ?? []).map((text) => el("p.note", {}, text)), welcome() ?? "", view);
     } catch (error) {
       if (mine !== turn) return;
       console.error(error);
+      if (error.status === CHANGED) {
+        await pause(AGAIN); // other weights came while these were opened
+        if (mine === turn) show();
+        return;
+      }
+      if (isClosed(error)) closed();
       const again = el("button", { onclick: show }, "Try again");
       main.replaceChildren(el("p.wait", { role: "alert" }, error.message, " ", again));
     }
     if (document.activeElement === document.body) main.focus({ preventScroll: true });
+  }
+
+  // What went wrong while somebody looked at something
+
+  const isClosed = (error) => error?.unreachable && source.live;
+  let gone = null;
+
+  function failed(error) {
+    if (isClosed(error)) closed();
+    else if (error?.status !== CHANGED || page.view === "runs") say(error?.message ?? String(error));
+    else if (shown) {
+      if (later) write();
+      show(); // the run as it is now
+    }
+  }
+
+  /** Told once, until somebody answers again. */
+  async function closed() {
+    if (gone) return;
+    const runs = page.run && page.names.length === 1 ? quoted(page.run.manifest.path) : "RUN";
+    gone = note(`The studio is closed. Start it again: vaekit studio ${runs}, and open the address that it prints.`);
+    let answered = false;
+    while (!answered) {
+      await pause(AGAIN);
+      answered = await source.listed().then(
+        () => true,
+        (error) => !error.unreachable,
+      );
+    }
+    gone.remove();
+    gone = null;
+    if (!shown) show();
   }
 
   // What stands above every view, made once so that the keyboard's place in it is kept
@@ -171,12 +246,14 @@ export async function start(source) {
     main.focus();
   });
   addEventListener("hashchange", show);
-  addEventListener("unhandledrejection", (event) => say(event.reason?.message ?? String(event.reason)));
+  document.addEventListener("failed", (event) => failed(event.detail));
+  addEventListener("unhandledrejection", (event) => failed(event.reason));
   for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault()); // a picture beside its place
   addEventListener("keydown", (event) => {
-    const typing = /^(input|select|textarea)$/i.test(event.target.tagName);
+    const { target } = event; // where something else has the focus, its own keys count, and who dictates means letters
+    const free = target === document.body || target === main || target.closest?.("nav");
     const view = KEYS[event.key];
-    if (!typing && !event.ctrlKey && !event.metaKey && !event.altKey && views.includes(view)) page.go(view);
+    if (free && !event.ctrlKey && !event.metaKey && !event.altKey && views.includes(view)) page.go(view);
   });
   await show();
   return page;
@@ -184,7 +261,7 @@ export async function start(source) {
 
 function stateOf(hash) {
   const [view, query] = hash.replace(/^#\/?/, "").split("?");
-  return { view: view || "map", ...Object.fromEntries(new URLSearchParams(query ?? "")) };
+  return { view, ...Object.fromEntries(new URLSearchParams(query ?? "")) };
 }
 
 function hashOf(view, state) {
@@ -207,4 +284,8 @@ function recall(key) {
   } catch {
     return null;
   }
+}
+
+function pause(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -58,6 +58,19 @@ export function slider({ low, high, step, value, label, format = (v) => v.toFixe
   };
 }
 
+/** Told on the page until it is taken back: note(text).remove(). */
+export function note(text) {
+  const made = el("p.note", {}, text);
+  document.getElementById("notes").append(made);
+  return made;
+}
+
+/** What was asked for did not come: the page decides what becomes of it. */
+export function failed(error) {
+  console.error(error);
+  document.dispatchEvent(new CustomEvent("failed", { detail: error }));
+}
+
 /** Calls that would overtake each other: while one is under way only the latest waits, the ones between are dropped. */
 export function latest(work) {
   let running = false;
@@ -71,8 +84,7 @@ export function latest(work) {
     try {
       await work(...given);
     } catch (error) {
-      say(error.message);
-      console.error(error);
+      failed(error);
     } finally {
       running = false;
       if (next) {
@@ -89,15 +101,6 @@ export function paint(canvas, rgba, width, height) {
   if (canvas.width !== width) canvas.width = width;
   if (canvas.height !== height) canvas.height = height;
   canvas.getContext("2d").putImageData(new ImageData(rgba, width, height), 0, 0);
-}
-
-/** An image as a run crops its pictures: the middle as large as fits, all of it stretched, or all of it with black beside it. */
-export function cover(pen, image, width, height, crop = "center") {
-  const [across, down] = [width / image.width, height / image.height];
-  const scale = crop === "pad" ? Math.min(across, down) : Math.max(across, down);
-  const [w, h] = crop === "stretch" ? [width, height] : [image.width * scale, image.height * scale];
-  pen.imageSmoothingQuality = "high";
-  pen.drawImage(image, (width - w) / 2, (height - h) / 2, w, h);
 }
 
 export function download(blob, name) {

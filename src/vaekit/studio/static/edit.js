@@ -1,8 +1,9 @@
 // The editor: a picture's code, moved along attributes and single latents; pinned pictures to add, subtract and morph.
 
-import { cover, download, el, latest, paint, say, slider } from "studio/dom.js";
+import { download, el, latest, paint, say, slider } from "studio/dom.js";
+import { bitmapOf, fitted } from "studio/fitted.js";
 import { pinBoard } from "studio/pins.js";
-import { edited, PackedCodes } from "studio/space.js";
+import { clamped, edited, PackedCodes } from "studio/space.js";
 import { takingPanel } from "studio/taking.js";
 
 const REACH = 4; // standard deviations to either side
@@ -13,29 +14,63 @@ const LEAST = 0.1; // standard deviations of an attribute that are worth telling
 const FIRST = ["Smiling", "Eyeglasses", "Blond_Hair", "Male", "Wearing_Hat"]; // what people ask for
 
 export async function editView(page) {
-  const { run } = page;
+  const { run, state } = page;
   const { manifest } = run;
   const zero = () => ({ alphas: {}, latents: {} });
   const edit = page.edit ?? (page.edit = { base: null, picture: null, what: "", file: false, given: [], now: zero(), past: [], ahead: [] });
   let turn = 0;
   const from = page.from;
   page.from = null;
-  const steps = await run.array("mu");
-  const codes = steps && new PackedCodes(steps, manifest.code);
+  const codes = new PackedCodes(await run.array("mu"), manifest.code);
+  const elsewhere = isElsewhere();
+  for (const { alphas } of [edit.now, ...edit.past, ...edit.ahead]) {
+    for (const name of Object.keys(alphas)) if (!(name in page.vectors)) delete alphas[name]; // attributes were computed anew
+  }
   if (from) await begin(from);
-  else if (!edit.base) await begin({ place: 0 });
+  else if (!edit.base || elsewhere) await begin(named());
+  else keep();
 
   /** Start from a code, a place of the map or a file; whether it came to that: what is asked later goes first. */
   async function begin(from) {
     const mine = ++turn;
     const { place, file } = from;
-    const drawn = file ? createImageBitmap(file).catch(() => null) : place === undefined ? null : run.picture(place, "original");
-    const picture = await drawn; // null for a file too that this browser cannot draw: whoever encodes it may know its kind
-    const base = from.z ?? (file || !codes ? await run.encode(file ?? (await bytesOf(picture))) : codes.at(place));
+    const drawn = file ? bitmapOf(file).catch(() => null) : place === undefined ? null : run.picture(place);
+    const image = await drawn; // null for a file too that this browser cannot draw: whoever encodes it may know its kind
+    const picture = image && fitted(image, run, manifest.crop);
+    const base = from.z ?? (file ? await run.encode(file) : codes.at(place));
     if (mine !== turn) return false;
     const what = file ? (file.name ?? "your picture") : place === undefined ? (from.what ?? "a code") : `picture ${place}`;
-    Object.assign(edit, { base, picture, what, file: !!file, given: from.given ?? [], now: zero(), past: [], ahead: [] });
+    Object.assign(edit, { base, picture, place, what, file: !!file, given: from.given ?? [], now: from.now ?? zero(), past: [], ahead: [] });
+    keep();
     return true;
+  }
+
+  // The address: it can tell a picture of the map and the sliders, but neither a file nor a code
+
+  function written() {
+    if (edit.place === undefined) return { place: "", add: "", latents: "" };
+    const moved = (its) => String(new URLSearchParams(Object.entries(its).filter(([, value]) => value)));
+    return { place: String(edit.place), add: moved(edit.now.alphas), latents: moved(edit.now.latents) };
+  }
+  function keep() {
+    if (page.name === run.name) page.keep(written()); // else another run was chosen while this one was asked
+  }
+  /** Whether the address names another picture, or the same one with other sliders. */
+  function isElsewhere() {
+    return state.place !== undefined && Object.entries(written()).some(([key, value]) => String(state[key] ?? "") !== value);
+  }
+  /** What the address says, as far as this run has it. */
+  function named() {
+    const place = Number(state.place ?? 0);
+    const moved = (text, known) =>
+      Object.fromEntries(
+        [...new URLSearchParams(text ?? "")]
+          .filter(([name, value]) => known(name) && Number.isFinite(+value))
+          .map(([name, value]) => [name, clamped(+value, -REACH, REACH)]),
+      );
+    const isLatent = (name) => manifest.latents.slice(0, ALL).some(({ index }) => String(index) === name);
+    const now = { alphas: moved(state.add, (name) => Object.hasOwn(page.vectors, name)), latents: moved(state.latents, isLatent) };
+    return { place: Number.isInteger(place) && place >= 0 && place < manifest.count ? place : 0, now };
   }
 
   const code = (now = edit.now) => {
@@ -65,9 +100,7 @@ export async function editView(page) {
   });
   async function showBase() {
     const { picture } = canvases;
-    picture.width = run.width;
-    picture.height = run.height;
-    if (edit.picture) cover(picture.getContext("2d"), edit.picture, run.width, run.height, manifest.crop);
+    if (edit.picture) paint(picture, edit.picture, run.width, run.height);
     picture.parentElement.hidden = !edit.picture;
     paint(canvases.rebuilt, await run.decode(edit.base, edit.given), run.width, run.height);
     await show();
@@ -101,12 +134,13 @@ export async function editView(page) {
     handles.push(() => made.set(edit.now[kind][key] ?? 0));
     return el("div.slider", {}, el("span.name", {}, text), made.input, made.told, told ? el("p.leak", {}, told) : null);
   }
+  /** What a σ of the slider moves beside its own; a leak is of alpha = 1, which is so many `sigmas` of them. */
   function leakOf(name) {
-    const { leak } = page.vectors[name];
-    const others = Object.entries(leak ?? {}).filter(([other, by]) => other !== name && Math.abs(by) >= LEAST);
-    others.sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]));
-    const some = others.slice(0, MOVES).map(([other, by]) => `${other} ${by > 0 ? "+" : ""}${by.toFixed(2)} σ`);
-    return some.length ? `moves ${some.join(", ")}` : "";
+    const { leak, sigmas } = page.vectors[name];
+    const others = Object.entries(leak ?? {}).map(([other, by]) => [other, by / (sigmas || 1)]);
+    const told = others.filter(([other, by]) => other !== name && Math.abs(by) >= LEAST).sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]));
+    const some = told.slice(0, MOVES).map(([other, by]) => `${other} ${by > 0 ? "+" : ""}${by.toFixed(2)} σ`);
+    return some.length ? `moves per σ: ${some.join(", ")}` : "";
   }
   const rank = (name) => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length);
   const names = Object.keys(page.vectors).sort((a, b) => rank(a) - rank(b));
@@ -119,13 +153,14 @@ export async function editView(page) {
   latents.append(...manifest.latents.slice(0, LATENTS).map(latent));
   if (manifest.latents.length > LATENTS) {
     const rest = manifest.latents.slice(LATENTS, ALL);
-    const more = el("button", {}, `${rest.length} more latents`);
-    more.onclick = () => {
+    const expand = () => {
       const made = rest.map(latent);
       more.replaceWith(...made);
-      made[0].querySelector("input").focus();
+      return made;
     };
+    const more = el("button", { onclick: () => expand()[0].querySelector("input").focus() }, `${rest.length} more latents`);
     latents.append(more);
+    if (rest.some(({ index }) => edit.now.latents[index])) expand(); // by the address, or from before
   }
 
   // What was done, and back
@@ -133,10 +168,12 @@ export async function editView(page) {
   function remember(before) {
     edit.past.push(before);
     edit.ahead = [];
+    keep();
     buttons();
   }
   function settle() {
     for (const set of handles) set();
+    keep();
     buttons();
     show();
   }
@@ -216,6 +253,7 @@ export async function editView(page) {
     if (event.shiftKey) step(edit.ahead, edit.past);
     else step(edit.past, edit.ahead);
   };
+  await showBase();
   made.addEventListener("drop", dropped);
   document.addEventListener("paste", pasted);
   document.addEventListener("keydown", keys);
@@ -225,12 +263,5 @@ export async function editView(page) {
     document.removeEventListener("paste", pasted);
     document.removeEventListener("keydown", keys);
   };
-  await showBase();
   return made;
-}
-
-async function bytesOf(image) {
-  const canvas = new OffscreenCanvas(image.width, image.height);
-  canvas.getContext("2d").drawImage(image, 0, 0);
-  return canvas.convertToBlob({ type: "image/png" });
 }

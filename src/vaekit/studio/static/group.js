@@ -25,7 +25,7 @@ export function groupPanel(page, codes, decodeAll) {
     const mine = ++turn;
     const title = el("h2", {}, `${chosen.length.toLocaleString("en")} pictures`);
     section.replaceChildren(title);
-    if (!chosen.length || !codes) return;
+    if (!chosen.length) return;
     const mean = codes.mean(chosen);
     const count = Math.min(SOME, chosen.length);
     const some = Array.from({ length: count }, (_, i) => chosen[Math.floor((i * chosen.length) / count)]);

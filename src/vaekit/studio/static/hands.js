@@ -1,5 +1,7 @@
 // What mouse, fingers and keys do on the map.
 
+import { clamped } from "studio/space.js";
+
 const STEP = 12; // pixels that an arrow key moves the cross
 const STILL = 4; // pixels that a click may move
 const APART = 4; // pixels between the corners of a lasso
@@ -91,7 +93,12 @@ export function hands(plane, on) {
     const act = acts[event.key] ?? acts[event.key.toLowerCase()];
     if (event.ctrlKey || event.metaKey || event.altKey || !(move || act)) return;
     event.preventDefault();
-    if (move) on.look([Math.min(Math.max(cross[0] + move[0], 0), w), Math.min(Math.max(cross[1] + move[1], 0), h)], true);
-    else act();
+    if (act) act();
+    else {
+      const [x, y] = [cross[0] + move[0], cross[1] + move[1]];
+      const [inX, inY] = [clamped(x, 0, w), clamped(y, 0, h)];
+      if (inX !== x || inY !== y) on.pan(inX - x, inY - y); // past the edge the map moves
+      on.look([inX, inY], true);
+    }
   });
 }

@@ -5,7 +5,7 @@ import { el, field, latest, paint, say, select } from "studio/dom.js";
 import { groupPanel } from "studio/group.js";
 import { hands } from "studio/hands.js";
 import { Points } from "studio/points.js";
-import { clamped, Grid, inside, Inverse, PackedCodes, rows } from "studio/space.js";
+import { clamped, Grid, inside, Inverse, opacity, PackedCodes, rows } from "studio/space.js";
 
 const NEAR = 10; // pixels around a point that are the point
 const THUMBS = 400; // points in view, from which they are shown as pictures
@@ -19,11 +19,10 @@ export async function mapView(page) {
   const { run, state } = page;
   const { manifest } = run;
   const points = await run.array("points");
-  const steps = await run.array("mu");
+  const codes = new PackedCodes(await run.array("mu"), manifest.code);
   const [labels, score, splits] = [await run.array("label"), await run.array("score"), await run.array("split")];
-  const codes = steps && new PackedCodes(steps, manifest.code);
   const grid = await run.once("grid", () => new Grid(points));
-  const inverse = codes || manifest.direct ? await run.once("inverse", () => new Inverse(grid, codes, manifest.direct)) : null;
+  const inverse = await run.once("inverse", () => new Inverse(grid, codes, manifest.direct));
   const { box } = grid;
 
   const layers = ["terrain", "points", "over"].map((name) => el(`canvas.${name}`, { "aria-hidden": "true" }));
@@ -45,6 +44,7 @@ export async function mapView(page) {
   const view = { x: (box[0] + box[2]) / 2, y: (box[1] + box[3]) / 2, scale: 1 };
   const painted = { ...view }; // the view that the terrain was painted for; until it is painted anew it moves with the map
   const at = { spot: null, place: null, drawn: false }; // the cross in data units, the point that it is on, and whether it is drawn
+  const ink = { side: 0, alpha: 0 }; // of a dot: its side in data units, and how opaque it is
   let colours = null;
   let fitted = false;
   let lasso = null;
@@ -118,8 +118,9 @@ export async function mapView(page) {
       const began = performance.now();
       const close = view.scale / whole();
       const dot = Math.min(11, Math.max(1, 230 / Math.sqrt(points.length / 2)) * Math.sqrt(close) + 1);
-      const alpha = Math.min(0.85, Math.max(0.06, (3 * Math.sqrt(close)) / Math.sqrt(points.length / 2000 + 1)));
-      drawn.draw(view, dot, alpha);
+      const side = dot / view.scale;
+      if (ink.side !== side) Object.assign(ink, { side, alpha: opacity(grid.layers(side)) });
+      drawn.draw(view, dot, ink.alpha);
       drawOver();
       const [dx, dy] = [(painted.x - view.x) * view.scale, (view.y - painted.y) * view.scale];
       terrain.style.transform = `translate(${dx}px, ${dy}px) scale(${view.scale / painted.scale})`;
@@ -242,20 +243,17 @@ export async function mapView(page) {
     const [x, y] = at.spot;
     const { place } = at;
     const isPoint = place !== null;
-    edit.disabled = !isPoint && !inverse;
+    edit.disabled = false;
     shown.original.parentElement.style.visibility = isPoint ? "visible" : "hidden";
-    if (isPoint && !codes) draw(shown.rebuilt, await run.picture(place, "reconstruction"));
-    else if (isPoint || inverse) paint(shown.rebuilt, await run.decode(isPoint ? codes.at(place) : inverse.at(x, y)), run.width, run.height);
-    if (isPoint) draw(shown.original, await run.picture(place, "original"));
+    paint(shown.rebuilt, await run.decode(isPoint ? codes.at(place) : inverse.at(x, y)), run.width, run.height);
+    if (isPoint) draw(shown.original, await run.picture(place));
     captions[1].textContent = isPoint ? "Reconstruction" : "Decoded from here";
     shown.rebuilt.setAttribute("aria-label", isPoint ? "Its reconstruction" : "What the decoder makes of this place");
-    shown.trust.value = isPoint ? 1 : (inverse?.trust(x, y) ?? 0);
+    shown.trust.value = isPoint ? 1 : inverse.trust(x, y);
     const label = isPoint && labels?.[place] >= 0 ? `${manifest.labels[labels[place]]}, ` : "";
     shown.told.textContent = isPoint
       ? `${label}${manifest.splits[splits[place]]}; ${manifest.score}: ${score[place].toFixed(1)}`
-      : inverse
-        ? `Nothing was there: decoded from (${x.toFixed(2)}, ${y.toFixed(2)})`
-        : "This run has too many latents to decode a place between the points.";
+      : `Nothing was there: decoded from (${x.toFixed(2)}, ${y.toFixed(2)})`;
     if (aloud) say(shown.told.textContent);
   });
   function draw(canvas, image) {
@@ -265,8 +263,8 @@ export async function mapView(page) {
   }
   function open() {
     if (!at.spot) return;
-    if (at.place !== null) page.go("edit", { from: { place: at.place, z: codes?.at(at.place) } });
-    else if (inverse) page.go("edit", { from: { z: inverse.at(...at.spot), what: "a place of the map" } });
+    if (at.place !== null) page.go("edit", { from: { place: at.place, z: codes.at(at.place) } });
+    else page.go("edit", { from: { z: inverse.at(...at.spot), what: "a place of the map" } });
   }
 
   const group = groupPanel(page, codes, decodeAll);
@@ -339,7 +337,8 @@ export async function mapView(page) {
     "div.controls",
     {},
     field("Colour", colour),
-    inverse ? [toggle("terrain", "Terrain", land), toggle("fog", "Reliability", land)] : null,
+    toggle("terrain", "Terrain", land),
+    toggle("fog", "Reliability", land),
     toggle("lasso", "Lasso", () => say(state.lasso ? "Drag around points" : "Drag moves the map")),
     el("button", { onclick: () => zoom(1.5), "aria-label": "Zoom in" }, "+"),
     el("button", { onclick: () => zoom(1 / 1.5), "aria-label": "Zoom out" }, "−"),

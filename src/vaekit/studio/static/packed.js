@@ -2,7 +2,8 @@
 
 import * as ort from "ort";
 import { start } from "studio/app.js";
-import { cover, el, say } from "studio/dom.js";
+import { note } from "studio/dom.js";
+import { bitmapOf, fitted } from "studio/fitted.js";
 import { answer, Run } from "studio/run.js";
 
 const GOLDEN = 2; // of 255, that pictures computed here may differ from those that torch computed
@@ -60,23 +61,9 @@ class PackedRun extends Run {
   }
 
   async encode(file) {
-    const canvas = el("canvas", { width: this.width, height: this.height });
-    const pen = canvas.getContext("2d");
-    const image = await createImageBitmap(file);
-    const { crop } = this.manifest;
-    if (this.channels !== 4) {
-      pen.fillStyle = crop === "pad" ? "black" : "white"; // what is beside a picture, or behind a transparent one
-      pen.fillRect(0, 0, this.width, this.height);
-    }
-    cover(pen, image, this.width, this.height, crop);
-    const { data } = pen.getImageData(0, 0, this.width, this.height);
+    const rgba = fitted(await bitmapOf(file), this, this.manifest.crop);
     const count = this.width * this.height;
-    const x = new Float32Array(this.channels * count);
-    for (let i = 0; i < count; i++) {
-      const [r, g, b, a] = data.subarray(4 * i, 4 * i + 4);
-      if (this.channels === 1) x[i] = (0.299 * r + 0.587 * g + 0.114 * b) / 255;
-      else [r, g, b, a].slice(0, this.channels).forEach((value, c) => (x[c * count + i] = value / 255));
-    }
+    const x = Float32Array.from({ length: this.channels * count }, (_, i) => rgba[4 * (i % count) + Math.floor(i / count)] / 255);
     return Float32Array.from(await (await this.network("encoder")).run(x, [1, ...this.manifest.image]));
   }
 
@@ -121,7 +108,7 @@ async function open() {
   ort.env.wasm.wasmBinary = await unpacked("wasm");
   const run = new PackedRun(manifest.name, manifest);
   run.gap().then((gap) => {
-    if (gap > GOLDEN) say(`Pictures computed here differ from those of the model by up to ${gap} of 255.`);
+    if (gap > GOLDEN) note(`Do not trust the pictures that are decoded here: this browser computes others than the model, by up to ${gap} of 255. Open the page in another one.`);
     run.agreed = gap;
   });
   return run;

@@ -3,7 +3,7 @@
 import { download, el, field, latest, paint, say, select, slider } from "studio/dom.js";
 import { added, along } from "studio/space.js";
 
-const FRAMES = 24; // of a film, for every leg of the way
+const FRAMES = 24; // of a film, for every leg of the way, which takes a second
 const LEG = 1500; // ms that a leg plays
 
 const letter = (i) => String.fromCharCode(65 + i);
@@ -66,8 +66,13 @@ export function pinBoard(page, reopen) {
     way.hidden = film.hidden = page.pins.length < 2;
     if (way.hidden) return;
     const stops = page.pins.map((its) => its.z);
-    const { given } = page.pins[0];
-    const at = latest(async (t) => paint(film, await run.decode(along(stops, t, kind), given), run.width, run.height));
+    const legs = stops.length - 1;
+    // What a conditional model is told cannot be between two things: it is the nearer pin's.
+    const frame = (t) => ({ z: along(stops, t, kind), given: page.pins[Math.round(t * legs)].given });
+    const at = latest(async (t) => {
+      const { z, given } = frame(t);
+      paint(film, await run.decode(z, given), run.width, run.height);
+    });
     const time = slider({ low: 0, high: 1, step: 0.005, value: 0, label: "Along the way", format: (t) => `${Math.round(100 * t)} %`, oninput: at });
     const play = el("button", {}, "Play");
     play.onclick = () => {
@@ -77,26 +82,31 @@ export function pinBoard(page, reopen) {
         return;
       }
       play.textContent = "Stop";
+      const once = matchMedia("(prefers-reduced-motion: reduce)").matches;
       const began = performance.now();
       const tick = (now) => {
-        const t = (Math.max(0, now - began) / (LEG * (stops.length - 1))) % 2;
-        time.set(t > 1 ? 2 - t : t);
-        at(t > 1 ? 2 - t : t);
-        playing = requestAnimationFrame(tick);
+        const gone = Math.max(0, now - began) / (LEG * legs);
+        const t = once ? Math.min(gone, 1) : 1 - Math.abs(1 - (gone % 2)); // there and back
+        time.set(t);
+        at(t);
+        if (once && gone >= 1) {
+          stop();
+          play.textContent = "Play";
+        } else playing = requestAnimationFrame(tick);
       };
       playing = requestAnimationFrame(tick);
     };
+    const each = Math.max(1, Math.min(FRAMES, Math.floor((run.mostFrames - 1) / legs))); // a long way takes larger steps
+    const frames = () => Array.from({ length: each * legs + 1 }, (_, i) => frame(i / (each * legs)));
     const save = (format) => async () => {
-      const n = FRAMES * (stops.length - 1);
-      const all = Array.from({ length: n + 1 }, (_, i) => along(stops, i / n, kind));
-      download(await run.film(all, format, given), `morph.${format}`);
+      download(await run.film(frames(), format, each), `morph.${format}`);
       say("Saved");
     };
     const ways = select([["slerp", "along the sphere"], ["lerp", "straight"]], kind, (value) => {
       kind = value;
       at(+time.input.value);
     });
-    const saves = run.films.map((format) => el("button", { onclick: save(format) }, `Save ${format.toUpperCase()}`));
+    const saves = run.filmsOf(page.pins, each * legs + 1).map((format) => el("button", { onclick: save(format) }, `Save ${format.toUpperCase()}`));
     way.replaceChildren(field("Way", ways), time.input, time.told, play, ...saves);
     at(0);
   }

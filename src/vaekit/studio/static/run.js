@@ -5,6 +5,10 @@ import { record, recorded } from "studio/film.js";
 import { rows } from "studio/space.js";
 
 const TYPES = { "<f4": Float32Array, "<u2": Uint16Array, "<i4": Int32Array, "|u1": Uint8Array };
+const AT_ONCE = 64; // frames of a film in one question
+const FRAME = 3 * 256 ** 2; // bytes of one that the server makes
+
+export const CHANGED = 409; // what the server answers where the weights are others than those of the manifest
 
 export function rgbaOf(bytes, channels) {
   const count = bytes.length / channels;
@@ -19,12 +23,10 @@ export function rgbaOf(bytes, channels) {
 }
 
 /**
- * What both kinds of runs share. A kind has blob(name), picture(place, kind), encode(file), decode(z, given) and sample(wish).
- * given: what a conditional model is told, ["label=3"].
+ * What both kinds of runs share. A kind has blob(name), picture(place), encode(file), decode(z, given) and sample(wish).
+ * given: what a conditional model is told, ["label=3"]. Frames of a film: [{z, given}].
  */
 export class Run {
-  films = recorded;
-
   constructor(name, manifest) {
     this.name = name;
     this.manifest = manifest;
@@ -64,9 +66,26 @@ export class Run {
     return rgbaOf(bytes, this.channels);
   }
 
-  /** The pictures of codes as a film of one of the kinds in `films`. */
-  async film(z, kind, given = []) {
-    return record(this.pictures(await this.decode(rows(z), given)), this.width, this.height, kind);
+  /** How many frames a film may have. */
+  get mostFrames() {
+    return Math.floor((64 << 20) / Math.max(FRAME, this.channels * this.height * this.width));
+  }
+
+  /** The kinds of films that can be made of a way through stops [{z, given}] in so many frames. */
+  filmsOf() {
+    return recorded;
+  }
+
+  /** Frames as a film of one of those kinds. */
+  async film(frames, kind, fps) {
+    const pictures = [];
+    while (pictures.length < frames.length) {
+      const some = frames.slice(pictures.length, pictures.length + AT_ONCE);
+      const other = some.findIndex((its) => !alike(its, some[0]));
+      const told = other < 0 ? some : some.slice(0, other);
+      pictures.push(...this.pictures(await this.decode(rows(told.map((its) => its.z)), told[0].given)));
+    }
+    return record(pictures, this.width, this.height, kind, fps);
   }
 
   /** Several pictures of RGBA bytes, one by one. */
@@ -78,8 +97,6 @@ export class Run {
 
 /** A run that the studio's server answers for. */
 export class RemoteRun extends Run {
-  films = [...SERVED, ...recorded];
-
   static async open(name) {
     return new RemoteRun(name, await answer(`/api/runs/${encodeURIComponent(name)}/manifest`).then((got) => got.json()));
   }
@@ -88,7 +105,7 @@ export class RemoteRun extends Run {
     return `/api/runs/${encodeURIComponent(this.name)}`;
   }
 
-  /** The state that this manifest is of: the server refuses to answer for another one. */
+  /** The weights that this manifest is of: the server refuses to answer for others. */
   get state() {
     return ["state", this.manifest.state];
   }
@@ -97,9 +114,8 @@ export class RemoteRun extends Run {
     return (await answer(`${this.at}/arrays/${name}?${new URLSearchParams([this.state])}`)).arrayBuffer();
   }
 
-  async picture(place, kind) {
-    const asked = new URLSearchParams([["kind", kind], this.state]);
-    return createImageBitmap(await (await answer(`${this.at}/pictures/${place}?${asked}`)).blob());
+  async picture(place) {
+    return createImageBitmap(await (await answer(`${this.at}/pictures/${place}?${new URLSearchParams([this.state])}`)).blob());
   }
 
   async encode(file) {
@@ -119,9 +135,16 @@ export class RemoteRun extends Run {
     return z.map((code) => Float32Array.from(code));
   }
 
-  async film(z, kind, given = []) {
-    if (!SERVED.includes(kind)) return super.film(z, kind, given);
-    return (await this.ask("film", { z: z.map((code) => Array.from(code)), kind, fps: 24, given })).blob();
+  /** The server makes films of codes that are all told the same, and reads so many numbers. */
+  filmsOf(stops, count) {
+    const served = stops.every((its) => alike(its, stops[0])) && count * this.latent * DIGITS <= MOST_JSON;
+    return served ? [...SERVED, ...recorded] : recorded;
+  }
+
+  async film(frames, kind, fps) {
+    if (!SERVED.includes(kind)) return super.film(frames, kind, fps);
+    const z = frames.map((its) => Array.from(its.z, (value) => Number(value.toPrecision(9)))); // the same float32, half as long
+    return (await this.ask("film", { z, kind, fps, given: frames[0].given })).blob();
   }
 
   ask(what, body) {
@@ -135,23 +158,34 @@ export class RemoteRun extends Run {
 
 const RAW = "application/octet-stream";
 const SERVED = ["gif", "webp"]; // films that the server makes
+const DIGITS = 14; // bytes of a number in JSON, with what stands between two
+const MOST_JSON = 4 << 20; // bytes of a question in it
 
-/** A response, or an error that says what the server said. */
+const alike = (a, b) => String(a.given) === String(b.given);
+
+/** A response, or an error with what the server said and its status; or one that is `unreachable`. */
 export async function answer(where, how) {
-  const got = await fetch(where, how);
+  const got = await fetch(where, how).catch(() => {
+    throw Object.assign(new Error("Nobody answers. Is what serves this page still there?"), { unreachable: true });
+  });
   if (got.ok) return got;
   const told = await got.json().catch(() => ({}));
-  throw new Error(told.error ?? `${got.status} ${got.statusText}`);
+  throw Object.assign(new Error(told.error ?? `${got.status} ${got.statusText}`), { status: got.status });
 }
 
 export async function listed() {
   return (await answer("/api/runs")).json();
 }
 
-/** Pictures (n, H, W, C) of the same few codes by the weights as they are now: bytes, shape, and how many images these saw. */
+/** Have the same few codes decoded by the weights as they are now, beside those that were. */
 export async function now(name) {
-  const got = await answer(`/api/runs/${encodeURIComponent(name)}/now`);
-  const [shape, [images]] = ["x-shape", "x-images"].map((each) => got.headers.get(each).split(",").map(Number));
+  await (await answer(`/api/runs/${encodeURIComponent(name)}/now`)).arrayBuffer();
+}
+
+/** Pictures (t, n, H, W, C) of the same few codes over time: bytes, shape, and how many images the weights of each had seen. */
+export async function earlier(name) {
+  const got = await answer(`/api/runs/${encodeURIComponent(name)}/earlier`);
+  const [shape, images] = ["x-shape", "x-images"].map((each) => got.headers.get(each).split(",").map(Number));
   return { shape, images, bytes: new Uint8Array(await got.arrayBuffer()) };
 }
 

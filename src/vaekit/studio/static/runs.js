@@ -1,10 +1,11 @@
 // How trainings go: curves, figures, and what the doctor sees, of several runs side by side; live while one trains.
 
-import { el, paint, say } from "studio/dom.js";
+import { el, failed, paint } from "studio/dom.js";
 import { rgbaOf } from "studio/run.js";
 
 const EVERY = 2000; // ms between two looks while something trains
 const SELDOM = 10_000; // and while nothing does: it may go on
+const RECORDS = 8000; // of a log, more than which are asked for anew: they come thinned
 const CURVES = [
   ["elbo", "ELBO, nats"],
   ["distortion", "distortion, nats"],
@@ -13,6 +14,7 @@ const CURVES = [
   ["images_per_second", "images/s, training"],
 ];
 const INK = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
+const DASHES = ["none", "7 4", "2 3", "10 3 2 3"]; // where there are more runs than colours
 
 export async function runsView(page) {
   const { source } = page;
@@ -21,8 +23,8 @@ export async function runsView(page) {
   const curves = el("div.curves");
   const figures = el("div.figures", { tabIndex: 0, role: "region", "aria-label": "Figures" });
   const film = el("div.row.film", { tabIndex: 0, role: "region", "aria-label": "The same codes over time" });
-  const columns = new Set(); // of how many images the weights of each column had seen
   let seen = null;
+  let drawn = null;
   let timer = null;
   let closed = false;
 
@@ -31,18 +33,22 @@ export async function runsView(page) {
     try {
       const listed = await source.listed();
       const chosen = listed.find((its) => its.name === page.name);
-      // Nats of other pictures, or of another size of them, do not compare.
-      const all = listed.filter((its) => its.data === chosen.data && String(its.image) === String(chosen.image));
+      // Nats of other pictures, or of another size of them, do not compare; why a run cannot be read is told beside any.
+      const compares = (its) => its.data === chosen.data && String(its.image) === String(chosen.image);
+      const all = listed.filter((its) => its.status === "unreadable" || compares(its));
       running = all.some((its) => its.status === "running" || its.status === "new");
-      await Promise.all(all.map(follow));
+      const followed = await Promise.allSettled(all.map(follow));
       if (closed) return;
-      draw(all);
+      const troubles = followed.map(({ reason }) => reason?.message);
+      const now = JSON.stringify([all, troubles, [...logs.values()].map(({ at }) => at)]);
+      if (now !== drawn) draw(all, troubles); // else what somebody points at or has marked would go
+      drawn = now;
       if (chosen.state && chosen.state !== seen) {
         await samples(chosen.name);
         seen = chosen.state; // whatever failed is asked for again
       }
     } catch (error) {
-      say(error.message); // and look again: the studio may be back by then
+      failed(error); // and look again: the studio may be back by then
     } finally {
       if (!closed) timer = setTimeout(look, running ? EVERY : SELDOM);
     }
@@ -50,24 +56,25 @@ export async function runsView(page) {
 
   async function follow(its) {
     const kept = logs.get(its.name) ?? logs.set(its.name, { records: [], at: 0 }).get(its.name);
-    for (;;) {
-      const { records, at } = await source.log(its.name, kept.at);
-      if (at < kept.at) kept.records = [];
-      kept.records.push(...records);
-      const more = records.length && at !== kept.at;
+    for (let more = true; more; ) {
+      const { records, from, at } = await source.log(its.name, kept.at);
+      if (from === 0) kept.records = [];
+      for (const record of records) kept.records.push(record);
+      more = records.length && at !== kept.at;
       kept.at = at;
-      if (!more) return;
     }
+    if (kept.records.length > RECORDS) kept.at = 0;
   }
 
-  function draw(all) {
+  function draw(all, troubles) {
     cards.replaceChildren(
       ...all.map((its, i) =>
         el(
           "article.card",
           {},
-          el("h3", {}, el("i.ink", { style: `background: ${INK[i % INK.length]}` }), its.name),
-          el("p", {}, its.error ?? `${its.status}, ${its.images.toLocaleString("en")} images seen`),
+          el("h3", {}, swatch(i), its.name),
+          el("p", {}, its.images === undefined ? its.status : `${its.status}, ${its.images.toLocaleString("en")} images seen`),
+          ...[...new Set([its.error, troubles[i]])].filter(Boolean).map((text) => el("p.finding", {}, text)),
           ...its.findings.map((found) => el("p.finding", {}, el("b", {}, found.name), `: ${found.measured}. Try ${found.mend}`)),
         ),
       ),
@@ -81,28 +88,32 @@ export async function runsView(page) {
             .records.filter((record) => record.split === split && Number.isFinite(record[key]))
             .map((record) => [record.images, record[key]]),
         );
-        return lines.some((line) => line.length) ? chart(text, lines) : null;
+        const names = all.map((its) => its.name);
+        return lines.some((line) => line.length) ? chart(text, lines, names) : null;
       }).filter(Boolean),
     );
     table(all);
   }
 
-  /** Pictures of the same few codes by every new state of the weights; a model without a prior has none. */
+  /** Pictures of the same few codes, by each state of the weights that the studio saw. */
   async function samples(name) {
-    const { shape, bytes, images } = await source.now(name);
-    const [n, height, width, channels] = shape;
-    if (!n || columns.has(images) || closed) return; // vectors and densities make another state too, of the same weights
-    columns.add(images);
+    await source.now(name);
+    const { shape, images, bytes } = await source.earlier(name);
+    if (closed) return;
+    const [columns, n, height, width, channels] = shape;
     const rgba = rgbaOf(bytes, channels);
     const size = 4 * height * width;
-    const column = el("figure");
-    for (let i = 0; i < n; i++) {
-      const canvas = el("canvas.small", { role: "img", "aria-label": `Sample after ${images} images` });
-      paint(canvas, rgba.slice(i * size, (i + 1) * size), width, height);
-      column.append(canvas);
-    }
-    column.append(el("figcaption", {}, images.toLocaleString("en")));
-    film.append(column);
+    const picture = (place, count) => {
+      const canvas = el("canvas.small", { role: "img", "aria-label": `Sample after ${count} images` });
+      paint(canvas, rgba.slice(place * size, (place + 1) * size), width, height);
+      return canvas;
+    };
+    const column = (count, t) => {
+      const pictures = Array.from({ length: n }, (_, i) => picture(t * n + i, count));
+      return el("figure", {}, ...pictures, el("figcaption", {}, count.toLocaleString("en")));
+    };
+    if (columns) film.replaceChildren(...images.map(column));
+    else film.replaceChildren(el("p.hint", {}, "This model has no prior to draw codes from."));
   }
 
   function table(all) {
@@ -150,24 +161,36 @@ function short(value) {
   return plain.replace("-", "−");
 }
 
+function svg(what, given, ...children) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", what);
+  for (const [name, value] of Object.entries(given)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+/** How the line of the i-th run is drawn. */
+function inkOf(i) {
+  const dashes = DASHES[Math.floor(i / INK.length) % DASHES.length];
+  return { fill: "none", stroke: INK[i % INK.length], "stroke-width": 2, "stroke-dasharray": dashes };
+}
+
+/** A piece of that line, beside its name. */
+function swatch(i) {
+  return svg("svg", { viewBox: "0 0 28 10", class: "ink", "aria-hidden": "true" }, svg("path", { ...inkOf(i), d: "M0 5H28" }));
+}
+
 /** Lines [[x, y], ...] over images seen, as SVG. */
-export function chart(title, lines) {
+export function chart(title, lines, names) {
   const [width, height, left, bottom, top] = [360, 200, 62, 26, 12];
   const all = lines.flat();
-  const xs = all.map(([x]) => x);
-  const ys = all.map(([, y]) => y).sort((a, b) => a - b);
+  const ys = Float64Array.from(all, ([, y]) => y).sort();
   const [low, high] = [ys[Math.floor(0.02 * (ys.length - 1))], ys[Math.ceil(0.98 * (ys.length - 1))]];
   const span = high - low || 1;
-  const most = Math.max(...xs, 1);
+  const most = all.reduce((found, [x]) => Math.max(found, x), 1);
   const x = (value) => left + ((width - left - 8) * value) / most;
   const y = (value) => top + (height - top - bottom) * (1 - (Math.min(Math.max(value, low), high) - low) / span);
-  const svg = (what, given, ...children) => {
-    const made = document.createElementNS("http://www.w3.org/2000/svg", what);
-    for (const [name, value] of Object.entries(given)) made.setAttribute(name, value);
-    made.append(...children);
-    return made;
-  };
-  const drawn = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}, ${lines.map((line) => short(line.at(-1)?.[1] ?? NaN)).join(", ")} at last` });
+  const ends = lines.map((line, i) => (line.length ? `${names[i]} ${short(line.at(-1)[1])}` : null)).filter(Boolean);
+  const drawn = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}, at last: ${ends.join(", ")}` });
   for (const share of [0, 0.5, 1]) {
     const value = low + share * span;
     drawn.append(svg("line", { x1: left, x2: width - 8, y1: y(value), y2: y(value), class: "rule" }));
@@ -177,9 +200,10 @@ export function chart(title, lines) {
   lines.forEach((line, i) => {
     if (!line.length) return;
     const path = line.map(([a, b], at) => `${at ? "L" : "M"}${x(a).toFixed(1)} ${y(b).toFixed(1)}`).join("");
-    drawn.append(svg("path", { d: path, fill: "none", stroke: INK[i % INK.length], "stroke-width": 2 }));
     const [a, b] = line.at(-1);
-    drawn.append(svg("circle", { cx: x(a), cy: y(b), r: 3, fill: INK[i % INK.length] }));
+    const ink = inkOf(i);
+    const end = svg("circle", { cx: x(a), cy: y(b), r: 3, fill: ink.stroke });
+    drawn.append(svg("g", {}, svg("title", {}, names[i]), svg("path", { ...ink, d: path }), end));
   });
   return el("figure.chart", {}, drawn, el("figcaption", {}, title));
 }

@@ -10,15 +10,13 @@ const SEEDS = 2 ** 31;
 export async function sampleView(page) {
   const { run, state, source } = page;
   const { manifest } = run;
-  const steps = await run.array("mu");
-  const codes = steps && new PackedCodes(steps, manifest.code);
+  const codes = new PackedCodes(await run.array("mu"), manifest.code);
   const split = await run.array("split");
   const count = (many) => many.toLocaleString("en");
   const learnt = split.filter((each) => each === 0).length;
-  const among = codes
-    ? `Beside a sample stand those nearest to it of the ${count(learnt)} training pictures on the map, ` +
-      `which has ${count(manifest.count)} of ${count(manifest.of)} pictures.`
-    : "This model has too many latents for the map to keep all codes, so nothing says which training pictures are near.";
+  const among =
+    `Beside a sample stand those nearest to it of the ${count(learnt)} training pictures on the map, ` +
+    `which has ${count(manifest.count)} of ${count(manifest.of)} pictures.`;
   const priors = [
     ...(manifest.has_prior ? [["own", "the model's own prior"]] : []),
     ...(manifest.priors.length ? [["fitted", "the best fitted density"]] : []),
@@ -67,8 +65,8 @@ export async function sampleView(page) {
     const mine = ++turn;
     const canvas = el("canvas.shown", { role: "img", "aria-label": `Sample ${number}` });
     paint(canvas, rgba, run.width, run.height);
-    const found = codes ? codes.nearest(z, NEAR, (place) => split[place] === 0) : [];
-    const images = await Promise.all(found.map(({ place }) => run.picture(place, "original")));
+    const found = codes.nearest(z, NEAR, (place) => split[place] === 0);
+    const images = await Promise.all(found.map(({ place }) => run.picture(place)));
     if (mine !== turn) return;
     near.replaceChildren(
       el("figure", {}, canvas, el("figcaption", {}, "Sample")),

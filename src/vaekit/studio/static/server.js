@@ -1,7 +1,7 @@
 // The page as the studio's server sends it.
 
 import { start } from "studio/app.js";
-import { listed, log, now, RemoteRun } from "studio/run.js";
+import { earlier, listed, log, now, RemoteRun } from "studio/run.js";
 
 const opened = new Map();
 
@@ -10,12 +10,16 @@ start({
   listed,
   log,
   now,
-  /** A run, opened once for each state of its weights. */
+  earlier,
+  /** A run, opened once for each state of its files; null where it has no weights yet. */
   async open(name) {
     const its = (await listed()).find((run) => run.name === name);
+    if (its?.state === null && its.status !== "unreadable") return null;
     const known = opened.get(name);
-    if (known && known.manifest.state === its?.state) return known;
+    const same = (part) => known && known.manifest[part] === its?.[part];
+    if (same("state") && same("parts")) return known;
     const run = await RemoteRun.open(name);
+    if (known?.manifest.state === run.manifest.state) run.kept = known.kept; // arrays are of the weights alone
     opened.set(name, run);
     return run;
   },

@@ -2,6 +2,9 @@
 // Shapes: N points, D latents; codes are Float32Array of D numbers, or of n * D in rows.
 
 const FAR = 1e6; // cells of a grid, beyond which a place is looked for as if it were there: a much larger number plus 1 is that number
+const DARK = 0.9; // opacity of the dots of a crowded place together
+const LAYERS = 200; // of dots, more than which are not told apart: colours are sums of bytes, and fainter ones would be lost in them
+const CROWDED = 0.1; // of all points, that have more around them than those of a crowded place
 
 /** Codes packed as 16-bit steps between `low` and `low + span`: the code at a place. */
 export class PackedCodes {
@@ -182,6 +185,19 @@ export class Grid {
     return found;
   }
 
+  /** How many points lie in a square around one of them where it is crowded, itself among them; at most LAYERS. */
+  layers(side) {
+    const found = [];
+    const step = Math.max(1, Math.floor(this.count / 300));
+    for (let i = 0; i < this.count; i += step) {
+      const [x, y] = [this.points[2 * i], this.points[2 * i + 1]];
+      const square = [x - side / 2, y - side / 2, x + side / 2, y + side / 2];
+      found.push(this.within(square, LAYERS)?.length ?? LAYERS);
+    }
+    found.sort((a, b) => a - b);
+    return found[Math.floor((1 - CROWDED) * (found.length - 1))] ?? 1;
+  }
+
   /** How far a point has to its nearest neighbour, in the middle of a few hundred. */
   get usual() {
     const gaps = [];
@@ -193,6 +209,11 @@ export class Grid {
     gaps.sort((a, b) => a - b);
     return gaps[gaps.length >> 1] || this.cell;
   }
+}
+
+/** How opaque a dot is where so many lie on each other in crowded places: these get dark, but not so dark that all is one. */
+export function opacity(layers) {
+  return Math.min(1 - (1 - DARK) ** (1 / layers), 0.85);
 }
 
 export function bounds(points) {

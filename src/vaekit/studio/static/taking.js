@@ -66,6 +66,6 @@ function text(value) {
 }
 
 /** A word as a shell takes it. */
-function quoted(word) {
+export function quoted(word) {
   return /^[\w=.,+/-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

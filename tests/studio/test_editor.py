@@ -1,0 +1,193 @@
+"""The editor in a browser: a file of one's own, sliders, pins and their films."""
+
+from base64 import b64encode
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from studio.pages import CHROMIUM, go, settled, until
+from vaekit import encode, read_image
+from vaekit.studio.api import Film
+from vaekit.studio.bundle import as_bytes
+from vaekit.studio.shown import MOST_BYTES
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+EDITED = ".stage figure:nth-child(3) canvas"
+GIVEN = (
+    "(letters) => { const bytes = Uint8Array.from(atob(letters), (c) => c.charCodeAt(0)); const all = new DataTransfer();"
+    " all.items.add(new File([bytes], 'mine.png', { type: 'image/png' })); return all; }"
+)
+
+
+def test_a_file_of_ones_own_is_edited_and_back(page, place):
+    go(page, "Edit")
+    page.get_by_label("Open a picture file").set_input_files(place.parent / "pictures" / "squares" / "09.png")
+    expect(page.locator(".edit .told").first).to_have_text("09.png")
+    canvas = EDITED
+    before = settled(page, canvas)
+    slider = page.get_by_role("slider", name="Dark")
+    slider.focus()
+    for _ in range(30):
+        page.keyboard.press("ArrowRight")
+    edited = settled(page, canvas, unlike=before)
+    for _ in range(30):
+        page.keyboard.press("Control+z")
+    np.testing.assert_array_equal(settled(page, canvas, unlike=edited), before)
+    assert slider.evaluate("its => its === document.activeElement"), "the keyboard stays where it was"
+    assert page.get_by_role("button", name="Undo").is_disabled()
+
+
+def test_a_file_that_the_browser_cannot_draw_is_edited_all_the_same(page, place, run, tmp_path):
+    file = tmp_path / "some.tiff"
+    Image.open(place.parent / "pictures" / "squares" / "08.png").save(file)
+    go(page, "Edit")
+    given = page.get_by_label("Open a picture file")
+    given.set_input_files(file)
+    expect(page.locator("#said")).to_contain_text("cannot draw")
+    assert given.input_value() == "", "the same file can be chosen again"
+    expect(page.locator(".stage figure").first).to_be_hidden()
+    model = run.load_model()
+    mu = encode(model, read_image(file, model.image)[None])[0]
+    np.testing.assert_allclose(page.evaluate("Array.from(studio.edit.base)"), mu, atol=1e-5)
+
+
+def test_pins_are_morphed_and_saved(page):
+    go(page, "Edit")
+    for _ in range(3):
+        count = page.locator(".pin").count()
+        page.get_by_role("button", name="Pin", exact=True).click()
+        expect(page.locator(".pin")).to_have_count(count + 1)
+        page.get_by_role("button", name="Another picture").click()
+        expect(page.locator("#said")).to_contain_text("Opened picture")
+    first = settled(page, "canvas.film")
+    page.get_by_label("Along the way").fill("0.5")
+    settled(page, "canvas.film", unlike=first)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save GIF").click()
+    assert download.value.path().read_bytes()[:6] == b"GIF89a"
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page.locator(".edit .told").first).to_have_text("A − B + C")
+
+
+def test_what_was_done_can_be_copied_and_gives_that_picture(page, run, place):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    go(page, "Edit")
+    file = place.parent / "pictures" / "circles" / "11.png"
+    page.get_by_label("Open a picture file").set_input_files(file)
+    expect(page.locator(".edit .told").first).to_have_text("11.png")
+    page.get_by_role("slider", name="Big").fill("2")
+    page.get_by_role("button", name="Copy as command").click()
+    expect(page.locator("#said")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == f"vaekit edit {run.path} PICTURE --sigmas --add Big=2"
+    page.get_by_role("slider", name="z1", exact=True).fill("-1.5")
+    page.get_by_role("button", name="Copy as command").click()
+    expect(page.locator("#said")).to_contain_text("Copy it as Python")
+    page.get_by_role("button", name="Copy as Python").click()
+    expect(page.locator("#said")).to_have_text("Copied")
+    found: dict = {}
+    exec(page.evaluate("navigator.clipboard.readText()").replace("PICTURE", str(file)), found)
+    shown = settled(page, EDITED)[:, :3]
+    assert np.abs(as_bytes(found["picture"])[0].reshape(-1, 3).astype(int) - shown).max() <= 2
+
+
+def test_what_began_with_a_code_can_be_copied_too(page):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    go(page, "Edit")
+    page.get_by_role("slider", name="Big").fill("2")
+    page.get_by_role("button", name="Copy as command").click()
+    expect(page.locator("#said")).to_contain_text("this began with picture 0")
+    page.get_by_role("button", name="Copy as Python").click()
+    expect(page.locator("#said")).to_have_text("Copied")
+    found: dict = {}
+    exec(page.evaluate("navigator.clipboard.readText()"), found)
+    shown = settled(page, EDITED)[:, :3]
+    assert np.abs(as_bytes(found["picture"])[0].reshape(-1, 3).astype(int) - shown).max() <= 2
+
+
+@pytest.mark.parametrize("how", ["drop", "paste"])
+def test_a_picture_is_dropped_or_pasted(page, place, run, how):
+    file = place.parent / "pictures" / "squares" / "09.png"
+    go(page, "Edit")
+    expect(page.locator(".edit .told").first).to_have_text("picture 0")
+    given = page.evaluate_handle(GIVEN, b64encode(file.read_bytes()).decode())
+    if how == "drop":
+        page.locator(".drop").dispatch_event("drop", {"dataTransfer": given})
+    else:
+        page.evaluate(
+            "(given) => void document.body.dispatchEvent("
+            "new ClipboardEvent('paste', { clipboardData: given, bubbles: true, cancelable: true }))",
+            given,
+        )
+    expect(page.locator(".edit .told").first).to_have_text("mine.png")
+    model = run.load_model()
+    mu = encode(model, read_image(file, model.image)[None])[0]
+    np.testing.assert_allclose(page.evaluate("Array.from(studio.edit.base)"), mu, atol=1e-5)
+
+
+def test_what_else_a_slider_moves_is_told_for_a_step_of_the_slider(page):
+    """A stored leak is of alpha = 1, from the mean without to the mean with; a slider counts standard deviations of the codes."""
+    page.evaluate(
+        "void Object.assign(studio.run.manifest.vectors.Dark, { sigmas: 2.5, leak: { Dark: 1, Big: 0.5, Shade: -0.2 } })"
+    )
+    go(page, "Edit")
+    slider = page.get_by_role("slider", name="Dark")
+    expect(slider.locator("..").locator(".leak")).to_have_text("moves per σ: Big +0.20 σ")
+
+
+def test_what_is_edited_is_in_the_address(page):
+    go(page, "Edit")
+    page.evaluate("void (Math.random = () => 0.4)")
+    page.get_by_role("button", name="Another picture").click()
+    expect(page.locator(".edit .told").first).to_have_text("picture 48")
+    first = settled(page, EDITED)
+    page.get_by_role("slider", name="Dark").fill("1.5")
+    page.get_by_role("slider", name="z1", exact=True).fill("-2")
+    edited = settled(page, EDITED, unlike=first)
+    until(page, "location.hash.includes('latents=1')")
+    page.reload()
+    expect(page.locator(".edit .told").first).to_have_text("picture 48")
+    expect(page.get_by_role("slider", name="Dark")).to_have_value("1.5")
+    expect(page.get_by_role("slider", name="z1", exact=True)).to_have_value("-2")
+    assert np.abs(settled(page, EDITED).astype(int) - edited).max() <= 1
+    go(page, "Map")
+    expect(page.locator(".plane")).to_be_visible()
+    go(page, "Edit")
+    expect(page.get_by_role("slider", name="Dark")).to_have_value("1.5")
+    page.get_by_role("button", name="Reset").click()
+    until(page, "!location.hash.includes('add=') && !location.hash.includes('latents=')")
+
+
+def test_a_film_through_many_pins_is_one_that_the_server_makes(page):
+    go(page, "Edit")
+    page.get_by_role("button", name="Pin", exact=True).click()
+    expect(page.locator(".pin")).to_have_count(1)
+    page.evaluate("void studio.pins.push(...Array.from({ length: 15 }, () => studio.pins[0]))")
+    go(page, "Sample")
+    expect(page.locator(".sheet button").first).to_be_visible()
+    go(page, "Edit")
+    expect(page.locator(".pin")).to_have_count(16)
+    asked = []
+
+    def answer(route):
+        asked.append(Film.model_validate(route.request.post_data_json))
+        route.fulfill(body=b"GIF89a", content_type="image/gif")
+
+    page.route("**/film?*", answer)
+    with page.expect_download():
+        page.get_by_role("button", name="Save GIF").click()
+    (film,) = asked
+    assert 3 * len(film.z) * film.size**2 <= MOST_BYTES
+    assert len(film.z) == 15 * film.fps + 1, "a leg takes a second"
+
+
+def test_who_wants_less_motion_sees_a_morph_once(page):
+    page.emulate_media(reduced_motion="reduce")
+    go(page, "Edit")
+    for count in (1, 2):
+        page.get_by_role("button", name="Pin", exact=True).click()
+        expect(page.locator(".pin")).to_have_count(count)
+    page.get_by_role("button", name="Play").click()
+    expect(page.get_by_role("button", name="Play")).to_be_visible(timeout=30_000)
+    expect(page.get_by_label("Along the way")).to_have_value("1")
