@@ -150,9 +150,9 @@ def main() -> None:
     figures = measure(options.gigabytes, options.seconds, options.rounds, options.place)
     blocks = WINDOW_BYTES // BLOCK_BYTES
     told = (
-        f"Shuffle: windows of {WINDOW_BYTES >> 20} MiB, each of {blocks} blocks of {BLOCK_BYTES >> 20} MiB from all over the file. A "
-        f"batch-mate is from the same block with probability 1/{blocks}, where a full shuffle has one in the number of blocks of "
-        "the whole file."
+        f"Shuffle: windows of {WINDOW_BYTES >> 20} MiB, each of {blocks} blocks of {BLOCK_BYTES >> 20} MiB from all over the "
+        f"file. A batch-mate is from the same block with probability 1/{blocks}, where a full shuffle has one in the number of "
+        "blocks of the whole file."
     )
     sizes = f"--gigabytes {options.gigabytes:g} --seconds {options.seconds:g} --rounds {options.rounds}"
     command = f"python benchmarks/memory.py {sizes}"

@@ -119,7 +119,7 @@ def test_the_page_holds_everything_and_asks_for_nothing(run):
 
 
 def test_a_page_has_no_more_pictures_than_it_can_carry_codes_of(run, monkeypatch):
-    monkeypatch.setattr("vaekit.export.page.MOST_NUMBERS", 60)
+    monkeypatch.setattr("vaekit.studio.bundle.MOST_NUMBERS", 60)
     bundle, model = page.gathered(run, run.open_data(), 50, "pca")
     assert bundle.manifest["count"] == 60 // model.latent
     assert bundle.mu is not None

@@ -76,6 +76,20 @@ def test_thumbnails_are_the_pictures(client, manifest, run):
         assert np.abs(thumb - data.pixels[rows[place]].transpose(1, 2, 0)).mean() < 12  # lossy
 
 
+def test_thumbnails_of_many_points_are_of_all_kinds(run, monkeypatch):
+    """Points are sorted by their place in the data, which is often that of their label."""
+    monkeypatch.setattr("vaekit.studio.bundle.MOST_THUMBS", 50)
+    data = run.open_data()
+    made = bundle_of(run, run.load_model("cpu"), data)
+    about = made.manifest["thumbs"]
+    assert about["every"] == 3
+    atlas = np.asarray(Image.open(io.BytesIO(made.blobs["thumbs"])).convert("RGB")).astype(float)
+    for place in (0, 60, 117):
+        top, left = (its * about["side"] for its in divmod(place // 3, about["columns"]))
+        thumb = atlas[top : top + about["side"], left : left + about["side"]]
+        assert np.abs(thumb - data.pixels[made.rows[place]].transpose(1, 2, 0)).mean() < 12
+
+
 def test_pictures_are_decoded_as_the_library_does(client, run):
     z = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
     expected = as_bytes(decode(run.load_model(), z))

@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 
 from studio.pages import CHROMIUM, go, settled, until
 from vaekit import encode, read_image
+from vaekit.latent import edited
 from vaekit.studio.api import Film
 from vaekit.studio.bundle import as_bytes
 from vaekit.studio.shown import MOST_BYTES
@@ -90,6 +91,39 @@ def test_what_was_done_can_be_copied_and_gives_that_picture(page, run, place):
     exec(page.evaluate("navigator.clipboard.readText()").replace("PICTURE", str(file)), found)
     shown = settled(page, EDITED)[:, :3]
     assert np.abs(as_bytes(found["picture"])[0].reshape(-1, 3).astype(int) - shown).max() <= 2
+
+
+def test_details_are_kept(page, run, place):
+    """x + dec(z + v) - dec(z): the picture itself where nothing is moved, and the same as the library's and the command's."""
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    go(page, "Edit")
+    file = place.parent / "pictures" / "circles" / "11.png"
+    page.get_by_label("Open a picture file").set_input_files(file)
+    expect(page.locator(".edit .told").first).to_have_text("11.png")
+    model, (vectors, about) = run.load_model("cpu"), run.load_attributes()
+    picture = read_image(file, model.image)[None]
+    plain, original = settled(page, EDITED), picture[0].reshape(3, -1).T.astype(int)
+    assert np.abs(plain[:, :3] - original).max() > 1
+    page.get_by_role("button", name="Keep details").click()
+    kept = settled(page, EDITED, unlike=plain)
+    assert np.abs(kept[:, :3] - original).max() <= 1
+    page.get_by_role("slider", name="Big").fill("2")
+    step = 2 / about["attributes"]["Big"]["sigmas"] * vectors["Big"].numpy()
+    expected = as_bytes(edited(model, picture, step, details=True))[0].reshape(-1, 3).astype(int)
+    assert np.abs(settled(page, EDITED, unlike=kept)[:, :3] - expected).max() <= 3  # three roundings to bytes
+    page.get_by_role("button", name="Copy as command").click()
+    expect(page.locator("#said")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()").endswith("PICTURE --sigmas --add Big=2 --details")
+    page.get_by_role("button", name="Copy as Python").click()
+    until(page, "navigator.clipboard.readText().then((text) => text.includes('np.clip'))")
+    found: dict = {}
+    exec(page.evaluate("navigator.clipboard.readText()").replace("PICTURE", str(file)), found)
+    assert np.abs(as_bytes(found["picture"])[0].reshape(-1, 3).astype(int) - expected).max() <= 1
+    page.get_by_role("button", name="Another picture").click()
+    expect(page.locator(".edit .told").first).to_contain_text("picture")
+    until(page, "location.href.includes('details=1')")
+    page.get_by_role("button", name="Copy as Python").click()
+    expect(page.locator("#said")).to_contain_text("Details are those of a picture file")
 
 
 def test_what_began_with_a_code_can_be_copied_too(page):

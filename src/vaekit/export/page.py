@@ -17,7 +17,7 @@ from ..errors import DataError, UsageError
 from ..files import write_atomic, write_text
 from ..model import Model
 from ..run import Run
-from ..studio.bundle import MOST_NUMBERS, MOST_POINTS, MOST_THUMBS, Bundle, bundle_of
+from ..studio.bundle import MOST_POINTS, MOST_THUMBS, Bundle, bundle_of
 from ..studio.kept import kept_bundle
 from .networks import networks
 
@@ -113,8 +113,7 @@ def is_ours(index: Path) -> bool:
 
 def gathered(run: Run, data: Dataset, most: int, layout: str) -> tuple[Bundle, Model]:
     model, data = run.load_model("cpu"), run.as_measured(data)
-    most = min(most, MOST_THUMBS, max(MOST_NUMBERS // model.latent, 1))  # nobody can be asked for a code that the page lacks
-    how: dict[str, Any] = {"most": most, "layout": layout}
+    how: dict[str, Any] = {"most": min(most, MOST_THUMBS), "layout": layout}  # nobody can be asked for a picture
     return kept_bundle(run, data, lambda: bundle_of(run, model, data, **how), **how), model
 
 

@@ -56,7 +56,9 @@ def bundle_of(run: Run, model: Model, data: Dataset, *, most: int = MOST_POINTS,
         each = explained(model, seen_of(model, data, rows), len(rows), seed)
     view = arrange(found.mu, layout, seed)
     score = -each["elbo"] if "elbo" in each else each["distortion"]
-    side, atlas = thumbnails(data, rows[:MOST_THUMBS])
+    every = -(-len(rows) // MOST_THUMBS)  # rows are sorted: the first ones alone would be those of the first labels
+    thumbs = rows[::every]
+    side, atlas = thumbnails(data, thumbs)
     arrays: dict[str, np.ndarray] = {
         "points": view.points.astype("<f4"),
         "split": splits_of(data)[rows],
@@ -97,7 +99,7 @@ def bundle_of(run: Run, model: Model, data: Dataset, *, most: int = MOST_POINTS,
         "latents": latents(model, found),
         "worth": "nats" if model.has_prior and not found.certain else "of variance",
         "path": str(run.path),
-        "thumbs": {"side": side, "columns": columns_for(min(len(rows), MOST_THUMBS)), "count": min(len(rows), MOST_THUMBS)},
+        "thumbs": {"side": side, "columns": columns_for(len(thumbs)), "every": every},
         "arrays": {name: {"type": array.dtype.str, "shape": list(array.shape)} for name, array in arrays.items()},
     } | parts(run)
     blobs = {name: np.ascontiguousarray(array).tobytes() for name, array in arrays.items()}

@@ -17,7 +17,7 @@ export async function editView(page) {
   const { run, state } = page;
   const { manifest } = run;
   const zero = () => ({ alphas: {}, latents: {} });
-  const edit = page.edit ?? (page.edit = { base: null, picture: null, what: "", file: false, given: [], now: zero(), past: [], ahead: [] });
+  const edit = page.edit ?? (page.edit = { base: null, picture: null, what: "", file: false, given: [], details: false, now: zero(), past: [], ahead: [] });
   let turn = 0;
   const from = page.from;
   page.from = null;
@@ -40,7 +40,8 @@ export async function editView(page) {
     const base = from.z ?? (file ? await run.encode(file) : codes.at(place));
     if (mine !== turn) return false;
     const what = file ? (file.name ?? "your picture") : place === undefined ? (from.what ?? "a code") : `picture ${place}`;
-    Object.assign(edit, { base, picture, place, what, file: !!file, given: from.given ?? [], now: from.now ?? zero(), past: [], ahead: [] });
+    const { given = [], details = edit.details, now = zero() } = from;
+    Object.assign(edit, { base, picture, place, what, file: !!file, given, details, now, past: [], ahead: [] });
     keep();
     return true;
   }
@@ -48,9 +49,10 @@ export async function editView(page) {
   // The address: it can tell a picture of the map and the sliders, but neither a file nor a code
 
   function written() {
-    if (edit.place === undefined) return { place: "", add: "", latents: "" };
+    if (edit.place === undefined) return { place: "", add: "", latents: "", details: "" };
     const moved = (its) => String(new URLSearchParams(Object.entries(its).filter(([, value]) => value)));
-    return { place: String(edit.place), add: moved(edit.now.alphas), latents: moved(edit.now.latents) };
+    const { alphas, latents } = edit.now;
+    return { place: String(edit.place), add: moved(alphas), latents: moved(latents), details: edit.details ? "1" : "" };
   }
   function keep() {
     if (page.name === run.name) page.keep(written()); // else another run was chosen while this one was asked
@@ -70,7 +72,8 @@ export async function editView(page) {
       );
     const isLatent = (name) => manifest.latents.slice(0, ALL).some(({ index }) => String(index) === name);
     const now = { alphas: moved(state.add, (name) => Object.hasOwn(page.vectors, name)), latents: moved(state.latents, isLatent) };
-    return { place: Number.isInteger(place) && place >= 0 && place < manifest.count ? place : 0, now };
+    const there = Number.isInteger(place) && place >= 0 && place < manifest.count;
+    return { place: there ? place : 0, now, details: state.details === "1" };
   }
 
   const code = (now = edit.now) => {
@@ -93,16 +96,22 @@ export async function editView(page) {
     figure(canvases.rebuilt, "Reconstruction"),
     figure(canvases.edited, "Edited"),
   );
+  let rebuilt = null;
+  /** The change alone, on the picture itself: what the model cannot draw stays as it was. */
+  const detailed = (drawn) => edit.picture.map((x, i) => x + drawn[i] - rebuilt[i]);
   const show = latest(async () => {
     const began = performance.now();
-    paint(canvases.edited, await run.decode(code(), edit.given), run.width, run.height);
+    const drawn = await run.decode(code(), edit.given);
+    paint(canvases.edited, edit.details && edit.picture ? detailed(drawn) : drawn, run.width, run.height);
     page.delays?.push(performance.now() - began);
   });
   async function showBase() {
     const { picture } = canvases;
     if (edit.picture) paint(picture, edit.picture, run.width, run.height);
     picture.parentElement.hidden = !edit.picture;
-    paint(canvases.rebuilt, await run.decode(edit.base, edit.given), run.width, run.height);
+    rebuilt = await run.decode(edit.base, edit.given);
+    paint(canvases.rebuilt, rebuilt, run.width, run.height);
+    details.disabled = !edit.picture;
     await show();
   }
 
@@ -190,7 +199,13 @@ export async function editView(page) {
     edit.now = zero();
     settle();
   }
+  const details = el("button", { title: "The change alone, on the picture itself: what the model cannot draw stays", onclick: keepDetails }, "Keep details");
+  function keepDetails() {
+    edit.details = !edit.details;
+    settle();
+  }
   function buttons() {
+    details.setAttribute("aria-pressed", edit.details);
     undo.disabled = !edit.past.length;
     redo.disabled = !edit.ahead.length;
   }
@@ -228,6 +243,7 @@ export async function editView(page) {
     undo,
     redo,
     el("button", { onclick: reset }, "Reset"),
+    details,
     el("button.primary", { onclick: pin }, "Pin"),
     el("button", { onclick: () => canvases.edited.toBlob((blob) => download(blob, "edited.png")) }, "Save PNG"),
     taking,

@@ -57,8 +57,9 @@ export class Run {
   }
 
   thumbAt(place) {
-    const { side, columns, count } = this.manifest.thumbs;
-    return place < count ? [(place % columns) * side, Math.floor(place / columns) * side, side] : null;
+    const { side, columns, every } = this.manifest.thumbs;
+    const number = place / every;
+    return place % every ? null : [(number % columns) * side, Math.floor(number / columns) * side, side];
   }
 
   /** (n, H, W, C) bytes as RGBA. */

@@ -13,22 +13,26 @@ export function takingPanel(page, edit) {
     const beyond = latents().length || alphas().some(([name]) => !manifest.vectors[name]);
     if (beyond) throw new Error("A command moves along the run's own attributes alone. Copy it as Python.");
     const adds = alphas().map(([name, alpha]) => `--add ${quoted(`${name}=${alpha}`)}`);
-    return `vaekit edit ${quoted(manifest.path)} PICTURE --sigmas ${adds.join(" ") || "--add NAME=1"}`;
+    return `vaekit edit ${quoted(manifest.path)} PICTURE --sigmas ${adds.join(" ") || "--add NAME=1"}${edit.details ? " --details" : ""}`;
   }
 
   /** A picture file is encoded; whatever else the edit began with stands there as its code. */
   function asPython() {
     const { path, crop, vectors: own } = manifest;
     const { file, base, what, given } = edit;
-    const made = alphas().some(([name]) => !own[name]);
+    const details = edit.details && edit.picture;
+    if (details && !file) throw new Error(`Details are those of a picture file, and this began with ${what}. Copy it without them.`);
+    const made = details || alphas().some(([name]) => !own[name]);
     const lines = [
       ...(made || !file ? ["import numpy as np", ""] : []),
       `from vaekit import Run, decode${file ? ", encode, read_image" : ""}`,
       "",
       `run = Run.open(${text(path)})`,
       Object.keys(own).length ? "model, (vectors, about) = run.load_model(), run.load_attributes()" : "model = run.load_model()",
+      ...(file ? [`x = read_image("PICTURE", model.image, ${text(crop)})[None]`] : []),
+      ...(details ? ["start = encode(model, x)"] : []),
       file
-        ? `mu = encode(model, read_image("PICTURE", model.image, ${text(crop)})[None])`
+        ? `mu = ${details ? "start.copy()" : "encode(model, x)"}`
         : `mu = np.float32([${text(Array.from(base, (value) => +value.toPrecision(9)))}])  # ${text(what)}`,
     ];
     for (const [name, alpha] of alphas()) {
@@ -39,7 +43,9 @@ export function takingPanel(page, edit) {
     }
     for (const [d, sigmas] of latents()) lines.push(`mu[:, ${d}] += ${(sigmas * (manifest.code.sd[d] || 1)).toPrecision(6)}`);
     if (given.length) lines.push(`c = model.condition.of(${text(Object.fromEntries(given.map(pair)))}).cpu().numpy()[None]`);
-    return [...lines, `picture = decode(model, mu${given.length ? ", c" : ""})  # (1, C, H, W) in [0, 1]`].join("\n");
+    const drawn = (code) => `decode(model, ${code}${given.length ? ", c" : ""})`;
+    const picture = details ? `np.clip(x / 255 + ${drawn("mu")} - ${drawn("start")}, 0, 1)` : drawn("mu");
+    return [...lines, `picture = ${picture}  # (1, C, H, W) in [0, 1]`].join("\n");
   }
 
   const copy = (made) => async () => {
