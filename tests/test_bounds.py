@@ -251,7 +251,7 @@ def test_a_picture_has_the_same_bound_among_others(kind):
     assert not torch.allclose(strange[1::2], whole[1::2], atol=1e-2)
 
 
-@pytest.mark.parametrize(("at_once", "size"), [(1, 1), (64, 4), (150, 8)])
+@pytest.mark.parametrize(("at_once", "size"), [(16, 1), (64, 4), (150, 8)])
 def test_how_many_images_a_pass_holds_does_not_matter(kind, at_once, size, monkeypatch):
     expected = shown_bound(kind)
     monkeypatch.setattr(Model, "at_once", at_once)

@@ -122,7 +122,7 @@ def test_a_page_has_no_more_pictures_than_it_can_carry_codes_of(run, monkeypatch
     monkeypatch.setattr("vaekit.studio.bundle.MOST_NUMBERS", 60)
     bundle, model = page.gathered(run, run.open_data(), 50, "pca")
     assert bundle.manifest["count"] == 60 // model.latent
-    assert bundle.mu is not None
+    assert bundle.mu.shape == (60 // model.latent, model.latent)
 
 
 def test_a_runtime_that_was_changed_is_refused(monkeypatch, tmp_path):

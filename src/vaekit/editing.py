@@ -15,7 +15,7 @@ from .data.counterfactuals import counterfactuals, has_counterfactuals
 from .errors import UsageError
 from .latent import attribute_vectors, codes
 from .latent.attributes import presence
-from .latent.directions import METHODS, along, directions
+from .latent.directions import METHODS, along, directions, partial_effect
 from .metrics.edits import Judged, against_truth, guided, interaction, judged, ratio, seen
 from .metrics.evaluate import stand_ins
 from .metrics.quality import STEPS, attribute_judge_of
@@ -110,14 +110,14 @@ class Bench:
         place, has = self.names.index(name), self.has[self.rows]
         mine = {method: vectors[place] for method, vectors in self.vectors.items()}
         if self.guides:
-            known_of = has[:, place] >= 0
+            known_of, effect = has[:, place] >= 0, partial_effect(self.mu, has)[[place]]
             mu, has = self.mu[known_of], has[known_of]
             sign, some = 1.0 - 2.0 * has[:, place], np.random.default_rng(self.seed).permutation(len(mu))[:SCORED]
             guide, scale = self.guides[0]
             first = judged(self.model, guide, scale, mu[some], mine["ridge"], sign=sign[some], target=place)
             start = mine["ridge"] * (first.alpha if first else 1.0)  # as long as it is to be in the end
             learnt = guided(self.model, self.guides, mu, sign, start, target=place, seed=self.seed)
-            mine["guided"] = along(learnt[None], mine["mean"][None], mine["ridge"][None])[0]
+            mine["guided"] = along(learnt[None], mine["mean"][None], effect)[0]
         return mine
 
     def known_rows(self, split: str, name: str) -> np.ndarray:

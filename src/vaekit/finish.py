@@ -63,9 +63,12 @@ def finish(run: Run, data: Dataset) -> Path:
     run.add_metrics(measure(run, data, samples=SAMPLES if run.binarization and not known else None))
     if data.attributes is not None and not run.has_attributes:  # which may be better ones than these
         compute_attributes(run, data)
-    wanted = [name for name in run.description.get("second_stage", ()) if name not in run.priors]
+    wanted = run.description.get("second_stage") or []
     if wanted and len(data.splits["validation"]) > 1:  # a single picture could judge no density
-        fit_second_stage(run, data, wanted, steps=STAGE_STEPS)
+        kinds = kinds_for(run.load_model())
+        names = [name if name in kinds else "diagonal" for name in wanted]  # of so many latents none with full covariances
+        if not set(names) <= run.priors.keys():
+            fit_second_stage(run, data, names, steps=STAGE_STEPS)
     from .report import write_report  # matplotlib's second is not for those who wait for a training to begin
 
     return write_report(run, data)

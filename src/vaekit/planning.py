@@ -44,7 +44,6 @@ def start(
     begun = planned | provenance(command) | ({"group": list(group)} if group else {})
     begun |= {"cache": str(Path(cache).expanduser().absolute())} if cache else {}
     begun |= {"judge": judge} if judge else {}
-    begun |= {"second_stage": list(recipe.second)} if recipe.second else {}
     with run.lock() if world.here.first else contextlib.nullcontext():  # two may start at once, with other settings
         if world.agree(run.exists):
             check_same(run, planned)
@@ -72,6 +71,7 @@ def plan(data: Dataset, recipe: Recipe) -> dict[str, Any]:
         "objective": describe(recipe.objective),
         "training": describe(recipe.training),
         "weights": digest_of(recipe.weights) if recipe.weights else None,
+        "second_stage": list(recipe.second) or None,
     }
 
 
@@ -136,6 +136,8 @@ def difference(key: str, old: Any, new: Any) -> str:
     """What of a plan is not the same, as somebody may have asked for it."""
     if key == "weights":
         return "it began with other weights"
+    if key == "second_stage":
+        return f"the densities fitted at its end are {old or 'none'}, not {new or 'none'}"
     if key == "data":
         changed = differing(old["open"], new["open"])
         return f"its data were opened with another {', '.join(changed)}" if changed else "its pictures were others"

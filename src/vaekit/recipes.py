@@ -72,10 +72,8 @@ def compose(
     *,
     condition: Condition | None = None,
 ) -> VAE:
-    """A VAE with one of the nets `mlp`, `conv`, `resnet`, `mixer`; posterior, prior and places are the variant's.
-
-    With a `condition` it is conditional: `known.condition_of` makes one of what a data set knows.
-    """
+    """A VAE with one of the nets `mlp`, `conv`, `resnet`, `mixer`; posterior, prior and places are the variant's. With a
+    `condition` it is conditional: `known.condition_of` makes one of what a data set knows."""
     if net not in NETS:
         raise UsageError(f"No net is named {net!r}. {known(net, NETS)}")
     if latent < 1:
@@ -158,9 +156,11 @@ def vae(
     return Recipe(model, objective, settings(training))
 
 
-def two_stage(image: Shape, *, net: str | None = None, latent: int = 32, **options: Any) -> Recipe:
+def two_stage(
+    image: Shape, *, net: str | None = None, latent: int = 32, condition: Condition | None = None, **options: Any
+) -> Recipe:
     """Dai & Wipf (2019): a VAE with the optimal sigma, then a second one over its codes, for `vaekit sample --prior vae`."""
-    return vae(image, net=net, latent=latent, **options)._replace(second=("vae",))
+    return vae(image, net=net, latent=latent, condition=condition, **options)._replace(second=("vae",))
 
 
 def autoencoder(
@@ -303,7 +303,7 @@ def varied(name: str, variant: Variant) -> Callable[..., Recipe]:
             if idle:
                 told = f"Recipe {name!r} has an objective of its own, to which {', '.join(idle)} says nothing"
                 raise UsageError(f"{told}. Leave it out; its own numbers: --set, see vaekit recipes {name}.")
-            return made._replace(second=variant.second)
+            return made
         return Recipe(model, objective, settings(training), second=variant.second)
 
     recipe.__doc__ = f"{variant.paper}: {variant.purpose}."
@@ -319,7 +319,7 @@ def learning(variant: Variant, model: VAE, features: FeatureNet | str | Path | N
     told = {"labels": len(condition.labels), "told": condition.told, "shown": condition.shown} if condition else {}
     sizes = Sizes(model.image, model.posterior.features, model.posterior.latent, model.latent, **told, judge=judge)
     weights = {f"objective.judge.{name}": tensor for name, tensor in judge.state_dict().items()} if judge else {}
-    return Recipe(model, variant.objective(sizes), training, weights)  # pyright: ignore[reportOptionalCall]
+    return Recipe(model, variant.objective(sizes), training, weights, variant.second)  # pyright: ignore[reportOptionalCall]
 
 
 RECIPES: dict[str, Callable[..., Recipe]] = {
@@ -365,8 +365,8 @@ def cook(name: str, image: Shape, options: dict[str, Any]) -> Recipe:
     if name not in RECIPES:
         raise UsageError(f"No recipe is named {name!r}. {known(name, RECIPES)}")
     parameters = inspect.signature(RECIPES[name]).parameters
-    own = {option for option, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY} | set(SETTINGS)
-    own |= set(WEIGHTS) if "options" in parameters else set()
+    own = {option for option, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY}
+    own |= set(SETTINGS) | (set(WEIGHTS) if "options" in parameters else set())
     for option in options.keys() - own:
         raise UsageError(f"Recipe {name!r} has no option {option!r}. {known(option, own)}")
     return RECIPES[name](image, **options)

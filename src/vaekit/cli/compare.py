@@ -1,6 +1,5 @@
 """compare."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -100,7 +99,11 @@ def compare(run: Path, others: list[Path], /, *, seed: Seed = 0) -> Answer:
 def unlike(names: Sequence[str], models: Sequence[Model], runs: Sequence[Run]) -> dict[str, dict[str, str]]:
     """The figures that are other quantities in some of the runs: what they are in each."""
     kinds = {name: kind_of(model) for name, model in zip(names, models, strict=True)}
-    objectives = {name: json.dumps(run.description["objective"]) for name, run in zip(names, runs, strict=True)}
+    wholes = [run.description["objective"] for run in runs]
+    other = {key for whole in wholes for key in whole if any(its.get(key) != whole[key] for its in wholes)} | {"part"}
+    objectives = {
+        name: ", ".join(f"{key}={whole[key]}" for key in whole if key in other) for name, whole in zip(names, wholes, strict=True)
+    }
     found = dict.fromkeys(DENSITIES, kinds) if len(set(kinds.values())) > 1 else {}
     return found | ({"loss": objectives} if len(set(objectives.values())) > 1 else {})
 

@@ -204,7 +204,7 @@ def train(
     snapshot_seconds
         Seconds between two snapshots to resume from.
     report
-        Measure and draw at the end.
+        Measure and draw at the end, and fit the second stage of a recipe that has one.
     studio
         Open the studio of the run while it trains, and until Ctrl-C once it is done.
     """

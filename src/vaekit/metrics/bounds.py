@@ -30,7 +30,7 @@ from ..train import Images, chunks, shown, sow
 
 Seen = tuple[Tensor, Tensor | None]  # images (B, C, H, W) in [0, 1], and c
 
-IMAGES, SAMPLES = 16, 64  # in a block of draws, and in one pass of the decoder at most: the memory it takes, whatever K is
+IMAGES, SAMPLES = 16, 64  # in a block of draws, and in one pass of the decoder, at most: the memory it takes, whatever K is
 CLOSE = 0.02  # nats per image that the bound in bf16 may differ from fp32, the mean over the images compared
 CHECKED = 16  # blocks of images on which it is compared
 
@@ -98,10 +98,10 @@ def importance_bound(
     execution = execution or Execution(device)
     began = time.monotonic()
     marks = sorted({samples, *(10**i for i in range(len(str(samples))))} & set(range(1, samples + 1)))
-    blocks = chunks(count, IMAGES)
+    passes = Passes(model, execution)
+    blocks = chunks(count, passes.block)
     if execution.precision != "fp32":
         check_precision(model, images, blocks[:CHECKED], seed, execution)
-    passes = Passes(model, execution)
     found: dict[int, tuple[Tensor, Tensor]] = {}
     for block in blocks[world.here.rank :: world.here.size]:
         found[block.start] = bound_of(passes, shown(images(block)), marks, seed=mix(seed, 2, block.start))
@@ -117,14 +117,14 @@ def importance_bound(
 class Passes:
     """Draws of z with their weights, for a block of images at a time; what takes long of a pass is compiled.
 
-    z are drawn for all IMAGES of a block, however many it has, and weighed `size` images at a time: neither memory nor the images
-    beside one change its draws. So that it is compiled once, every compiled pass has one shape.
+    z are drawn for a whole `block` of images, however many there are, and weighed `size` images at a time: neither how that is cut
+    nor the images beside one change its draws. So that it is compiled once, every compiled pass has one shape.
     """
 
     def __init__(self, model: Model, execution: Execution):
         self.model, self.execution, self.parts = model, execution, parts_of(model)
-        most = min(IMAGES, max(1, 4 * model.at_once // SAMPLES))  # codes are decoded without any encoder beside them
-        self.size = 1 << (most.bit_length() - 1)  # which divides a block
+        self.block = halvings(model.at_once)
+        self.size = halvings(4 * model.at_once // SAMPLES)  # codes are decoded without any encoder beside them
         # Of a hierarchy one way down draws z and has all densities. In bf16 the decoder goes alone: only it may be rounded.
         self.walks = isinstance(model, Ladder) and execution.precision == "fp32"
         self.weigh = execution.compiled(walk if self.walks else log_weights, constant=True)
@@ -132,8 +132,8 @@ class Passes:
     def over(self, seen: Seen, seed: int) -> Iterator[Tensor]:
         """log w of other draws in every pass, (SAMPLES, B)."""
         (x, c), model = seen, self.model
-        images, x, c = len(x), filled(x, IMAGES), c if c is None else filled(c, IMAGES)
-        stop = images if self.execution.compile == "off" else IMAGES
+        images, x, c = len(x), filled(x, self.block), c if c is None else filled(c, self.block)
+        stop = images if self.execution.compile == "off" else self.block
         cuts = [slice(start, min(start + self.size, stop)) for start in range(0, images, self.size)]
         q: Any = None if isinstance(model, Ladder) else model.encode(x, c)
         for number in itertools.count():
@@ -148,6 +148,11 @@ class Passes:
             return self.weigh(self.model, seen, drawn)
         z, log_q = latents_of(self.model, seen[0], drawn) if isinstance(self.model, Ladder) else drawn
         return self.weigh(self.model, seen, z, self.execution, self.parts) - log_q
+
+
+def halvings(most: int) -> int:
+    """The largest of IMAGES, its half, ... and 1 that is not above `most`, or 1."""
+    return 1 << (min(IMAGES, max(1, most)).bit_length() - 1)
 
 
 Parts = tuple[Tensor, Tensor, Tensor]  # logits (C,), means and log-variances (C, D) of a mixture

@@ -23,7 +23,7 @@ from ..metrics.evaluate import explained, seen_of
 from ..model import Model
 from ..run import Run
 
-FORMAT = 2
+FORMAT = 3
 SEEDED = threading.Lock()  # torch has one generator for all threads: whoever seeds it holds this until the draws are made
 MOST_POINTS = 20_000
 MOST_THUMBS = 20_000

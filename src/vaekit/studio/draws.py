@@ -11,6 +11,7 @@ import torch
 
 from ..conditional import Condition
 from ..errors import UsageError
+from ..latent.encode import prior_codes as drawn_codes
 from ..latent.second_stage import draw_codes
 from ..model import Model
 from ..priors import Prior
@@ -46,10 +47,8 @@ def number_in(text: str) -> float:
 
 def prior_codes(model: Model, n: int, seed: int, temperature: float, told: np.ndarray) -> np.ndarray:
     """z ~ p(z), or p(z | c) of a conditional model, (n, D), as `latent.sample` decodes them."""
-    c = torch.from_numpy(told).to(next(model.parameters())).expand(n, -1) if len(told) else None
-    with SEEDED, torch.no_grad(), torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return model.draw(n, temperature, c).float().cpu().numpy()
+    with SEEDED, torch.no_grad():
+        return drawn_codes(model, n, seed, temperature, np.repeat(told[None], n, 0) if len(told) else None)
 
 
 class Densities:

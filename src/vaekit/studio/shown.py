@@ -161,7 +161,9 @@ class Shown:
         z, told = self.checked(z), told_of(made.model, given)
         if len(z) * math.prod(made.model.image) > MOST_BYTES:
             raise UsageError(f"{len(z)} pictures are more than {MOST_BYTES >> 20} MiB. Ask for fewer at once.")
-        return await self.decoder(np.concatenate([z, np.broadcast_to(told, (len(z), len(told)))], 1))
+        pictures = await self.decoder(np.concatenate([z, np.broadcast_to(told, (len(z), len(told)))], 1))
+        await self.ready(made.stamp.weights)  # else some of several passes may be those of another model
+        return pictures
 
     def checked(self, z: np.ndarray) -> np.ndarray:
         latent = self.model.latent

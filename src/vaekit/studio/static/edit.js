@@ -97,12 +97,14 @@ export async function editView(page) {
     figure(canvases.edited, "Edited"),
   );
   let rebuilt = null;
+  /** Whether the picture is there as it is: an exported page has thumbnails of those of the map. */
+  const isWhole = () => edit.picture && (edit.file || page.source.live);
   /** The change alone, on the picture itself: what the model cannot draw stays as it was. */
   const detailed = (drawn) => edit.picture.map((x, i) => x + drawn[i] - rebuilt[i]);
   const show = latest(async () => {
     const began = performance.now();
     const drawn = await run.decode(code(), edit.given);
-    paint(canvases.edited, edit.details && edit.picture ? detailed(drawn) : drawn, run.width, run.height);
+    paint(canvases.edited, edit.details && isWhole() ? detailed(drawn) : drawn, run.width, run.height);
     page.delays?.push(performance.now() - began);
   });
   async function showBase() {
@@ -111,7 +113,7 @@ export async function editView(page) {
     picture.parentElement.hidden = !edit.picture;
     rebuilt = await run.decode(edit.base, edit.given);
     paint(canvases.rebuilt, rebuilt, run.width, run.height);
-    details.disabled = !edit.picture;
+    details.disabled = !isWhole();
     await show();
   }
 

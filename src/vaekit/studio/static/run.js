@@ -180,7 +180,9 @@ export async function listed() {
 
 /** Have the same few codes decoded by the weights as they are now, beside those that were. */
 export async function now(name) {
-  await (await answer(`/api/runs/${encodeURIComponent(name)}/now`)).arrayBuffer();
+  const got = await answer(`/api/runs/${encodeURIComponent(name)}/now`);
+  await got.arrayBuffer();
+  return Number(got.headers.get("x-shape").split(",")[0]);
 }
 
 /** Pictures (t, n, H, W, C) of the same few codes over time: bytes, shape, and how many images the weights of each had seen. */

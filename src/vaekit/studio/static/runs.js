@@ -97,7 +97,7 @@ export async function runsView(page) {
 
   /** Pictures of the same few codes, by each state of the weights that the studio saw. */
   async function samples(name) {
-    await source.now(name);
+    const some = await source.now(name);
     const { shape, images, bytes } = await source.earlier(name);
     if (closed) return;
     const [columns, n, height, width, channels] = shape;
@@ -113,7 +113,7 @@ export async function runsView(page) {
       return el("figure", {}, ...pictures, el("figcaption", {}, count.toLocaleString("en")));
     };
     if (columns) film.replaceChildren(...images.map(column));
-    else film.replaceChildren(el("p.hint", {}, "This model has no prior to draw codes from."));
+    else if (!some) film.replaceChildren(el("p.hint", {}, "This model has no prior to draw codes from."));
   }
 
   function table(all) {

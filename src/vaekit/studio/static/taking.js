@@ -8,19 +8,21 @@ export function takingPanel(page, edit) {
   const alphas = () => Object.entries(edit.now.alphas).filter(([, alpha]) => alpha);
   const latents = () => Object.entries(edit.now.latents).filter(([, sigmas]) => sigmas);
 
+  const hasDetails = () => edit.details && edit.picture;
+
   function asCommand() {
     if (!edit.file) throw new Error(`A command begins with a picture file, and this began with ${edit.what}. Copy it as Python.`);
     const beyond = latents().length || alphas().some(([name]) => !manifest.vectors[name]);
     if (beyond) throw new Error("A command moves along the run's own attributes alone. Copy it as Python.");
     const adds = alphas().map(([name, alpha]) => `--add ${quoted(`${name}=${alpha}`)}`);
-    return `vaekit edit ${quoted(manifest.path)} PICTURE --sigmas ${adds.join(" ") || "--add NAME=1"}${edit.details ? " --details" : ""}`;
+    return `vaekit edit ${quoted(manifest.path)} PICTURE --sigmas ${adds.join(" ") || "--add NAME=1"}${hasDetails() ? " --details" : ""}`;
   }
 
   /** A picture file is encoded; whatever else the edit began with stands there as its code. */
   function asPython() {
     const { path, crop, vectors: own } = manifest;
     const { file, base, what, given } = edit;
-    const details = edit.details && edit.picture;
+    const details = hasDetails();
     if (details && !file) throw new Error(`Details are those of a picture file, and this began with ${what}. Copy it without them.`);
     const made = details || alphas().some(([name]) => !own[name]);
     const lines = [
