@@ -117,8 +117,8 @@ def importance_bound(
 class Passes:
     """Draws of z with their weights, for a block of images at a time; what takes long of a pass is compiled.
 
-    z are drawn for a whole `block` of images, however many there are, and weighed `size` images at a time: neither how that is cut
-    nor the images beside one change its draws. So that it is compiled once, every compiled pass has one shape.
+    z are drawn for a whole `block` of images, however many there are, and weighed `size` images at a time: neither how that is
+    cut nor the images beside one change its draws. So that it is compiled once, every compiled pass has one shape.
     """
 
     def __init__(self, model: Model, execution: Execution):
