@@ -10,7 +10,7 @@ from torch.distributions import kl_divergence
 import tiny
 from vaekit.categorical import CategoricalLatents, OneHots, UniformCategories
 from vaekit.errors import UsageError
-from vaekit.latent import codes, kl_per_latent
+from vaekit.latent import codes, decode, kl_per_latent, reconstruct
 from vaekit.metrics import evaluate
 from vaekit.objectives import ELBO
 from vaekit.terms import rate
@@ -60,6 +60,20 @@ def test_what_cannot_be_dealt_is_said():
         UniformCategories(latent=4, categories=1)
     with pytest.raises(UsageError, match="above 0"):
         CategoricalLatents(features=2, latent=4, categories=2, temperature=0.0)
+
+
+def test_a_reconstruction_is_of_the_likeliest_categories():
+    """The decoder never saw anything but one-hot codes: not their mean."""
+    model = tiny.model(
+        latent=6,
+        posterior=CategoricalLatents(features=16, latent=6, categories=3),
+        prior=UniformCategories(latent=6, categories=3),
+    )
+    pictures = tiny.pictures(5)
+    mu = codes(model, pictures).mu
+    assert ((mu > 0) & (mu < 1)).any()
+    hard = (mu.reshape(5, 2, 3) == mu.reshape(5, 2, 3).max(-1, keepdims=True)).reshape(5, 6)
+    np.testing.assert_array_equal(reconstruct(model, pictures), decode(model, hard.astype(np.float32)))
 
 
 def test_what_each_choice_carries_adds_up_to_the_rate_and_can_be_kept():

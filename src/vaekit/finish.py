@@ -12,7 +12,7 @@ from .editing import compute_attributes, split_by
 from .errors import UsageError
 from .execution import Execution
 from .latent import codes
-from .latent.encode import picture_of, prior_codes
+from .latent.encode import likeliest, picture_of, prior_codes
 from .latent.second_stage import (
     ASKED,
     PSEUDO,
@@ -170,7 +170,7 @@ def beside_real_ones(
     z, density = codes_from(run, model, prior, count, seed)
     name, eye, how = judge or own_judge(data, seed)  # which takes its time: after all that may be refused
     shown, shows = picture_of(run, model, seed)
-    rebuilt = shown(codes(model, others).mu)
+    rebuilt = shown(likeliest(model, codes(model, others).mu))
     its = Heaps(*(features_of(eye, heap) for heap in (shown(z), held, others, rebuilt, train)))
     told = f"{how}; {count:,} real ones of {split}, others of {other}; {shows}"
     found = beside_real(its, name=name, how=told, density=density, seed=seed)

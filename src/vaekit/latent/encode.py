@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .. import world
 from ..batches import mix
-from ..categorical import OneHots
+from ..categorical import CategoricalLatents, OneHots
 from ..codebooks import Coded, Coder
 from ..distributions import Gaussian
 from ..errors import UsageError
@@ -155,8 +155,20 @@ def decode(model: Model, z: np.ndarray, c: np.ndarray | None = None, *, seed: in
 
 
 def reconstruct(model: Model, images: np.ndarray) -> np.ndarray:
-    """Images (N, C, H, W) through mu and back, float32 (N, C, H, W) in [0, 1]; nothing is drawn. Raises as `encode`."""
-    return decode(model, codes(model, images).mu)
+    """Images (N, C, H, W) through their likeliest codes and back, float32 (N, C, H, W) in [0, 1]; nothing is drawn.
+
+    Raises as `encode`.
+    """
+    return decode(model, likeliest(model, codes(model, images).mu))
+
+
+def likeliest(model: Model, mu: np.ndarray) -> np.ndarray:
+    """The codes that a decoder learned to decode, of mu (N, D): of categories the likeliest ones, else mu itself."""
+    coder = getattr(model, "posterior", None)
+    if not isinstance(coder, CategoricalLatents):
+        return mu
+    chosen = mu.reshape(len(mu), -1, coder.categories).argmax(-1)
+    return np.eye(coder.categories, dtype=np.float32)[chosen].reshape(mu.shape)
 
 
 def edited(model: Model, images: np.ndarray, moves: np.ndarray, *, details: bool = False) -> np.ndarray:

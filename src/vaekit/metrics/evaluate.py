@@ -16,6 +16,7 @@ from ..errors import UsageError
 from ..execution import Execution
 from ..known import known_of
 from ..latent import Codes, code_counts, codes, decode, kl_per_latent, neighbour_accuracy
+from ..latent.encode import likeliest
 from ..model import Model
 from ..objectives import Objective
 from ..sphere import Spherical
@@ -76,8 +77,9 @@ def evaluate(model: Model, objective: Objective, data: Dataset, split: str = "te
     add("residual", told["mse"] ** 0.5, "pixel value in [0, 1]", f"root mean squared error, z drawn, seed {seed}")
 
     codes_here = codes(model, data.pixels, rows)
-    errors, alike = errors_of(model, codes_here.mu, data, rows)
-    how = f"z = mu{untold}"
+    errors, alike = errors_of(model, likeliest(model, codes_here.mu), data, rows)
+    chosen = isinstance(getattr(model, "posterior", None), CategoricalLatents)
+    how = f"z = {'the likeliest categories' if chosen else 'mu'}{untold}"
     squares = around(float(errors.mean()), errors)
     roots = squares and np.sqrt(np.clip(squares, 0, None)).tolist()
     add("rmse", float(errors.mean() ** 0.5), "pixel value in [0, 1]", f"root mean squared error, {how}", roots)
@@ -315,7 +317,7 @@ def label_accuracy(data: Dataset, learn: np.ndarray, learn_mu: np.ndarray, rows:
     return neighbour_accuracy(learn_mu, data.labels[learn], mu, data.labels[rows], NEIGHBOURS)
 
 
-def errors_of(model: Model, mu: np.ndarray, data: Dataset, rows: np.ndarray, batch: int = 512) -> tuple[np.ndarray, np.ndarray]:
+def errors_of(model: Model, z: np.ndarray, data: Dataset, rows: np.ndarray, batch: int = 512) -> tuple[np.ndarray, np.ndarray]:
     """Of the pictures of codes and the images: the mean squared error and the structural similarity of each, (n,) both.
 
     In batches: the pictures are never all in memory as floats.
@@ -323,7 +325,7 @@ def errors_of(model: Model, mu: np.ndarray, data: Dataset, rows: np.ndarray, bat
     found = np.empty((2, len(rows)))
     for start in range(0, len(rows), batch):
         part = slice(start, start + batch)
-        drawn, true = decode(model, mu[part]), data.take(rows[part]) / np.float32(255)
+        drawn, true = decode(model, z[part]), data.take(rows[part]) / np.float32(255)
         found[0, part] = np.square(drawn - true, dtype=np.float64).mean((1, 2, 3))
         found[1, part] = similarity(torch.from_numpy(drawn), torch.from_numpy(true))[0].mean(1).numpy()
     return found[0], found[1]
