@@ -30,6 +30,8 @@ def test_a_run_that_has_nothing_yet_says_what_to_do(tmp_path):
     run = start(tmp_path / "0001-tiny", dataset(), recipe(images=16))
     with pytest.raises(UsageError, match=r"Runs beside it: 0001-tiny"):
         Run.open(tmp_path / "0002-tiny")
+    with pytest.raises(UsageError, match=r"Runs in it: 0001-tiny"):
+        Run.open(tmp_path)
     with pytest.raises(UsageError, match=r"no weights\.safetensors yet"):
         run.load_model()
     with pytest.raises(UsageError, match="no attribute vectors"):

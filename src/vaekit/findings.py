@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .errors import DataError, UsageError
 from .files import read_json, write_json
+from .part import known
 from .priors import Prior
 from .stored import Stored, load_part, save_part, save_tensors
 
@@ -96,10 +97,11 @@ class Findings:
     def load_prior(self, name: str | None = None) -> tuple[str, Prior]:
         """A density fitted to the codes, by default the best one, and its name. Raises UsageError where there is none."""
         about = self.priors
-        if not about or name not in (None, *about):
-            have = f"has {', '.join(about)}" if about else "has none"
-            told = f"{self.path} {have} of the densities fitted to the codes of its weights"
-            raise UsageError(f"{told}. Fit them: vaekit fit-prior {self.path}")
+        if not about:
+            raise UsageError(f"No density is fitted to the codes of these weights yet. Fit some: vaekit fit-prior {self.path}")
+        if name not in (None, *about):
+            told = f"No density {name!r} is fitted to the codes of these weights. {known(name, about)}"
+            raise UsageError(f"{told} To fit others: vaekit fit-prior {self.path}")
         name = name or next(iter(about))
         return name, load_part(self.path / "priors" / f"{name}.safetensors")
 

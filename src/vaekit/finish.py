@@ -56,9 +56,9 @@ STAGE_STEPS = 4000  # of a density that is fitted to codes
 SAMPLES = 100  # of z, for a first look at log p(x) where training was about nothing else
 
 
-def finish(run: Run, data: Dataset) -> Path:
+def finish(run: Run, data: Dataset, progress: Progress | None = None) -> Path:
     """What every training ends with: metrics, attribute vectors where attributes give any, the second stage of a recipe that has
-    one, the report."""
+    one, the report. `progress` hears of the steps of that stage."""
     known = "nll" in run.metrics  # by more samples than these
     run.add_metrics(measure(run, data, samples=SAMPLES if run.binarization and not known else None))
     if data.attributes is not None and not run.has_attributes:  # which may be better ones than these
@@ -68,7 +68,7 @@ def finish(run: Run, data: Dataset) -> Path:
         kinds = kinds_for(run.load_model())
         names = [name if name in kinds else "diagonal" for name in wanted]  # of so many latents none with full covariances
         if not set(names) <= run.priors.keys():
-            fit_second_stage(run, data, names, steps=STAGE_STEPS)
+            fit_second_stage(run, data, names, steps=STAGE_STEPS, progress=progress)
     from .report import write_report  # matplotlib's second is not for those who wait for a training to begin
 
     return write_report(run, data)

@@ -63,8 +63,10 @@ class Run(Findings):
         """A run that exists. Raises UsageError where there is none."""
         run = cls(path)
         if not run.exists:
-            near = sorted(p.parent.name for p in run.path.parent.glob("*/run.json")) if run.path.parent.is_dir() else []
-            hint = f"Runs beside it: {', '.join(near[:8])}." if near else "Train one first: vaekit train DATA."
+            hint = "Train one first: vaekit train DATA."
+            for where, place in (("beside", run.path.parent), ("in", run.path)):
+                if names := sorted(found.parent.name for found in place.glob("*/run.json")):
+                    hint = f"Runs {where} it: {', '.join(names[:8])}{', ...' if len(names) > 8 else '.'}"
             raise UsageError(f"{run.path} is not a run folder: it has no run.json. {hint}")
         return run
 

@@ -48,6 +48,8 @@ USAGE = {
     "no number": ("edit RUN PICTURE --add Dark=much", "Smiling=2"),
     "not a number": ("edit RUN PICTURE --add Dark=nan", "Smiling=2"),
     "nothing to add": ("edit RUN PICTURE", "--add"),
+    "added and kept": ("edit RUN PICTURE --add Dark=1 --keep Dark", "leaves nothing"),
+    "a page of no browser": ("export RUN --html NOWHERE", "ends in .html"),
     "edited jpg": ("edit RUN PICTURE --add Dark=1 --out x.jpg", ".png"),
     "one end": ("morph RUN PICTURE", "B"),
     "one step": ("morph RUN PICTURE PICTURE --steps 1", "2 or more"),

@@ -11,7 +11,7 @@ from ..fitting import fit
 from ..run import Run
 from ..together import fit_together
 from .answer import Answer, metric_rows, nll_lines, spread_rows, table
-from .progress import Bar, console, doing, residual_line
+from .progress import Bar, console, doing, residual_line, telling
 from .stopping import code_of, reason
 
 
@@ -65,7 +65,7 @@ def finished(run: Run, dataset: Dataset) -> Path:
     """The report; where making it is stopped or fails, word that the training itself is safe."""
     safe = f"The training itself is done and saved. The same command measures and draws again, or: vaekit resume {run.path}"
     try:
-        return finish(run, dataset)
+        return finish(run, dataset, telling("density of the codes fitted:", "steps"))
     except KeyboardInterrupt as stop:
         raise Stopped(safe, code_of(stop)) from stop
     except OSError as error:

@@ -68,7 +68,8 @@ def attributes(
         beside = max((other for other in a["leak"] if other != name), key=lambda other: abs(a["leak"][other]), default=None)
         leak = "" if beside is None else f"{beside} {a['leak'][beside]:+.2f} sigma"
         counts = f"{a['count_with']:,}", f"{a['count_without']:,}"
-        rows.append((name, a["method"], *counts, f"{a['sigmas']:.2f}", f"{low:.3f} to {high:.3f}", leak))
+        held = f"{low:.3f} to {high:.3f}{', perhaps an accident' if low <= 0 <= high else ''}"
+        rows.append((name, a["method"], *counts, f"{a['sigmas']:.2f}", held, leak))
     edits = rows_of_edits(about["attributes"])
     return Answer(about, table(rows) + (f"\n\n{table(edits[0])}\nto {edits[1]}" if edits else ""))
 
@@ -115,6 +116,8 @@ def edit(
     units = {name: about["attributes"][name]["sigmas"] if sigmas else 1.0 for name in stored}
     directions = {name: vector.numpy() / units[name] for name, vector in stored.items()}
     weights = parse_weights(add, directions)
+    if both := sorted(set(keep or ()) & weights.keys()):
+        raise UsageError(f"{', '.join(both)} is to be added and to be kept, which leaves nothing. Leave it out of --keep.")
     what = [f"{name}={weight:g}" for name, weight in weights.items()] + ["sigmas"] * sigmas + ["details"] * details
     what += [f"keep {name}" for name in keep or ()] + ([vectors.stem] if vectors else [])
     target = png(out) or found.figures / f"{file_name('-'.join(['edited', image.stem, *what]))}.png"
@@ -130,8 +133,10 @@ def edit(
             told, most = " ".join(f"{weight:+g} {name}" for name, weight in weights.items()).removeprefix("+"), 1.0
         shares = np.linspace(-1, 1, 9, dtype=np.float32) * np.sign(most or 1)  # so that alpha rises
         pictures = edited(model, np.repeat(original, len(shares), 0), shares[:, None] * direction, details=details)[None]
-        title = f"{'details kept, z' if details else 'z'} + alpha ({told})"
-        figure = draw.edit_strip(pictures, shares * most, [image.name], original, title=title)
+        title = f"x + the change of z + alpha ({told})" if details else f"z + alpha ({told})"
+        about = {"subtitle": f"orthogonal to {', '.join(keep)}" if keep else "", "unit": " σ" if sigmas else ""}
+        about |= {"note": "original"} if details else {}
+        figure = draw.edit_strip(pictures, shares * most, [image.name], original, title=title, **about)
         files += write_sheet(found, figure, "edited-strip", target.with_name(f"{target.stem}-strip.png"))
     return Answer({"files": files, "add": weights}, "\n".join(files))
 

@@ -87,8 +87,8 @@ def evaluate(
     for each in runs if pictures else ():
         density_of(each, each.load_model("cpu"), prior or "own")
     if pictures and not eye:
-        with doing("teaching a judge of pictures"):
-            eye = own_judge(first.as_measured(data), seed)
+        with counting("judge of pictures taught", "steps") as show:
+            eye = own_judge(first.as_measured(data), seed, progress=show)
     drawn = {"pictures": pictures or 0, "prior": prior or "own", "judge": eye}
     asked = {"samples": samples, "factors": factors or [], **drawn, "anneal": anneal or 0, "execution": execution}
     answers = {str(each): measured(its, data, split, seed, **asked) for each, its in zip((run, *others), runs, strict=True)}

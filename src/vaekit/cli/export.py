@@ -44,6 +44,8 @@ def export(
     pages = [(place, write) for place, write in ((html, write_page), (dir, write_folder)) if place]
     if (points or layout) and not pages:
         raise UsageError("--points and --layout are about the map of a page. Add --html FILE or --dir FOLDER.")
+    if html and html.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--html {html}: no browser opens a file of that name as a page. Give one that ends in .html")
     found, written = Run.open(run), []
     if onnx:
         with doing("writing ONNX files"):

@@ -34,7 +34,7 @@ from ..report import write_report
 from ..run import Run
 from ..stored import save_part
 from .answer import Answer, table
-from .progress import counting, doing
+from .progress import console, counting, doing
 from .reading import Count, Seed, opened, parse_size, reopened
 
 
@@ -104,6 +104,9 @@ def sample(
     if prior == "own":
         if not model.has_prior:
             raise UsageError("A plain autoencoder has no prior to sample from. Use --prior fitted.")
+        if isinstance(getattr(model, "posterior", None), Coder):
+            better = "--prior fitted" if found.priors else f"vaekit fit-prior {run}"
+            console.print(f"To the model's own prior every code is as likely as any other. Better: {better}", soft_wrap=True)
         pictures = draw_samples(model, n, seed, temperature, c)
         source = "N(0, 1)" if model.is_standard else "the model's own prior"
     elif prior == "fitted" and not found.priors and not given and not isinstance(getattr(model, "posterior", None), Coder):
@@ -172,6 +175,7 @@ def fit_prior(
     rows = [(name, *(format(its[key], form) if key in its else "" for key, form in columns)) for name, its in about.items()]
     hole = about.get("own", {}).get("hole")
     told = "" if hole is None else f"\n{hole:.1%} of the prior's draws fall where next to no code is"
+    told += f"\nbest by both ranks together: {next(iter(about))}, which `vaekit sample {run} --prior fitted` draws from"
     return Answer(about, table([("density", "nats per held-out code", "distance of new pictures", "seconds"), *rows]) + told)
 
 

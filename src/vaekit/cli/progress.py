@@ -155,18 +155,28 @@ def counting(what: str, of: str = "pictures") -> Iterator[Callable[[int, int], N
         TimeRemainingColumn(),
     )
     progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    task = progress.add_task(what, total=1, visible=False)
+    task, tell = progress.add_task(what, total=1, visible=False), telling(what, of)
+
+    def show(done: int, total: int) -> None:
+        progress.update(task, completed=done, total=total, visible=True)
+        if not console.is_terminal:
+            tell(done, total)
+
+    with progress:
+        yield show
+
+
+def telling(what: str, of: str) -> Callable[[int, int], None]:
+    """A progress callback that prints a line now and then."""
     spoke = time.monotonic()
 
     def show(done: int, total: int) -> None:
         nonlocal spoke
-        progress.update(task, completed=done, total=total, visible=True)
-        if not console.is_terminal and time.monotonic() - spoke >= PLAIN_SECONDS["train"]:
+        if time.monotonic() - spoke >= PLAIN_SECONDS["train"]:
             spoke = time.monotonic()
             console.print(f"{what} {done:,} of {total:,} {of}")
 
-    with progress:
-        yield show
+    return show
 
 
 @contextmanager

@@ -35,7 +35,7 @@ SMOOTH = 2.0  # times the residual: a sigma far above it
 ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.ELU)
 STILL = 1e-3  # of the widest span of outputs in its layer, that a unit which does nothing stays below
 DEAD = 0.3  # of the units
-CHANCE = 0.999  # how sure a label's accuracy must be above guessing
+CHANCE = 0.99  # how sure a label's accuracy must be above guessing
 LABELLED = 20  # pictures with a label, by which labels are judged
 ELSEWHERE = "less weight for the rate, or nats that are free: vaekit doctor names the option"  # a log knows no objective
 

@@ -137,8 +137,10 @@ def edit_strip(
     *,
     title: str = "Edits: z + α · attribute vector",
     subtitle: str = "",
+    unit: str = "",
+    note: str = "reconstruction",
 ) -> Figure:
-    """Image by alpha: the original, then its edits images (R, S, C, H, W) at alphas (S,); alpha 0 is the reconstruction.
+    """Image by alpha: the original, then its edits images (R, S, C, H, W) at alphas (S,) in a unit; `note`: what alpha 0 is.
 
     originals is (R, C, H, W); a row title names the image or the attribute.
     """
@@ -154,10 +156,9 @@ def edit_strip(
                 "shape. Give one original for each row, at the model's size."
             )
     labels = [(title, "") for title in row_titles]
-    heads = [f"α = {_signed(alpha)}" if abs(alpha) > 1e-9 else "α = 0" for alpha in alphas]
+    heads = [f"α = {_signed(alpha)}{unit}" if abs(alpha) > 1e-9 else "α = 0" for alpha in alphas]
     zero = _zero(alphas)
-    note = "reconstruction" if zero is not None else ""
-    return _strip(tiles, labels, heads, zero, first, note=note, title=title, subtitle=subtitle)
+    return _strip(tiles, labels, heads, zero, first, note="" if zero is None else note, title=title, subtitle=subtitle)
 
 
 def told_strip(

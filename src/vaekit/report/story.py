@@ -11,6 +11,7 @@ from ..draw import save_png
 from ..errors import UsageError
 from ..files import file_name, write_atomic, write_text
 from ..metrics.edits import rows_of_edits
+from ..recipes import BUDGETS
 from ..run import Run
 from . import figures
 from .neighbours import neighbours
@@ -131,8 +132,9 @@ def notes(run: Run) -> list[str]:
     if status != "finished":
         found.append(f"This training is not finished (status: {status}). The pictures show its weights so far.")
     if steps < FEW_STEPS:
+        budget = " or ".join(f"--{name}" for name in BUDGETS if run.description["training"][name])
         found.append(
-            f"Only {steps:,} steps were taken, too few to learn much more than the average picture. Give more minutes, smaller "
+            f"Only {steps:,} steps were taken, too few to learn much more than the average picture. Give more {budget}, smaller "
             "pictures (--size) or a smaller --batch-size."
         )
     elif status == "finished" and run.build("objective").comparable and still_improving(run.records):

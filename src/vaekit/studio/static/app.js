@@ -232,7 +232,7 @@ export async function start(source) {
         {},
         "Every point is a picture, placed by the code that the model gave it: pictures that it finds alike lie together. ",
         "Point anywhere, between the points too, and the decoder draws what would be there. ",
-        "Click to open that code in the editor, where sliders add a smile or take one away.",
+        "Click to open that code in the editor, where sliders change one thing about it.",
       ),
       el("button", { onclick: () => (remember("welcomed", "1"), made.remove()) }, "Understood"),
     );
