@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import load, write_results
+from machine import load, trained_with, write_results
 from throughput import ask
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -65,7 +65,7 @@ def main() -> None:
         "fp32 GFLOP/s of a large matrix product": round(ceilings["fp32 GFLOP/s"]),
         f"nats between bf16 and fp32, {COMPARED:,} images, {FEWER} samples": f"{abs(both[0] - both[1]):.4f}, {AGREE:g} asked",
         "how": found["how"],
-        "trained with": run.description["command"],
+        "trained with": trained_with(run),
     }
     print(write_results(given.out, "bound", "python benchmarks/bound.py RUN", figures, load_before=before))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import load, write_results
+from machine import load, trained_with, write_results
 
 from vaekit.editing import choose_attributes
 from vaekit.metrics.edits import ES, GOAL, cells, ratio
@@ -88,7 +88,7 @@ def main() -> None:
         "Undone: RMSE after +v, encoding, -v.\n\n" + "\n".join(rows)
     )
     command = f"python benchmarks/edits.py RUN --names {' '.join(measured)}"
-    about_run = {"trained with": run.description["command"]}
+    about_run = {"trained with": trained_with(run)}
     print(write_results(Path(__file__).parent, f"edits-{data.name}", command, figures | about_run, load_before=before, text=text))
 
 

@@ -3,6 +3,7 @@
 import json
 import platform
 import re
+import shlex
 import subprocess
 from collections.abc import Callable
 from datetime import date
@@ -12,6 +13,8 @@ from typing import Any
 
 import joblib
 import psutil
+
+from vaekit.run import Run
 
 PACKAGES = ("vaekit", "torch", "pillow", "numpy")
 
@@ -50,6 +53,12 @@ def once(path: Path, make: Callable[[], dict[str, Any] | None]) -> dict[str, Any
         here = {"load before": load(), "hardware": hardware(), "date": date.today().isoformat(), "commit": commit()}
         path.write_text(json.dumps(here | (make() or {}), indent=1) + "\n")
     return json.loads(path.read_text())
+
+
+def trained_with(run: Run) -> str:
+    """The command of a run, with the names of its folders alone: where they lie is nobody's business."""
+    words = shlex.split(run.description["command"])
+    return shlex.join(Path(word).name if word.startswith("/") else word for word in words)
 
 
 def write_results(

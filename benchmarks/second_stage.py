@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from machine import load, write_results
+from machine import load, trained_with, write_results
 
 from vaekit.cli.evaluate import named_judge
 from vaekit.finish import fit_second_stage, measure, own_judge
@@ -60,7 +60,7 @@ def rows_of(run: Run, both: dict[str, dict[str, Any]]) -> tuple[list[str], dict[
         rows.append("| " + " | ".join([run.path.name, key, told(before[key]), told(after[key]), *beside, best]) + " |")
         if key in ("fd", "kd"):
             figures[f"{run.path.name}: {key}, own prior and {best}"] = verdict(before[key], after[key])
-    figures[f"{run.path.name}: command"] = run.description["command"]
+    figures[f"{run.path.name}: command"] = trained_with(run)
     figures[f"{run.path.name}: how"] = before["fd"]["how"]
     return rows, figures
 

@@ -168,11 +168,12 @@ def main() -> None:
             goal = f", to be below {TARGETS[m]}" if m in TARGETS and name.startswith("vaekit") else ""
             figures[f"{name}, {m:g} min"] = f"{each['nll']:.2f} ({low:.2f} to {high:.2f}; {each['images']:,} images seen{goal})"
     days = {f"{its['hardware']}, {its['date']}, {its['commit']}" for measured in found.values() for its in measured.values()}
+    notes = [f"{name}, {m:g} min: {its['note']}." for name, of in found.items() for m, its in of.items() if "note" in its]
     (given.out / "pictures").mkdir(exist_ok=True)
     (given.out / "pictures" / "time-to-nll.png").write_bytes(save_png(figure(found), "Time to quality"))
     command = f"python benchmarks/time_to_nll.py MNIST --minutes {' '.join(f'{m:g}' for m in minutes)} --samples {k}"
     shown = f"![time to quality](pictures/time-to-nll.png)\n\n```json\n{json.dumps(found, indent=1)}\n```"
-    text = f"{TOLD}\nMeasured on {'; '.join(sorted(days))}.\n\n{shown}"
+    text = "\n".join([TOLD, f"Measured on {'; '.join(sorted(days))}.", *notes, "", shown])
     print(write_results(given.out, "time-to-nll", command, figures, load_before=load(), text=text))
 
 

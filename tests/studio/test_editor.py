@@ -1,6 +1,7 @@
 """The editor in a browser: a file of one's own, sliders, pins and their films."""
 
 from base64 import b64encode
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,16 @@ GIVEN = (
     "(letters) => { const bytes = Uint8Array.from(atob(letters), (c) => c.charCodeAt(0)); const all = new DataTransfer();"
     " all.items.add(new File([bytes], 'mine.png', { type: 'image/png' })); return all; }"
 )
+
+
+def opened(page, place) -> Path:
+    """A picture file in the editor, whose edit may be copied."""
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    go(page, "Edit")
+    file = place.parent / "pictures" / "circles" / "11.png"
+    page.get_by_label("Open a picture file").set_input_files(file)
+    expect(page.locator(".edit .told").first).to_have_text("11.png")
+    return file
 
 
 def test_a_file_of_ones_own_is_edited_and_back(page, place):
@@ -73,11 +84,7 @@ def test_pins_are_morphed_and_saved(page):
 
 
 def test_what_was_done_can_be_copied_and_gives_that_picture(page, run, place):
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    go(page, "Edit")
-    file = place.parent / "pictures" / "circles" / "11.png"
-    page.get_by_label("Open a picture file").set_input_files(file)
-    expect(page.locator(".edit .told").first).to_have_text("11.png")
+    file = opened(page, place)
     page.get_by_role("slider", name="Big").fill("2")
     page.get_by_role("button", name="Copy as command").click()
     expect(page.locator("#said")).to_have_text("Copied")
@@ -95,11 +102,7 @@ def test_what_was_done_can_be_copied_and_gives_that_picture(page, run, place):
 
 def test_details_are_kept(page, run, place):
     """x + dec(z + v) - dec(z): the picture itself where nothing is moved, and the same as the library's and the command's."""
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    go(page, "Edit")
-    file = place.parent / "pictures" / "circles" / "11.png"
-    page.get_by_label("Open a picture file").set_input_files(file)
-    expect(page.locator(".edit .told").first).to_have_text("11.png")
+    file = opened(page, place)
     model, (vectors, about) = run.load_model("cpu"), run.load_attributes()
     picture = read_image(file, model.image)[None]
     plain, original = settled(page, EDITED), picture[0].reshape(3, -1).T.astype(int)
