@@ -37,12 +37,23 @@ def mflop(model: Model, images: Images, samples: int = 8) -> float:
     return counter.get_total_flops() / samples / 1e6
 
 
+def bound_of(run: Run) -> dict[str, Any]:
+    """What `vaekit evaluate` kept. Raises SystemExit where these weights have no such bound."""
+    if "nll" not in run.metrics:
+        raise SystemExit(
+            f"{run.path} has no bound on -log p(x) of its weights. Measure it first, on a quiet machine: "
+            f"vaekit evaluate {run.path} --samples 5000 --precision bf16 --compile"
+        )
+    return run.metrics["nll"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     given = parser.parse_args()
     before, run = load(), Run.open(given.run)
+    found = bound_of(run)
     ceilings = ask(Path(sys.executable), "ceilings")
     data, model = run.as_measured(run.open_data()), run.load_model("cpu")
     rows = data.splits["test"]
@@ -51,7 +62,6 @@ def main() -> None:
         Execution(torch.device("cpu"), precision, compile="on", threads=available_threads()) for precision in ("fp32", "bf16")
     )
     both = [importance_bound(model, images, min(COMPARED, len(rows)), FEWER, execution=each).value for each in (plain, fast)]
-    found = run.metrics["nll"]
     samples = max(int(k) for k in found["curve"])
     asked, cost = found["count"] * samples / found["seconds"], mflop(model, images)
     figures: dict[str, Any] = {
