@@ -1,10 +1,15 @@
 """What is written for others: ONNX files that compute what torch does, and a page with everything in it."""
 
+import gzip
+import io
 import json
 import re
 import shutil
+from base64 import a85encode
+from dataclasses import replace
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -13,8 +18,8 @@ from PIL import Image
 import tiny
 from vaekit.data import open_data, read_image
 from vaekit.errors import CheckFailed, DataError, UsageError
-from vaekit.export import networks, page, page_of, write_folder, write_networks
-from vaekit.export.networks import Encoder, compare
+from vaekit.export import light, networks, page, page_of, write_folder, write_networks
+from vaekit.export.networks import Encoder, compare, computed
 from vaekit.fitting import fit
 from vaekit.latent import codes, decode
 from vaekit.model import VAE
@@ -22,6 +27,7 @@ from vaekit.planning import start
 from vaekit.posteriors import Deterministic
 from vaekit.recipes import cook
 from vaekit.studio import bundle_of
+from vaekit.studio.bundle import thumbnails
 
 
 def session(file: bytes) -> onnxruntime.InferenceSession:
@@ -115,32 +121,123 @@ def test_the_page_holds_everything_and_asks_for_nothing(run):
     assert kept == {*bundle.blobs, "encoder", "decoder", "wasm"}
     modules = set(re.findall(r'data-module="([^"]+)"', html))
     assert {"ort", "studio/app.js", "studio/packed.js"} <= modules
-    assert len(html) < 8_000_000
+    assert len(html) < 6_000_000
+    for_cards = page_of(bundle, networks(run.load_model("cpu")), standard=True, card=True)
+    assert set(re.findall(r'id="blob-([\w-]+)"', for_cards)) == kept | {"wasm-card"}
+    assert set(re.findall(r'data-module="([^"]+)"', for_cards)) == modules | {"ort-card"}
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 5, 1000, 1001])
+def test_text_is_ascii85_with_other_letters(size):
+    blob = np.random.default_rng(size).integers(256, size=size, dtype=np.uint8).tobytes()
+    theirs = a85encode(blob).replace(b"z", b"!!!!!").decode()  # their word for four zeros
+    assert page.text_of(blob) == "".join(chr(ord(letter) + 7) for letter in theirs).replace("<", "~")
+
+
+@pytest.mark.parametrize("bits", [8, 11, 16])
+def test_rounded_weights_differ_by_half_a_step_at_most(bits):
+    model = cook("vae", (3, 16, 16), {"net": "conv", "latent": 5}).model.eval()
+    file = networks(model)["decoder"]
+    made = onnx.load_from_string(light.rounded(file, bits))
+    before = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load_from_string(file).graph.initializer}
+    after = {tensor.name: onnx.numpy_helper.to_array(tensor).astype(float) for tensor in made.graph.initializer}
+    many = [name for name, weights in before.items() if f"{name}/scale" in after]
+    assert sum(before[name].size for name in many) > 0.9 * sum(weights.size for weights in before.values())
+    for name in many:
+        whole = 256 * after[f"{name}/high"] + after[f"{name}/low"]
+        assert whole.max() < 2**bits
+        found = (whole - 2 ** (bits - 1)) * after[f"{name}/scale"]
+        assert (np.abs(found - before[name]) <= 0.501 * after[f"{name}/scale"]).all()
+
+
+@pytest.fixture(scope="module")
+def lit(run):
+    """What a page carries of a run: bundle and networks, before and after."""
+    model, data = run.load_model("cpu"), run.open_data()
+    bundle, nets = bundle_of(run, model, data), networks(model)
+    return (
+        model,
+        data,
+        bundle,
+        nets,
+        light.light_codes(model, bundle),
+        light.light_networks(model, nets, bundle.mu, data.pixels[:32]),
+    )
+
+
+def test_a_page_s_networks_are_lighter_and_draw_the_same(lit):
+    model, data, bundle, nets, _, lighter = lit
+    sizes = {name: [len(gzip.compress(files[name])) for files in (nets, lighter)] for name in nets}
+    assert all(after < 0.7 * before for before, after in sizes.values()), sizes
+    drawn = 255 * computed(lighter["decoder"], bundle.mu[:200].astype(np.float32))
+    assert np.abs(drawn - 255 * decode(model, bundle.mu[:200])).max() <= 1
+    mu = computed(lighter["encoder"], (data.pixels[:200] / 255).astype(np.float32))
+    assert 255 * np.abs(decode(model, mu) - decode(model, codes(model, data.pixels[:200]).mu)).max() <= 1
+
+
+def test_a_page_s_codes_are_lighter_and_decode_to_the_same(lit):
+    model, _, bundle, _, lighter, _ = lit
+    assert len(gzip.compress(lighter.blobs["mu"])) < 0.8 * len(gzip.compress(bundle.blobs["mu"]))
+    high, low = np.frombuffer(lighter.blobs["mu"], np.uint8).reshape(2, *bundle.mu.shape).astype(int)
+    code = lighter.manifest["code"]
+    mu = code["low"] + (256 * high + low) / 65535 * np.array(code["span"])
+    assert 255 * np.abs(decode(model, mu.astype(np.float32)) - decode(model, bundle.mu)).max() <= 2
+    assert lighter.manifest["arrays"]["mu"]["planes"]
+
+
+def test_networks_that_no_rounding_leaves_as_they_are_stay_as_they_were(lit, monkeypatch):
+    model, data, bundle, nets, *_ = lit
+    monkeypatch.setattr(light, "WEIGHTS", -1.0)
+    assert light.light_networks(model, nets, bundle.mu, data.pixels[:8]) == nets
+
+
+def test_thumbnails_are_made_smaller_as_there_is_less_room_and_stay_where_they_are(lit):
+    _, data, bundle, *_ = lit
+    large = replace(data, pixels=np.full((60, 1, 60, 36), 255, np.uint8))
+    many = replace(bundle, rows=np.arange(60), manifest=bundle.manifest | {"image": [1, 60, 36]})
+    side, atlas = thumbnails(large, many.rows)
+    many = replace(many, blobs={"thumbs": atlas}, manifest=many.manifest | {"thumbs": {"side": side, "columns": 8, "every": 1}})
+    assert light.light_thumbs(many, large, len(atlas)) == many
+    small = light.light_thumbs(many, large, 0)  # whatever the room, somebody has to see something
+    assert len(small.blobs["thumbs"]) < len(atlas)
+    assert (side, small.manifest["thumbs"]["side"]) == (32, 16)
+    shown = np.asarray(Image.open(io.BytesIO(small.blobs["thumbs"])).convert("L"))
+    assert shown.shape == (8 * 16, 8 * 16)
+    assert shown[16:32, 16 + 4 : 16 + 12].min() > 240  # as packed.js cuts a picture of 60 x 36 out of it
 
 
 def test_a_page_has_no_more_pictures_than_it_can_carry_codes_of(run, monkeypatch):
     monkeypatch.setattr("vaekit.studio.bundle.MOST_NUMBERS", 60)
-    bundle, model = page.gathered(run, run.open_data(), 50, "pca")
-    assert bundle.manifest["count"] == 60 // model.latent
-    assert bundle.mu.shape == (60 // model.latent, model.latent)
+    bundle, *_ = page.gathered(run, run.open_data(), 50, "pca")
+    latent = bundle.manifest["latent"]
+    assert bundle.manifest["count"] == 60 // latent
+    assert bundle.mu.shape == (60 // latent, latent)
 
 
 def test_a_runtime_that_was_changed_is_refused(monkeypatch, tmp_path):
     copy = tmp_path / "studio"
     shutil.copytree(str(page.STUDIO), copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr("vaekit.export.page.STUDIO", copy)
-    assert page.vendored(page.RUNTIME)
-    with open(copy / "vendor" / page.RUNTIME, "a") as file:
-        file.write("\n")
-    with pytest.raises(DataError, match="was changed"):
-        page.vendored(page.RUNTIME)
+    for name in (*page.RUNTIMES.values(), *page.WASM.values()):
+        assert page.vendored(name)
+        with open(copy / "vendor" / name, "ab") as file:
+            file.write(b"\n")
+        with pytest.raises(DataError, match="was changed"):
+            page.vendored(name)
 
 
 def test_a_folder_for_a_web_server_is_made_again_and_never_over_something_else(run, tmp_path):
     data, site = run.open_data(), tmp_path / "site"
     first = {path: path.read_bytes() for path in write_folder(run, data, site, most=20).parent.rglob("*") if path.is_file()}
     names = {str(path.relative_to(site)) for path in first}
-    assert {"index.html", "static/packed.js", f"static/{page.RUNTIME}", "data/decoder.bin", "data/wasm.bin"} <= names
+    assert {name.rpartition(".")[2] for name in names} == {
+        "html",
+        "css",
+        "js",
+        "bin",
+    }  # which every server knows
+    assert {"index.html", "static/packed.js", "data/decoder.bin", "data/wasm.bin", "data/wasm-card.bin"} <= names
+    assert {f"static/{name}.js" for name in page.RUNTIMES} <= names
     write_folder(run, data, site, most=20)
     again = {path: path.read_bytes() for path in site.rglob("*") if path.is_file()}
     assert again.keys() == first.keys()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page
+from playwright.sync_api import ConsoleMessage, Page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
@@ -18,15 +18,18 @@ PIXELS = "c => Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.heigh
 FITTED = "studio.shown?.probe?.view.scale > 1"  # the map knows its size
 
 
+BESIDE = ("willReadFrequently", "No available adapters")  # of pixels that a test reads; of a machine without a graphics card
+
+
 def listen(page: Page, complaints: list[str]) -> None:
-    """Hear what a page complains of, but not of the pixels that a test reads."""
+    """Hear what a page complains of, but not what the browser tells BESIDE."""
+
+    def told(line: ConsoleMessage) -> None:
+        if line.type in ("error", "warning") and not any(words in line.text for words in BESIDE):
+            complaints.append(line.text)
+
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on(
-        "console",
-        lambda line: (
-            complaints.append(line.text) if line.type in ("error", "warning") and "willReadFrequently" not in line.text else None
-        ),
-    )
+    page.on("console", told)
 
 
 def go(page: Page, view: str) -> None:
@@ -70,9 +73,9 @@ def point(page: Page, place: int) -> tuple[float, float]:
 
 
 @contextmanager
-def served(run: Path) -> Iterator[str]:
-    """The address of a studio of this run, in a process of its own; it may not have said anything else at the end."""
-    command = [sys.executable, "-m", "vaekit", "studio", str(run), "--no-browser"]
+def served(*runs: Path) -> Iterator[str]:
+    """The address of a studio of these runs, in a process of its own; it may not have said anything else at the end."""
+    command = [sys.executable, "-m", "vaekit", "studio", *map(str, runs), "--no-browser"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
         assert process.stdout is not None
         try:

@@ -13,9 +13,10 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from studio.conftest import HOST, TOKEN
-from vaekit import Run, cook, decode, encode, fit, open_data, read_image, start
+from vaekit import Run, cook, decode, encode, fit, open_data, read_image, reconstruct, start
 from vaekit.code_priors import FullMixture
 from vaekit.editing import compute_attributes
+from vaekit.export.networks import computed, networks
 from vaekit.known import condition_of
 from vaekit.latent import path, sample
 from vaekit.studio import Wish, application, bundle_of
@@ -44,6 +45,7 @@ def test_runs_are_listed_with_how_far_they_are(client, run):
     (about,) = client.get("/api/runs").json()
     assert about == client.get(RUN).json()
     assert (about["name"], about["status"], about["images"]) == ("shapes", "finished", run.reached["images"])
+    assert about["path"] == str(run.path.resolve())
     assert about["image"] == [3, 16, 16]
     assert client.get("/api/runs/other").status_code == 404
 
@@ -51,7 +53,10 @@ def test_runs_are_listed_with_how_far_they_are(client, run):
 def test_a_manifest_says_what_its_arrays_are(client, manifest, run):
     model, data = run.load_model(), run.open_data()
     assert (manifest["count"], manifest["latent"], manifest["labels"]) == (120, 4, ["circles", "squares"])
-    assert manifest["vectors"].keys() == run.load_attributes()[0].keys()
+    known = run.load_attributes()[1]["attributes"]
+    assert [(name, its["interval"]) for name, its in sorted(manifest["vectors"].items())] == [
+        (name, its["interval"]) for name, its in sorted(known.items())
+    ]
     assert client.get(RUN).json()["metrics"]["elbo"]["interval"] == run.metrics["elbo"]["interval"]
     rows, mu = array(client, manifest, "row"), encode(model, data.pixels)
     np.testing.assert_array_equal(array(client, manifest, "label"), data.labels[rows])
@@ -171,6 +176,31 @@ def test_a_model_without_a_prior_draws_nothing(tmp_path, executor):
     with TestClient(app, base_url=f"http://{HOST}", headers={"authorization": f"Bearer {TOKEN}"}) as client:
         got = client.get("/api/runs/plain/now")
         assert (got.status_code, got.headers["x-shape"], got.content) == (200, "0,8,8,1", b"")
+
+
+def test_categories_are_decoded_as_the_likeliest_ones_everywhere(tmp_path, executor):
+    """The map, the pictures, a file, the golden pictures of an exported page: none shows a mixture that no code is."""
+    data = open_data("digits")
+    given = {"net": "mlp", "images": 3000, "threads": 1, "compile": "off", "precision": "fp32", "tune": False}
+    run = start(tmp_path / "kinds", data, cook("categorical", data.image, given))
+    fit(run, data)
+    model, app = run.load_model(), application([run.path], executor=executor, token=TOKEN, hosts=frozenset({HOST}))
+    expected = as_bytes(reconstruct(model, data.pixels[:40])).astype(int)
+    assert np.abs(expected - as_bytes(decode(model, encode(model, data.pixels[:40])))).max() > 20, "it makes a difference"
+    with TestClient(app, base_url=f"http://{HOST}", headers={"authorization": f"Bearer {TOKEN}"}) as client:
+        told = client.get("/api/runs/kinds/manifest").json()
+        low, span = (np.array(told["code"][key]) for key in ("low", "span"))
+        steps = np.frombuffer(client.get("/api/runs/kinds/arrays/mu").content, "<u2").reshape(-1, model.latent)
+        of_map = as_bytes(decode(model, low + steps[:40] / 65535 * span)).astype(int)
+        got = np.asarray(Image.open(io.BytesIO(client.get("/api/runs/kinds/pictures/7?kind=reconstruction").content))).astype(int)
+        file = io.BytesIO()
+        Image.fromarray(data.pixels[7, 0]).save(file, "PNG")
+        mu = client.post("/api/runs/kinds/encode", content=file.getvalue(), headers=RAW).json()["mu"]
+    assert np.abs(of_map - expected).max() <= 1
+    assert np.abs(got - expected[7]).max() <= 1
+    assert np.abs(as_bytes(decode(model, np.float32(mu)[None])).astype(int) - expected[7]).max() <= 1
+    codes_ = computed(networks(model)["encoder"], (data.pixels[:40] / 255).astype(np.float32))
+    assert np.abs(as_bytes(decode(model, codes_)).astype(int) - expected).max() <= 1
 
 
 def test_what_is_decoded_does_not_wait_for_draws_and_a_model_is_in_memory_once(place, executor):

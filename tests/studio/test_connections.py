@@ -1,13 +1,16 @@
 """Nobody can keep a place at the server without asking for anything."""
 
+import io
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import httpx2
 import pytest
 import uvicorn
+from PIL import Image
 
 from vaekit.studio import connections
 
@@ -49,6 +52,64 @@ def test_a_second_head_that_does_not_come_ends_it_too(port):
             pass
         connection.sendall(b"GET / ")
         assert connection.recv(1) == b""
+
+
+def test_a_body_that_does_not_come_ends_the_connection_and_one_that_comes_slowly_does_not(port):
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(head + b"abc")
+        assert connection.recv(1) == b""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(head)
+        for _ in range(9):
+            connection.sendall(b"x")
+            time.sleep(0.1)
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def test_where_no_room_is_left_the_one_that_was_silent_longest_goes(port, monkeypatch):
+    monkeypatch.setattr(connections, "MOST", 4)
+    monkeypatch.setattr(connections, "PATIENCE", 60.0)
+    with ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30)) for _ in range(4)]
+        silent[0].sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")  # waits for its answer: it is not silent
+        assert httpx2.get(f"http://127.0.0.1:{port}/").text == "ok"
+        assert silent[1].recv(1) == b""
+        assert silent[0].recv(4096).startswith(b"HTTP/1.1 200")
+        for still in silent[2:]:
+            still.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                still.recv(1)
+
+
+def test_uploads_that_are_given_up_are_no_errors_and_keep_no_place(address):
+    """What the studio says meanwhile is looked at when it ends."""
+    base, _, token = address.partition("/?token=")
+    host, port = base.removeprefix("http://").split(":")
+    (run,) = httpx2.get(f"{base}/api/runs", headers={"authorization": f"Bearer {token}"}).json()
+    head = f"POST /api/runs/{run['name']}/encode HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {token}\r\n"
+    for _ in range(9):
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.sendall(f"{head}Content-Type: application/octet-stream\r\nContent-Length: 1000000\r\n\r\nabc".encode())
+            time.sleep(0.05)
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(file, "PNG")
+    headers = {"authorization": f"Bearer {token}", "content-type": "application/octet-stream"}
+    assert httpx2.post(f"{base}/api/runs/{run['name']}/encode", content=file.getvalue(), headers=headers).status_code == 200
+
+
+def test_a_body_does_not_wait_until_the_client_has_acknowledged_its_head(port, monkeypatch):
+    """Which a client puts off by 40 ms."""
+    asked, plain = [], connections.Prompt.wait
+
+    def wait(its):
+        asked.append(its.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        plain(its)
+
+    monkeypatch.setattr(connections.Prompt, "wait", wait)
+    assert httpx2.get(f"http://127.0.0.1:{port}/").text == "ok"
+    assert asked
+    assert all(asked)
 
 
 def test_an_answer_may_take_its_time(port):

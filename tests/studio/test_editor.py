@@ -1,5 +1,6 @@
 """The editor in a browser: a file of one's own, sliders, pins and their films."""
 
+import shlex
 from base64 import b64encode
 from pathlib import Path
 
@@ -87,15 +88,15 @@ def test_what_was_done_can_be_copied_and_gives_that_picture(page, run, place):
     file = opened(page, place)
     page.get_by_role("slider", name="Big").fill("2")
     page.get_by_role("button", name="Copy as command").click()
-    expect(page.locator("#said")).to_have_text("Copied")
-    assert page.evaluate("navigator.clipboard.readText()") == f"vaekit edit {run.path} PICTURE --sigmas --add Big=2"
+    expect(page.locator("#said")).to_contain_text("does not know the folder of 11.png")
+    assert page.evaluate("navigator.clipboard.readText()") == f"vaekit edit {run.path} 11.png --sigmas --add Big=2"
     page.get_by_role("slider", name="z1", exact=True).fill("-1.5")
     page.get_by_role("button", name="Copy as command").click()
     expect(page.locator("#said")).to_contain_text("Copy it as Python")
     page.get_by_role("button", name="Copy as Python").click()
-    expect(page.locator("#said")).to_have_text("Copied")
+    expect(page.locator("#said")).to_contain_text("does not know the folder of 11.png")
     found: dict = {}
-    exec(page.evaluate("navigator.clipboard.readText()").replace("PICTURE", str(file)), found)
+    exec(page.evaluate("navigator.clipboard.readText()").replace("11.png", str(file)), found)
     shown = settled(page, EDITED)[:, :3]
     assert np.abs(as_bytes(found["picture"])[0].reshape(-1, 3).astype(int) - shown).max() <= 2
 
@@ -115,18 +116,33 @@ def test_details_are_kept(page, run, place):
     expected = as_bytes(edited(model, picture, step, details=True))[0].reshape(-1, 3).astype(int)
     assert np.abs(settled(page, EDITED, unlike=kept)[:, :3] - expected).max() <= 3  # three roundings to bytes
     page.get_by_role("button", name="Copy as command").click()
-    expect(page.locator("#said")).to_have_text("Copied")
-    assert page.evaluate("navigator.clipboard.readText()").endswith("PICTURE --sigmas --add Big=2 --details")
+    until(page, "navigator.clipboard.readText().then((text) => text.endsWith('11.png --sigmas --add Big=2 --details'))")
     page.get_by_role("button", name="Copy as Python").click()
     until(page, "navigator.clipboard.readText().then((text) => text.includes('np.clip'))")
     found: dict = {}
-    exec(page.evaluate("navigator.clipboard.readText()").replace("PICTURE", str(file)), found)
+    exec(page.evaluate("navigator.clipboard.readText()").replace("11.png", str(file)), found)
     assert np.abs(as_bytes(found["picture"])[0].reshape(-1, 3).astype(int) - expected).max() <= 1
     page.get_by_role("button", name="Another picture").click()
     expect(page.locator(".edit .told").first).to_contain_text("picture")
     until(page, "location.href.includes('details=1')")
     page.get_by_role("button", name="Copy as Python").click()
     expect(page.locator("#said")).to_contain_text("Details are those of a picture file")
+
+
+@pytest.mark.parametrize(("name", "word"), [("it's my $HOME.png", "it's my $HOME.png"), ("-3.png", "./-3.png")])
+def test_a_command_names_the_file_that_it_began_with(page, run, place, name, word):
+    opened(page, place)
+    file = {"name": name, "mimeType": "image/png", "buffer": (place.parent / "pictures" / "squares" / "09.png").read_bytes()}
+    page.get_by_label("Open a picture file").set_input_files(file)
+    expect(page.locator(".edit .told").first).to_have_text(name)
+    copy = page.get_by_role("button", name="Copy as command")
+    copy.click()
+    expect(page.locator("#said")).to_contain_text("nothing is moved yet")
+    page.get_by_role("slider", name="Big").fill("2")
+    copy.click()
+    expect(page.locator("#said")).to_contain_text(f"does not know the folder of {name}")
+    words = shlex.split(page.evaluate("navigator.clipboard.readText()"))
+    assert words == ["vaekit", "edit", str(run.path), word, "--sigmas", "--add", "Big=2"]
 
 
 def test_what_began_with_a_code_can_be_copied_too(page):
@@ -171,6 +187,18 @@ def test_what_else_a_slider_moves_is_told_for_a_step_of_the_slider(page):
     go(page, "Edit")
     slider = page.get_by_role("slider", name="Dark")
     expect(slider.locator("..").locator(".leak")).to_have_text("moves per σ: Big +0.20 σ")
+
+
+def test_an_attribute_that_may_be_an_accident_says_so(page):
+    """One whose held-out interval holds 0, as the command line says it."""
+    page.evaluate(
+        "(() => { const { Dark, Big, Shade } = studio.run.manifest.vectors; Dark.interval = [-0.02, 0.5];"
+        " Big.interval = [0.1, 0.5]; delete Shade.interval; })()"
+    )
+    go(page, "Edit")
+    told = page.get_by_role("slider", name="Dark").locator("..").locator(".doubt")
+    expect(told).to_have_text("perhaps an accident: held out, -0.020 to 0.50")
+    expect(page.locator(".doubt")).to_have_count(1)
 
 
 def test_what_is_edited_is_in_the_address(page):

@@ -39,6 +39,27 @@ def test_a_point_shows_its_picture_and_its_reconstruction(page, run):
         assert np.abs(drawn - expected.reshape(-1, 3)).max() <= 2
 
 
+def test_a_place_without_a_picture_has_a_frame_for_one(page):
+    """Before anything was pointed at both are empty, and nothing is said of how reliable it is."""
+    figures, frames = page.locator(".pair figure"), page.locator(".pair .empty canvas")
+    expect(figures).to_have_text(["Picture", "Reconstruction"])
+    expect(frames).to_have_count(2)
+    expect(frames.first).to_have_css("border-style", "dashed")
+    left, right = (frames.nth(number).bounding_box() for number in (0, 1))
+    assert left["width"] == left["height"] == right["width"] > 100
+    expect(page.locator("meter")).to_be_hidden()
+    page.mouse.move(*point(page, 7))
+    expect(page.locator(".side .told")).to_contain_text("nats")
+    expect(frames).to_have_count(0)
+    expect(page.locator("meter")).to_be_visible()
+    box = page.locator(".plane").bounding_box()
+    page.mouse.move(box["x"] + 4, box["y"] + 4)
+    expect(page.locator(".side .told")).to_contain_text("Nothing was there")
+    expect(figures).to_have_text(["No picture here", "Decoded from here"])
+    expect(frames).to_have_count(1)
+    assert not pixels(page, ".pair canvas").any(), "the last picture is gone"
+
+
 def test_empty_space_is_decoded_and_says_how_far_to_trust_it(page):
     box = page.locator(".plane").bounding_box()
     page.mouse.move(box["x"] + 4, box["y"] + 4)
@@ -150,6 +171,39 @@ def test_a_run_shows_its_curves_and_figures(page, run):
     expect(page.locator(".card")).to_contain_text("finished")
     expect(page.locator("table")).to_contain_text("bits per dim")
     assert page.locator("tbody tr").count() == len([name for name in run.metrics if not name.startswith("weight_")])
+    expect(page.locator(".card .hint")).to_have_text(f"The whole examination: vaekit doctor {run.path}")
+    expect(page.locator(".chart figcaption").first).to_have_text("ELBO, nats, over images seen")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0, 1_000_000, "0 200k 400k 600k 800k 1M"),
+        (0, 192, "0 50 100 150"),
+        (-1463.2, -1207.9, "−1,450 −1,400 −1,350 −1,300 −1,250"),
+        (3120, 5230, "3.5k 4k 4.5k 5k"),
+        (-0.31, 0.04, "−0.3 −0.2 −0.1 0"),
+        (71.83, 71.97, "71.85 71.9 71.95"),
+        (2e-8, 7e-8, "2e−8 3e−8 4e−8 5e−8 6e−8 7e−8"),
+    ],
+)
+def test_axes_have_round_numbers(page, low, high, expected):
+    found = page.evaluate(
+        "async (ends) => { const { ticks } = await import('studio/runs.js'); return ticks(...ends); }", [low, high]
+    )
+    assert " ".join(text for _, text in found) == expected
+    assert all(low - 1e-9 * abs(low) <= value <= high + 1e-9 * abs(high) for value, _ in found)
+
+
+def test_a_level_curve_is_drawn(page):
+    ends = page.evaluate(
+        "async () => { const { chart } = await import('studio/runs.js');"
+        " return [0, -5, 1e6].map((level) => { const drawn = chart('loss', [[[0, level], [8, level]]], ['A']);"
+        " return [drawn.querySelector('path').getAttribute('d'), drawn.querySelectorAll('text').length]; }); }"
+    )
+    for path, count in ends:
+        assert "NaN" not in path
+        assert count >= 6
 
 
 def test_the_keyboard_is_enough(page):

@@ -6,6 +6,7 @@ Shapes: n pictures (n, C, H, W) in [0, 1], D latents.
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckFailed, UsageError
 from ..files import write_atomic, write_text
+from ..latent.encode import likeliest_of
 from ..model import Model
 from ..run import Run
 
@@ -21,7 +23,7 @@ TRIED = (1, 3)  # pictures at once, in the comparison
 
 
 class Encoder(nn.Module):
-    """x (n, C, H, W) to mu and log_var, (n, D) both."""
+    """x (n, C, H, W) to mu, of categories to the likeliest ones, and log_var, (n, D) both."""
 
     def __init__(self, model: Model):
         super().__init__()
@@ -29,7 +31,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         q = self.model.encode(x)
-        return q.mean, q.variance.log()
+        return likeliest_of(self.model, q.mean), q.variance.log()
 
 
 class Decoder(nn.Module):
@@ -90,13 +92,24 @@ def as_onnx(part: nn.Module, example: Tensor, given: str, outputs: list[str], na
         chatter.setLevel(before)
 
 
-def compare(part: nn.Module, file: bytes, examples: Tensor, name: str) -> None:
-    """Raises CheckFailed unless ONNX Runtime computes what torch does, for several numbers of pictures."""
+def opened(file: bytes) -> Any:
+    """An ONNX file as ONNX Runtime computes it. Raises UsageError where that is missing."""
     try:
         import onnxruntime
     except ImportError as error:
         raise UsageError("To compare with torch, one more package: pip install onnx onnxruntime onnxscript") from error
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+
+
+def computed(file: bytes, given: np.ndarray) -> np.ndarray:
+    """The first output of an ONNX file: codes (n, D) of pictures (n, C, H, W), or the other way round."""
+    session = opened(file)
+    return session.run(None, {session.get_inputs()[0].name: given})[0]
+
+
+def compare(part: nn.Module, file: bytes, examples: Tensor, name: str) -> None:
+    """Raises CheckFailed unless ONNX Runtime computes what torch does, for several numbers of pictures."""
+    session = opened(file)
     for count in TRIED:
         given = examples[:count]
         with torch.no_grad():

@@ -8,30 +8,48 @@ import hashlib
 import json
 import re
 from base64 import b64encode
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..data import Dataset
 from ..errors import DataError, UsageError
 from ..files import write_atomic, write_text
-from ..model import Model
 from ..run import Run
 from ..studio.bundle import MOST_POINTS, MOST_THUMBS, Bundle, bundle_of
 from ..studio.kept import kept_bundle
+from .light import TRIED, light_codes, light_networks, light_thumbs
 from .networks import networks
 
 STUDIO = files("vaekit.studio")
-RUNTIME, WASM = "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm.gz"
+RUNTIMES = {"ort": "ort.wasm.bundle.min.mjs", "ort-card": "ort.jspi.bundle.min.mjs"}  # the second one for graphics cards
+WASM = {"wasm": "ort-wasm-simd-threaded.wasm.gz", "wasm-card": "ort-wasm-simd-threaded.jspi.wasm.gz"}
 MARK = " · vaekit</title>"
+MAILED = 15_000_000  # bytes that one file should have at most
 NOWHERE = "default-src 'none'; img-src blob: data:; media-src blob:; base-uri 'none'; form-action 'none'; "
 ALONE = NOWHERE + "script-src 'unsafe-inline' blob: 'wasm-unsafe-eval'; style-src 'unsafe-inline'; connect-src 'none'"
 # Modules become addresses of this page; the map of their names must be there before the first of them is imported.
 BEGIN = """
+/** The bytes of a part of this page: five characters stand for four of them, see text_of in vaekit. */
+function bytesOf(part) {
+  const text = part.textContent + "||||"; // the highest digit: of a last group that is not full only what is full counts
+  const made = new DataView(new ArrayBuffer(4 * Math.floor(text.length / 5)));
+  for (let at = 0, to = 0; to < made.byteLength; to += 4) {
+    let whole = 0;
+    for (const end = at + 5; at < end; at++) {
+      const code = text.charCodeAt(at);
+      whole = 85 * whole + (code === 126 ? 20 : code - 40);
+    }
+    made.setUint32(to, whole);
+  }
+  return new Uint8Array(made.buffer, 0, Math.floor((4 * (text.length - 4)) / 5));
+}
 const imports = {};
 for (const part of document.querySelectorAll("script[data-module]")) {
-  const source = Uint8Array.from(atob(part.textContent), (c) => c.charCodeAt(0));
-  imports[part.dataset.module] = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  imports[part.dataset.module] = URL.createObjectURL(new Blob([bytesOf(part)], { type: "text/javascript" }));
 }
 for (const [type, text] of [["importmap", JSON.stringify({ imports })], ["module", 'import "studio/packed.js";']]) {
   document.head.append(Object.assign(document.createElement("script"), { type, textContent: text }));
@@ -39,23 +57,21 @@ for (const [type, text] of [["importmap", JSON.stringify({ imports })], ["module
 """
 
 
-def page_of(bundle: Bundle, nets: dict[str, bytes], *, standard: bool) -> str:
-    """The page as one file. standard: whether new codes are draws from N(0, I), which is all that the page can draw from."""
-    parts = [
-        f'<script type="text/plain" id="blob-{name}">{text_of(blob)}</script>' for name, blob in packed(bundle, nets).items()
-    ]
-    parts += [
-        f'<script type="text/plain" data-module="{"ort" if name == RUNTIME else f"studio/{name}"}">{text_of(source)}</script>'
-        for name, source in static(".js", ".mjs").items()
-    ]
+def page_of(bundle: Bundle, nets: dict[str, bytes], *, standard: bool, card: bool = False) -> str:
+    """The page as one file. standard: whether new codes are draws from N(0, I), which is all that the page can draw from; card:
+    whether it can use a graphics card too, where the browser has WebGPU."""
+    blobs = {f'id="blob-{name}"': blob for name, blob in packed(bundle, nets, card).items()}
+    modules = {f"studio/{name}": source for name, source in static(".js").items()} | runtimes(card)
+    modules = {f'data-module="{name}"': source for name, source in modules.items()}
+    parts = [f'<script type="text/plain" {what}>{text_of(blob)}</script>' for what, blob in (blobs | modules).items()]
     (style,) = static(".css").values()
     head = f"<style>\n{style.decode()}</style>\n"
-    return filled(bundle.manifest, standard, ALONE, head, [*parts, f"<script>{BEGIN}</script>"])
+    return filled(bundle.manifest | {"card": card}, standard, ALONE, head, [*parts, f"<script>{BEGIN}</script>"])
 
 
 def files_of(bundle: Bundle, nets: dict[str, bytes], *, standard: bool) -> dict[str, bytes]:
-    """The page as files by their paths in a folder; `standard` as in `page_of`."""
-    names = json.dumps({"imports": {"studio/": "./static/", "ort": f"./static/{RUNTIME}"}})
+    """The page as files by their paths in a folder; `standard` as in `page_of`. A browser loads those that it can use."""
+    names = json.dumps({"imports": {"studio/": "./static/", **{name: f"./static/{name}.js" for name in RUNTIMES}}})
     inline = b64encode(hashlib.sha256(names.encode()).digest()).decode()
     policy = NOWHERE + f"script-src 'self' 'sha256-{inline}' 'wasm-unsafe-eval'; style-src 'self'; connect-src 'self'"
     head = (
@@ -63,9 +79,10 @@ def files_of(bundle: Bundle, nets: dict[str, bytes], *, standard: bool) -> dict[
         f'<script type="importmap">{names}</script>\n<script type="module" src="static/packed.js"></script>\n'
     )
     return {
-        "index.html": filled(bundle.manifest, standard, policy, head, []).encode(),
-        **{f"static/{name}": source for name, source in static(".js", ".mjs", ".css").items()},
-        **{f"data/{name}.bin": blob for name, blob in packed(bundle, nets).items()},
+        "index.html": filled(bundle.manifest | {"card": True}, standard, policy, head, []).encode(),
+        **{f"static/{name}": source for name, source in static(".js", ".css").items()},
+        **{f"static/{name}.js": source for name, source in runtimes(True).items()},  # not every server knows .mjs
+        **{f"data/{name}.bin": blob for name, blob in packed(bundle, nets, True).items()},
     }
 
 
@@ -83,11 +100,16 @@ def filled(manifest: dict[str, Any], standard: bool, policy: str, head: str, bod
     return html.replace("</body>", "\n".join(parts) + "\n</body>")
 
 
-def write_page(run: Run, data: Dataset, path: Path, most: int = MOST_POINTS, layout: str = "pca") -> Path:
-    """One HTML file with the studio of this run; layout: of its map, see `latent.project.arrange`. Raises as `networks`."""
-    bundle, model = gathered(run, data, most, layout)
+def write_page(run: Run, data: Dataset, path: Path, most: int = MOST_POINTS, layout: str = "pca", *, card: bool = False) -> Path:
+    """One HTML file with the studio of this run; layout: of its map, see `latent.project.arrange`; card: see `page_of`.
+
+    Raises as `networks`.
+    """
+    bundle, nets, standard = gathered(run, data, most, layout)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, page_of(bundle, networks(model), standard=model.is_standard))
+    bare = replace(bundle, blobs={name: blob for name, blob in bundle.blobs.items() if name != "thumbs"})
+    room = 4 * (MAILED - len(page_of(bare, nets, standard=standard))) // 5  # five characters stand for four bytes
+    write_text(path, page_of(light_thumbs(bundle, run.as_measured(data), room), nets, standard=standard, card=card))
     return path
 
 
@@ -99,8 +121,8 @@ def write_folder(run: Run, data: Dataset, folder: Path, most: int = MOST_POINTS,
     index = folder / "index.html"
     if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or is_ours(index))):
         raise UsageError(f"{folder} holds something else. Give an empty folder, or one that --dir has made before.")
-    bundle, model = gathered(run, data, most, layout)
-    for name, content in files_of(bundle, networks(model), standard=model.is_standard).items():
+    bundle, nets, standard = gathered(run, data, most, layout)
+    for name, content in files_of(bundle, nets, standard=standard).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, lambda out, content=content: out.write(content))
@@ -111,28 +133,39 @@ def is_ours(index: Path) -> bool:
     return index.is_file() and MARK in index.read_text(errors="replace")
 
 
-def gathered(run: Run, data: Dataset, most: int, layout: str) -> tuple[Bundle, Model]:
+def gathered(run: Run, data: Dataset, most: int, layout: str) -> tuple[Bundle, dict[str, bytes], bool]:
+    """What the page shows, and the networks, both rounded as far as pictures allow; and `standard` as in `page_of`."""
     model, data = run.load_model("cpu"), run.as_measured(data)
     how: dict[str, Any] = {"most": min(most, MOST_THUMBS), "layout": layout}  # nobody can be asked for a picture
-    return kept_bundle(run, data, lambda: bundle_of(run, model, data, **how), **how), model
+    bundle = kept_bundle(run, data, lambda: bundle_of(run, model, data, **how), **how)
+    nets = light_networks(model, networks(model), bundle.mu, data.take(bundle.rows[:: max(len(bundle.rows) // TRIED, 1)][:TRIED]))
+    return light_codes(model, bundle), nets, model.is_standard
 
 
-def packed(bundle: Bundle, nets: dict[str, bytes]) -> dict[str, bytes]:
+def packed(bundle: Bundle, nets: dict[str, bytes], card: bool) -> dict[str, bytes]:
     """Arrays, networks and what computes them, compressed, by name."""
     blobs = {name: gzip.compress(blob, 9, mtime=0) for name, blob in {**bundle.blobs, **nets}.items()}
-    return blobs | {"wasm": vendored(WASM)}
+    return blobs | {name: vendored(file) for name, file in WASM.items() if card or name == "wasm"}
+
+
+def runtimes(card: bool) -> dict[str, bytes]:
+    """The modules that run networks, by the names that the page imports them by."""
+    return {name: vendored(file) for name, file in RUNTIMES.items() if card or name == "ort"}
 
 
 def static(*endings: str) -> dict[str, bytes]:
-    """The studio's own files with these endings, and the runtime where it has one of them, by name."""
+    """The studio's own files with these endings, by name."""
     found = {place.name: place.read_bytes() for place in (STUDIO / "static").iterdir() if place.name.endswith(endings)}
-    if RUNTIME.endswith(endings):
-        found[RUNTIME] = vendored(RUNTIME)
     return dict(sorted(found.items()))
 
 
 def text_of(blob: bytes) -> str:
-    return b64encode(blob).decode()
+    """Bytes as digits of base 85, as in Ascii85, from "(" on; "~" stands for "<", which could end the element they stand in."""
+    whole = np.frombuffer(blob + bytes(-len(blob) % 4), ">u4").astype(np.int64)
+    digits = (whole[:, None] // 85 ** np.arange(4, -1, -1) % 85 + 40).astype(np.uint8)
+    digits[digits == ord("<")] = ord("~")
+    text = digits.tobytes().decode("ascii")
+    return text[: len(text) - -len(blob) % 4]
 
 
 def escaped(text: str) -> str:

@@ -18,12 +18,12 @@ from ..data.splits import SPLITS
 from ..draw.pixels import to_rgb
 from ..findings import ATTRIBUTES
 from ..latent import arrange, codes, decode, kl_per_latent
-from ..latent.encode import Codes
+from ..latent.encode import Codes, likeliest
 from ..metrics.evaluate import explained, seen_of
 from ..model import Model
 from ..run import Run
 
-FORMAT = 3
+FORMAT = 4
 SEEDED = threading.Lock()  # torch has one generator for all threads: whoever seeds it holds this until the draws are made
 MOST_POINTS = 20_000
 MOST_THUMBS = 20_000
@@ -40,7 +40,7 @@ class Bundle:
     manifest: dict[str, Any]
     blobs: dict[str, bytes]
     rows: np.ndarray  # (N,), of the points in the data
-    mu: np.ndarray  # (N, D)
+    mu: np.ndarray  # (N, D), what the decoder is given of each: of categories the likeliest ones
 
 
 def bundle_of(run: Run, model: Model, data: Dataset, *, most: int = MOST_POINTS, layout: str = "pca", seed: int = 0) -> Bundle:
@@ -59,6 +59,7 @@ def bundle_of(run: Run, model: Model, data: Dataset, *, most: int = MOST_POINTS,
     every = -(-len(rows) // MOST_THUMBS)  # rows are sorted: the first ones alone would be those of the first labels
     thumbs = rows[::every]
     side, atlas = thumbnails(data, thumbs)
+    mu = likeliest(model, found.mu)
     arrays: dict[str, np.ndarray] = {
         "points": view.points.astype("<f4"),
         "split": splits_of(data)[rows],
@@ -72,10 +73,10 @@ def bundle_of(run: Run, model: Model, data: Dataset, *, most: int = MOST_POINTS,
     if "rate" in each:
         arrays["rate"] = each["rate"].astype("<f4")
     told: Condition | None = getattr(model, "condition", None)
-    low, span = found.mu.min(0), np.ptp(found.mu, axis=0)
-    steps = (found.mu - low) / np.where(span > 0, span, 1) * 65535
+    low, span = mu.min(0), np.ptp(mu, axis=0)
+    steps = (mu - low) / np.where(span > 0, span, 1) * 65535
     arrays["mu"] = steps.round().astype("<u2")
-    golden = golden_codes(found.mu)
+    golden = golden_codes(mu)
     arrays["golden_z"], arrays["golden"] = golden.astype("<f4"), as_bytes(decode(model, golden))
     manifest = {
         "format": FORMAT,
@@ -95,7 +96,7 @@ def bundle_of(run: Run, model: Model, data: Dataset, *, most: int = MOST_POINTS,
         "score": "-ELBO, nats" if "elbo" in each else "-log p(x|z), nats",
         "labels": list(data.label_names),
         "attributes": list(data.attribute_names[:COLOURED]),
-        "code": {"low": numbers(low), "span": numbers(span), "mean": numbers(found.mu.mean(0)), "sd": numbers(found.mu.std(0))},
+        "code": {"low": numbers(low), "span": numbers(span), "mean": numbers(mu.mean(0)), "sd": numbers(mu.std(0))},
         "latents": latents(model, found),
         "worth": "nats" if model.has_prior and not found.certain else "of variance",
         "path": str(run.path),
@@ -103,7 +104,7 @@ def bundle_of(run: Run, model: Model, data: Dataset, *, most: int = MOST_POINTS,
         "arrays": {name: {"type": array.dtype.str, "shape": list(array.shape)} for name, array in arrays.items()},
     } | parts(run)
     blobs = {name: np.ascontiguousarray(array).tobytes() for name, array in arrays.items()}
-    return Bundle(manifest, blobs | {"thumbs": atlas}, rows, found.mu)
+    return Bundle(manifest, blobs | {"thumbs": atlas}, rows, mu)
 
 
 def parts(run: Run) -> dict[str, Any]:
@@ -160,7 +161,7 @@ def vectors(run: Run) -> tuple[dict[str, dict[str, Any]], list[str]]:
         told = f"The attribute vectors are of other weights than these. Compute them: vaekit attributes {run.path}"
         return {}, [told] if outdated else []
     stored, about = run.load_attributes()
-    kept = ("method", "sigmas", "norm", "leak")
+    kept = ("method", "sigmas", "norm", "leak", "interval")
     found = {
         name: {"vector": numbers(vector.numpy()), **{key: about["attributes"][name].get(key) for key in kept}}
         for name, vector in stored.items()
@@ -180,10 +181,10 @@ def columns_for(count: int) -> int:
     return max(1, math.ceil(math.sqrt(count)))
 
 
-def thumbnails(data: Dataset, rows: np.ndarray) -> tuple[int, bytes]:
-    """One WebP with a square thumbnail of every row, in rows of `columns_for`; and their side."""
+def thumbnails(data: Dataset, rows: np.ndarray, most: int = 32, quality: int = 70) -> tuple[int, bytes]:
+    """One WebP with a square thumbnail of every row, in rows of `columns_for`; and their side, `most` pixels at most."""
     columns = columns_for(len(rows))
-    side = max(4, min(32, ATLAS // columns, max(data.image[1:])))
+    side = max(4, min(most, ATLAS // columns, max(data.image[1:])))
     _, height, width = data.image
     atlas = Image.new("RGB", (columns * side, -(-len(rows) // columns) * side), (128, 128, 128))
     scale = side / max(height, width)
@@ -194,7 +195,7 @@ def thumbnails(data: Dataset, rows: np.ndarray) -> tuple[int, bytes]:
             left, top = place % columns * side, place // columns * side
             atlas.paste(small, (left + (side - size[0]) // 2, top + (side - size[1]) // 2))
     file = io.BytesIO()
-    atlas.save(file, "WEBP", quality=70, method=4)
+    atlas.save(file, "WEBP", quality=quality, method=4)
     return side, file.getvalue()
 
 

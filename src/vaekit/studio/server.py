@@ -18,18 +18,18 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from .. import __version__
 from ..errors import UsageError, VaekitError
 from .api import Problem, first_problem, routes
 from .batching import Busy
-from .connections import Prompt
+from .connections import MOST, Prompt
 from .guard import Guard
 from .shown import Changed, NotYet, Wish, shown_of
 
 EVERYWHERE = ("0.0.0.0", "::")
 OWN = ("127.0.0.1", "localhost", "[::1]")  # how a machine calls itself
-CONNECTIONS = 512  # at once; a browser keeps a few
 TAKEN = (errno.EADDRINUSE, errno.EACCES)  # what another port may cure
 STATUS: dict[type[VaekitError], int] = {Busy: 429, NotYet: 409, Changed: 409}
 KINDS = {".js": "text/javascript", ".css": "text/css", ".html": "text/html"}
@@ -57,6 +57,7 @@ def application(
         docs_url=None,  # they load from elsewhere
         redoc_url=None,
         openapi_url="/api/openapi.json",
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # nobody hears of it, and each request would pay for it
     )
     app.include_router(routes(shown_of(paths, executor, wish)))
 
@@ -68,6 +69,10 @@ def application(
     @app.exception_handler(OSError)
     async def gone(_: Request, error: OSError) -> JSONResponse:
         return JSONResponse({"error": f"A file of the run cannot be read: {error}. Restore it, or open another run."}, 422)
+
+    @app.exception_handler(ClientDisconnect)
+    async def left(_: Request, __: ClientDisconnect) -> Response:
+        return Response(status_code=400)  # nobody reads it
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -163,7 +168,7 @@ def serve(
             app,
             http=Prompt,
             log_level="warning",
-            limit_concurrency=CONNECTIONS,
+            access_log=False,  # which costs time for lines that nobody sees
             timeout_keep_alive=30,
             timeout_graceful_shutdown=2,
             h11_max_incomplete_event_size=64 << 10,
@@ -171,7 +176,7 @@ def serve(
             proxy_headers=False,  # there is no proxy; who says so wants to be somebody else
             ws="none",
         )
-        listener.listen(CONNECTIONS)
+        listener.listen(MOST)
         here = f"http://{OWN[0] if host in EVERYWHERE else written(host)}:{port}"
         if browser:
             browser(f"{here}/?once={once}")

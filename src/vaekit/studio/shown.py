@@ -18,6 +18,7 @@ from ..data import Dataset
 from ..data.decode import Recipe
 from ..errors import UsageError, VaekitError
 from ..latent import codes, decode, path
+from ..latent.encode import likeliest
 from ..model import Model
 from ..run import Run
 from ..stored import Stored
@@ -92,6 +93,7 @@ class Shown:
             findings, damage = self.log.signs.of_trouble(spent, self.comparable), self.log.damage
         return {
             "name": self.name,
+            "path": str(self.run.path),
             "status": about.get("status"),
             "images": images,
             "state": stamp.weights,
@@ -141,8 +143,9 @@ class Shown:
         return self.made.model
 
     def encoded(self, pictures: np.ndarray) -> np.ndarray:
-        """mu and log_var beside each other, (n, 2, D)."""
-        return np.stack(codes(self.model, pictures), 1)
+        """mu, of categories the likeliest ones, and log_var beside each other, (n, 2, D)."""
+        mu, log_var = codes(self.model, pictures)
+        return np.stack([likeliest(self.model, mu), log_var], 1)
 
     def decoded(self, rows: np.ndarray) -> np.ndarray:
         """uint8 (n, H, W, C) of codes, beside which stands what a conditional model is told, (n, D + Y)."""

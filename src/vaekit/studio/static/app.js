@@ -75,6 +75,7 @@ export async function start(source) {
 
   const main = document.getElementById("main");
   const system = matchMedia("(prefers-color-scheme: dark)");
+  const states = {}; // of the weights of each run when it was last looked at
   let shown = null;
   let turn = 0;
 
@@ -124,8 +125,9 @@ export async function start(source) {
       if (page.view !== "runs") {
         const run = await opened(name, mine);
         if (mine !== turn) return;
-        if (page.run && page.run.manifest.state !== run.manifest.state) forget();
+        if ((states[name] ?? run.manifest.state) !== run.manifest.state) forget();
         page.run = run;
+        states[name] = run.manifest.state;
       }
       const view = await VIEWS[page.view][1](page);
       if (mine !== turn) {

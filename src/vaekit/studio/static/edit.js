@@ -122,7 +122,7 @@ export async function editView(page) {
   const attributes = el("div.sliders");
   const latents = el("div.sliders");
   const handles = [];
-  function sliderFor(kind, key, text, told) {
+  function sliderFor(kind, key, text, ...told) {
     let before = null;
     const made = slider({
       low: -REACH,
@@ -143,7 +143,7 @@ export async function editView(page) {
     });
     made.input.addEventListener("pointerup", () => setTimeout(() => (before = null))); // one that came back to where it was
     handles.push(() => made.set(edit.now[kind][key] ?? 0));
-    return el("div.slider", {}, el("span.name", {}, text), made.input, made.told, told ? el("p.leak", {}, told) : null);
+    return el("div.slider", {}, el("span.name", {}, text), made.input, made.told, ...told);
   }
   /** What a σ of the slider moves beside its own; a leak is of alpha = 1, which is so many `sigmas` of them. */
   function leakOf(name) {
@@ -151,16 +151,23 @@ export async function editView(page) {
     const others = Object.entries(leak ?? {}).map(([other, by]) => [other, by / (sigmas || 1)]);
     const told = others.filter(([other, by]) => other !== name && Math.abs(by) >= LEAST).sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]));
     const some = told.slice(0, MOVES).map(([other, by]) => `${other} ${by > 0 ? "+" : ""}${by.toFixed(2)} σ`);
-    return some.length ? `moves per σ: ${some.join(", ")}` : "";
+    return some.length ? el("p.leak", {}, `moves per σ: ${some.join(", ")}`) : "";
+  }
+  /** That pictures which the vector was not made of may lie apart along it by nothing; told as `vaekit attributes` does. */
+  function doubtOf(name) {
+    const [low, high] = page.vectors[name].interval ?? []; // a vector of two groups has none
+    if (!(low <= 0 && high >= 0)) return "";
+    const title = "Along it, held-out pictures with and without the attribute may lie apart by 0: the 95 % interval of the distance";
+    return el("p.doubt", { title }, `perhaps an accident: held out, ${low.toPrecision(2)} to ${high.toPrecision(2)}`);
   }
   const rank = (name) => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length);
   const names = Object.keys(page.vectors).sort((a, b) => rank(a) - rank(b));
   attributes.append(
     ...(names.length
-      ? names.map((name) => sliderFor("alphas", name, name, leakOf(name)))
+      ? names.map((name) => sliderFor("alphas", name, name, doubtOf(name), leakOf(name)))
       : [el("p.hint", {}, "This run has no attribute vectors. Keep two groups of points on the map to make one, or train with --attributes.")]),
   );
-  const latent = ({ index, worth }) => sliderFor("latents", index, `z${index}`, `${worth.toFixed(2)} ${manifest.worth}`);
+  const latent = ({ index, worth }) => sliderFor("latents", index, `z${index}`, el("p.leak", {}, `${worth.toFixed(2)} ${manifest.worth}`));
   latents.append(...manifest.latents.slice(0, LATENTS).map(latent));
   if (manifest.latents.length > LATENTS) {
     const rest = manifest.latents.slice(LATENTS, ALL);
@@ -208,8 +215,10 @@ export async function editView(page) {
   }
   function buttons() {
     details.setAttribute("aria-pressed", edit.details);
+    const { activeElement } = document;
     undo.disabled = !edit.past.length;
     redo.disabled = !edit.ahead.length;
+    if (activeElement?.disabled) (activeElement === undo ? redo : undo).focus(); // else the keyboard's place would be lost
   }
 
   // Where a picture comes from

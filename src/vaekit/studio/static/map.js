@@ -4,6 +4,7 @@ import { choices, coloured } from "studio/colour.js";
 import { el, field, latest, paint, say, select } from "studio/dom.js";
 import { groupPanel } from "studio/group.js";
 import { hands } from "studio/hands.js";
+import { herePanel } from "studio/here.js";
 import { Points } from "studio/points.js";
 import { clamped, Grid, inside, Inverse, opacity, PackedCodes, rows } from "studio/space.js";
 
@@ -230,31 +231,26 @@ export async function mapView(page) {
 
   // What is under the cross
 
-  const shown = {
-    original: el("canvas.shown", { role: "img", "aria-label": "The picture" }),
-    rebuilt: el("canvas.shown", { role: "img", "aria-label": "Its reconstruction" }),
-    told: el("p.told", {}, "Move over the map: between the points the decoder shows what would be there."),
-    trust: el("meter", { min: 0, max: 1, low: 0.35, high: 0.7, optimum: 1, "aria-label": "How far the map can be trusted here" }),
-  };
-  const captions = [el("figcaption", {}, "Picture"), el("figcaption", {}, "Reconstruction")];
-  const edit = el("button", { onclick: open, disabled: true }, "Edit this");
+  const panel = herePanel(open);
   const show = latest(async (aloud) => {
     if (!at.spot || closed) return;
     const [x, y] = at.spot;
     const { place } = at;
     const isPoint = place !== null;
-    edit.disabled = false;
-    shown.original.parentElement.style.visibility = isPoint ? "visible" : "hidden";
-    paint(shown.rebuilt, await run.decode(isPoint ? codes.at(place) : inverse.at(x, y)), run.width, run.height);
-    if (isPoint) draw(shown.original, await run.picture(place));
-    captions[1].textContent = isPoint ? "Reconstruction" : "Decoded from here";
-    shown.rebuilt.setAttribute("aria-label", isPoint ? "Its reconstruction" : "What the decoder makes of this place");
-    shown.trust.value = isPoint ? 1 : inverse.trust(x, y);
+    panel.edit.disabled = false;
+    if (!isPoint) panel.original.clear("No picture here");
+    const drawn = await run.decode(isPoint ? codes.at(place) : inverse.at(x, y));
+    panel.rebuilt.show(isPoint ? "Reconstruction" : "Decoded from here", (canvas) => paint(canvas, drawn, run.width, run.height));
+    if (isPoint) {
+      const picture = await run.picture(place);
+      panel.original.show("Picture", (canvas) => draw(canvas, picture));
+    }
     const label = isPoint && labels?.[place] >= 0 ? `${manifest.labels[labels[place]]}, ` : "";
-    shown.told.textContent = isPoint
+    const told = isPoint
       ? `${label}${manifest.splits[splits[place]]}; ${manifest.score}: ${score[place].toFixed(1)}`
       : `Nothing was there: decoded from (${x.toFixed(2)}, ${y.toFixed(2)})`;
-    if (aloud) say(shown.told.textContent);
+    panel.tell(told, isPoint ? 1 : inverse.trust(x, y));
+    if (aloud) say(told);
   });
   function draw(canvas, image) {
     canvas.width = run.width;
@@ -262,7 +258,7 @@ export async function mapView(page) {
     canvas.getContext("2d").drawImage(image, 0, 0, run.width, run.height);
   }
   function open() {
-    if (!at.spot) return;
+    at.spot ??= toData(cross()); // as `L` does, whoever has pointed at nothing yet means the middle
     if (at.place !== null) page.go("edit", { from: { place: at.place, z: codes.at(at.place) } });
     else page.go("edit", { from: { z: inverse.at(...at.spot), what: "a place of the map" } });
   }
@@ -346,15 +342,10 @@ export async function mapView(page) {
     legend,
   );
   side.append(
-    el("h2", {}, "Here"),
-    el("div.pair", {}, el("figure", {}, shown.original, captions[0]), el("figure", {}, shown.rebuilt, captions[1])),
-    shown.told,
-    el("div.trust", {}, "Reliability ", shown.trust),
-    edit,
+    ...panel.parts,
     el("p.hint", {}, `${manifest.axes.filter(Boolean).join(" by ")}. Click a place, or press Enter, to edit it. Shift and drag for a lasso.`),
     group.section,
   );
-  shown.original.parentElement.style.visibility = "hidden";
 
   function resized() {
     const [w, h] = size();
@@ -375,7 +366,7 @@ export async function mapView(page) {
   }
   const observer = new ResizeObserver(resized);
   observer.observe(plane);
-  dots.addEventListener("webglcontextlost", (event) => event.preventDefault());
+  dots.addEventListener("webglcontextlost", (event) => closed || event.preventDefault()); // whoever prevents it wants it back
   dots.addEventListener("webglcontextrestored", () => {
     drawn = new Points(dots);
     drawn.set("position", points);

@@ -1,40 +1,44 @@
 // The page without a server of its own: arrays and networks lie in it or beside it, and this browser computes.
 
-import * as ort from "ort";
+import * as processor from "ort";
 import { start } from "studio/app.js";
 import { note } from "studio/dom.js";
 import { bitmapOf, fitted } from "studio/fitted.js";
 import { answer, Run } from "studio/run.js";
 
 const GOLDEN = 2; // of 255, that pictures computed here may differ from those that torch computed
+const TIMED = 3; // times that they are computed to see how long that takes
 
 /** A blob by name: a part of this page, or a file beside it. */
 async function packed(name) {
   const part = document.getElementById(`blob-${name}`);
   if (!part) return (await answer(`data/${name}.bin`)).body;
-  const letters = atob(part.textContent);
-  const bytes = new Uint8Array(letters.length);
-  for (let i = 0; i < letters.length; i++) bytes[i] = letters.charCodeAt(i); // many times as fast as Uint8Array.from
-  return new Blob([bytes]).stream();
+  return new Blob([globalThis.bytesOf(part)]).stream();
 }
 
 async function unpacked(name) {
   return new Response((await packed(name)).pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
 }
 
+/** Numbers of 16 bits, of which all high bytes come first. */
+function joined(bytes) {
+  const count = bytes.length / 2;
+  return Uint16Array.from({ length: count }, (_, i) => 256 * bytes[i] + bytes[count + i]);
+}
+
 /** A network that answers one question after the other. */
 class Network {
-  static async open(name) {
+  static async open(name, ort = processor, where = "wasm") {
     const made = new Network();
-    made.session = await ort.InferenceSession.create(new Uint8Array(await unpacked(name)), { executionProviders: ["wasm"] });
-    made.last = Promise.resolve();
+    made.session = await ort.InferenceSession.create(new Uint8Array(await unpacked(name)), { executionProviders: [where] });
+    Object.assign(made, { ort, where, last: Promise.resolve() });
     return made;
   }
 
   run(data, shape) {
     const asked = this.last.then(async () => {
       const { session } = this;
-      const found = await session.run({ [session.inputNames[0]]: new ort.Tensor("float32", data, shape) });
+      const found = await session.run({ [session.inputNames[0]]: new this.ort.Tensor("float32", data, shape) });
       return found[session.outputNames[0]].data;
     });
     this.last = asked.catch(() => null);
@@ -43,12 +47,17 @@ class Network {
 }
 
 class PackedRun extends Run {
-  blob(name) {
-    return unpacked(name);
+  async blob(name) {
+    const bytes = await unpacked(name);
+    return this.manifest.arrays[name]?.planes ? joined(new Uint8Array(bytes)).buffer : bytes;
   }
 
+  /** The map does not wait for what runs networks, which is most of this page. */
   network(name) {
-    return this.once(name, () => Network.open(name));
+    return this.once(name, async () => {
+      processor.env.wasm.wasmBinary = await this.once("runtime", () => unpacked("wasm"));
+      return Network.open(name);
+    });
   }
 
   /** Pictures lie here as thumbnails alone; what the model makes of them is decoded from the codes that lie here too. */
@@ -68,8 +77,23 @@ class PackedRun extends Run {
   }
 
   async decode(z) {
+    const decoder = await this.network("decoder");
+    return this.drawn(z, decoder).catch((error) => {
+      if (!decoder.spare) throw error;
+      this.take(decoder.spare); // a card can be taken away
+      return this.decode(z);
+    });
+  }
+
+  /** Decode by this network from now on. */
+  take(decoder) {
+    this.kept.set("decoder", Promise.resolve(decoder));
+    document.documentElement.dataset.engine = decoder.where;
+  }
+
+  async drawn(z, decoder) {
     const n = z.length / this.latent;
-    const found = await (await this.network("decoder")).run(z, [n, this.latent]);
+    const found = await decoder.run(z, [n, this.latent]);
     const count = this.width * this.height;
     const bytes = new Uint8Array(n * count * this.channels);
     for (let k = 0; k < n; k++)
@@ -92,38 +116,53 @@ class PackedRun extends Run {
     return Array.from({ length: n }, () => Float32Array.from({ length: this.latent }, () => temperature * normal()));
   }
 
-  /** By how much of 255 pictures differ here from those that torch computed, at most. */
-  async gap() {
-    const [z, golden] = [await this.array("golden_z"), await this.array("golden")];
-    const mine = await this.decode(z);
-    return this.rgba(golden).reduce((most, value, i) => Math.max(most, Math.abs(value - mine[i])), 0);
+  /** By how much of 255 pictures by this decoder differ from those that torch computed, at most. */
+  async gap(decoder) {
+    const golden = this.rgba(await this.array("golden"));
+    const mine = await this.drawn(await this.array("golden_z"), decoder);
+    return golden.reduce((most, value, i) => Math.max(most, Math.abs(value - mine[i])), 0);
+  }
+
+  /** How long this decoder takes for the same pictures, ms. */
+  async pace(decoder) {
+    const z = await this.array("golden_z");
+    const began = performance.now();
+    for (let i = 0; i < TIMED; i++) await this.drawn(z, decoder);
+    return (performance.now() - began) / TIMED;
   }
 }
 
-ort.env.wasm.numThreads = 1;
-const manifest = JSON.parse(document.getElementById("manifest").textContent);
-let opened = null;
-
-async function open() {
-  ort.env.wasm.wasmBinary = await unpacked("wasm");
-  const run = new PackedRun(manifest.name, manifest);
-  run.gap().then((gap) => {
-    if (gap > GOLDEN) note(`Do not trust the pictures that are decoded here: this browser computes others than the model, by up to ${gap} of 255. Open the page in another one.`);
-    run.agreed = gap;
-  });
-  return run;
+/**
+ * Have a graphics card decode where the page brought what it takes, the browser lets it, and it draws what torch drew, sooner than
+ * `spare` on the processor. With ?engine=webgpu in the address one that is slower will do, such as an imitation.
+ */
+async function tryCard(run, spare) {
+  const asked = new URLSearchParams(location.search).get("engine") === "webgpu";
+  const adapter = manifest.card && "Suspending" in WebAssembly ? await navigator.gpu?.requestAdapter() : null;
+  if (!adapter || (adapter.info.isFallbackAdapter && !asked)) return;
+  const card = await import("ort-card");
+  card.env.wasm.numThreads = 1;
+  card.env.wasm.wasmBinary = await unpacked("wasm-card");
+  const decoder = Object.assign(await Network.open("decoder", card, "webgpu"), { spare });
+  run.card = await run.gap(decoder);
+  if (run.card <= GOLDEN && (asked || (await run.pace(decoder)) < (await run.pace(spare)))) run.take(decoder);
 }
 
-start({
-  live: false,
-  listed: async () => [{ name: manifest.name }],
-  open() {
-    opened ??= open().catch((error) => {
-      opened = null; // so that it can be tried again
-      throw error;
-    });
-    return opened;
-  },
-}).catch((error) => {
-  document.getElementById("main").textContent = error.message;
-});
+/** See whether this browser draws what torch drew, and say so for as long as the page is open where it does not. */
+async function check(run) {
+  const decoder = await run.network("decoder");
+  run.take(decoder);
+  const gap = await run.gap(decoder);
+  if (gap > GOLDEN) note(`Do not trust the pictures that are decoded here: this browser computes others than the model, by up to ${gap} of 255. Open the page in another one.`);
+  run.agreed = gap;
+  await tryCard(run, decoder).catch((error) => console.info(`No graphics card: ${error.message}`));
+  run.settled = performance.now();
+}
+
+processor.env.wasm.numThreads = 1;
+const manifest = JSON.parse(document.getElementById("manifest").textContent);
+const run = new PackedRun(manifest.name, manifest);
+start({ live: false, listed: async () => [{ name: manifest.name }], open: () => run }).then(
+  () => requestAnimationFrame(() => setTimeout(() => check(run))), // the map first: opening a network stops everything else
+  (error) => (document.getElementById("main").textContent = error.message),
+);

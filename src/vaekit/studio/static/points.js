@@ -61,9 +61,10 @@ export class Points {
     if (name === "position") this.count = array.length / 2;
   }
 
-  /** Give the card's memory back. */
+  /** Give the card's memory back, and the context: a browser has a few and no more. */
   close() {
     for (const buffer of Object.values(this.buffers)) this.gl.deleteBuffer(buffer);
+    this.gl.getExtension("WEBGL_lose_context")?.loseContext();
   }
 
   /** view: {x, y, scale}, the middle in data units and pixels of the page a unit; size in such pixels. */

@@ -2,6 +2,7 @@
 
 import { el, failed, paint } from "studio/dom.js";
 import { rgbaOf } from "studio/run.js";
+import { quoted } from "studio/taking.js";
 
 const EVERY = 2000; // ms between two looks while something trains
 const SELDOM = 10_000; // and while nothing does: it may go on
@@ -14,6 +15,8 @@ const CURVES = [
   ["images_per_second", "images/s, training"],
 ];
 const INK = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
+const TICKS = 4; // steps of an axis, about
+const UNITS = [[1e9, "G"], [1e6, "M"], [1e3, "k"], [1, ""]];
 const DASHES = ["none", "7 4", "2 3", "10 3 2 3"]; // where there are more runs than colours
 
 export async function runsView(page) {
@@ -76,6 +79,7 @@ export async function runsView(page) {
           el("p", {}, its.images === undefined ? its.status : `${its.status}, ${its.images.toLocaleString("en")} images seen`),
           ...[...new Set([its.error, troubles[i]])].filter(Boolean).map((text) => el("p.finding", {}, text)),
           ...its.findings.map((found) => el("p.finding", {}, el("b", {}, found.name), `: ${found.measured}. Try ${found.mend}`)),
+          its.path && el("p.hint", {}, "The whole examination: ", el("code", {}, `vaekit doctor ${quoted(its.path)}`)),
         ),
       ),
     );
@@ -179,24 +183,45 @@ function swatch(i) {
   return svg("svg", { viewBox: "0 0 28 10", class: "ink", "aria-hidden": "true" }, svg("path", { ...inkOf(i), d: "M0 5H28" }));
 }
 
+/** Round numbers from low to high, [[value, text]]: steps of 1, 2 or 5 times a power of ten. */
+export function ticks(low, high) {
+  const rough = (high - low) / TICKS;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * [1, 2, 5, 10].find((each) => Math.SQRT2 * each * power >= rough);
+  const [first, last] = [Math.ceil(low / step - 1e-9), Math.floor(high / step + 1e-9)];
+  return Array.from({ length: last - first + 1 }, (_, i) => {
+    const value = (first + i) * step;
+    const [by, unit] = UNITS.find(([size]) => size === 1 || size <= Math.min(Math.abs(value), 10 * step)); // one decimal
+    const round = +(value / by).toPrecision(9);
+    return [value, `${Math.abs(round) < 1e3 ? round : round.toLocaleString("en")}${unit}`.replace("-", "−")];
+  });
+}
+
 /** Lines [[x, y], ...] over images seen, as SVG. */
 export function chart(title, lines, names) {
-  const [width, height, left, bottom, top] = [360, 200, 62, 26, 12];
+  const [width, height, left, right, bottom, top] = [360, 200, 62, 18, 22, 12];
   const all = lines.flat();
   const ys = Float64Array.from(all, ([, y]) => y).sort();
-  const [low, high] = [ys[Math.floor(0.02 * (ys.length - 1))], ys[Math.ceil(0.98 * (ys.length - 1))]];
-  const span = high - low || 1;
+  let [low, high] = [ys[Math.floor(0.02 * (ys.length - 1))], ys[Math.ceil(0.98 * (ys.length - 1))]];
+  if (high - low <= 1e-6 * Math.abs(high)) {
+    const room = Math.abs(high) / 2 || 1; // around a level line
+    [low, high] = [low - room, high + room];
+  }
   const most = all.reduce((found, [x]) => Math.max(found, x), 1);
-  const x = (value) => left + ((width - left - 8) * value) / most;
-  const y = (value) => top + (height - top - bottom) * (1 - (Math.min(Math.max(value, low), high) - low) / span);
+  const x = (value) => left + ((width - left - right) * value) / most;
+  const y = (value) => top + (height - top - bottom) * (1 - (Math.min(Math.max(value, low), high) - low) / (high - low));
   const ends = lines.map((line, i) => (line.length ? `${names[i]} ${short(line.at(-1)[1])}` : null)).filter(Boolean);
   const drawn = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}, at last: ${ends.join(", ")}` });
-  for (const share of [0, 0.5, 1]) {
-    const value = low + share * span;
-    drawn.append(svg("line", { x1: left, x2: width - 8, y1: y(value), y2: y(value), class: "rule" }));
-    drawn.append(svg("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, short(value)));
+  for (const [value, text] of ticks(low, high)) {
+    drawn.append(svg("line", { x1: left, x2: width - right, y1: y(value), y2: y(value), class: "rule" }));
+    drawn.append(svg("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, text));
   }
-  drawn.append(svg("text", { x: width - 8, y: height - 8, "text-anchor": "end" }, `${short(most)} images`));
+  const ground = height - bottom;
+  drawn.append(svg("line", { x1: left, x2: width - right, y1: ground, y2: ground, class: "rule" }));
+  for (const [value, text] of ticks(0, most)) {
+    drawn.append(svg("line", { x1: x(value), x2: x(value), y1: ground, y2: ground + 4, class: "rule" }));
+    drawn.append(svg("text", { x: x(value), y: height - 5, "text-anchor": "middle" }, text));
+  }
   lines.forEach((line, i) => {
     if (!line.length) return;
     const path = line.map(([a, b], at) => `${at ? "L" : "M"}${x(a).toFixed(1)} ${y(b).toFixed(1)}`).join("");
@@ -205,5 +230,5 @@ export function chart(title, lines, names) {
     const end = svg("circle", { cx: x(a), cy: y(b), r: 3, fill: ink.stroke });
     drawn.append(svg("g", {}, svg("title", {}, names[i]), svg("path", { ...ink, d: path }), end));
   });
-  return el("figure.chart", {}, drawn, el("figcaption", {}, title));
+  return el("figure.chart", {}, drawn, el("figcaption", {}, `${title}, over images seen`));
 }

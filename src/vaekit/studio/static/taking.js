@@ -9,13 +9,17 @@ export function takingPanel(page, edit) {
   const latents = () => Object.entries(edit.now.latents).filter(([, sigmas]) => sigmas);
 
   const hasDetails = () => edit.details && edit.picture;
+  /** The name of the file alone, for a browser does not tell its folder; what begins with a dash would be an option. */
+  const fileName = () => (edit.what.startsWith("-") ? `./${edit.what}` : edit.what);
 
   function asCommand() {
     if (!edit.file) throw new Error(`A command begins with a picture file, and this began with ${edit.what}. Copy it as Python.`);
     const beyond = latents().length || alphas().some(([name]) => !manifest.vectors[name]);
     if (beyond) throw new Error("A command moves along the run's own attributes alone. Copy it as Python.");
+    if (!alphas().length) throw new Error("A command moves along something, and nothing is moved yet. Move a slider first.");
     const adds = alphas().map(([name, alpha]) => `--add ${quoted(`${name}=${alpha}`)}`);
-    return `vaekit edit ${quoted(manifest.path)} PICTURE --sigmas ${adds.join(" ") || "--add NAME=1"}${hasDetails() ? " --details" : ""}`;
+    const words = ["vaekit edit", quoted(manifest.path), quoted(fileName()), "--sigmas", ...adds];
+    return [...words, ...(hasDetails() ? ["--details"] : [])].join(" ");
   }
 
   /** A picture file is encoded; whatever else the edit began with stands there as its code. */
@@ -31,7 +35,7 @@ export function takingPanel(page, edit) {
       "",
       `run = Run.open(${text(path)})`,
       Object.keys(own).length ? "model, (vectors, about) = run.load_model(), run.load_attributes()" : "model = run.load_model()",
-      ...(file ? [`x = read_image("PICTURE", model.image, ${text(crop)})[None]`] : []),
+      ...(file ? [`x = read_image(${text(fileName())}, model.image, ${text(crop)})[None]`] : []),
       ...(details ? ["start = encode(model, x)"] : []),
       file
         ? `mu = ${details ? "start.copy()" : "encode(model, x)"}`
@@ -54,7 +58,8 @@ export function takingPanel(page, edit) {
     try {
       if (!navigator.clipboard) throw new Error("This browser lets only pages of the own machine copy.");
       await navigator.clipboard.writeText(made());
-      say("Copied");
+      const path = `. A browser does not know the folder of ${edit.what}: complete its path if it lies elsewhere.`;
+      say(`Copied${edit.file ? path : ""}`);
     } catch (error) {
       say(error.message);
     }
