@@ -2,6 +2,7 @@
 
 import shutil
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -266,3 +267,13 @@ def test_in_bf16_a_hierarchy_has_the_draws_of_fp32(monkeypatch):
     monkeypatch.setattr(Model, "at_once", 64)
     found = shown_bound(model, execution=Execution(tiny.CPU, "bf16"))
     torch.testing.assert_close(found.log_px, expected.log_px, atol=1e-4, rtol=1e-5)
+
+
+def test_the_benchmark_says_what_to_do_with_a_run_that_has_no_bound(tmp_path, monkeypatch):
+    run = start(tmp_path / "run", tiny.dataset(), tiny.recipe(images=80))
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    monkeypatch.setattr("sys.argv", ["bound.py", str(run.path)])
+    from bound import main
+
+    with pytest.raises(SystemExit, match=r"has no bound.*: vaekit evaluate .*run --samples 5000"):
+        main()

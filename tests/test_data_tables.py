@@ -3,6 +3,7 @@ import pytest
 
 from pictures import encoded, folder_of
 from vaekit.data import open_data
+from vaekit.data.tables import read_table
 from vaekit.errors import DataError, UsageError
 
 
@@ -56,6 +57,36 @@ def test_texts_become_kinds_or_are_left_out_by_name(open_with):
     data = open_with("file,hair,note\n" + "\n".join(rows))
     assert data.attribute_names[:2] == ("hair=blue", "hair=red")
     np.testing.assert_array_equal(data.attributes[:, 1], [0, 1, 0, 1, 0, 1])
+
+
+def test_a_mistyped_number_is_told(open_with):
+    """In a column of numbers, where most others are some; not in one of kinds."""
+    smiles = ["1", "0", "O", "1", "0", ""]
+    rows = [f"{i:03d}.png,{smile},{'red' if i % 2 else 'blue'},{'yes' if i % 3 else 'n'}" for i, smile in enumerate(smiles)]
+    data = open_with("file,Smiling,hair,hat\n" + "\n".join(rows))
+    assert data.attribute_names[:3] == ("Smiling=0", "Smiling=1", "Smiling=O")
+    told = "4 values are numbers and 1 is not: 'O' of 002.png; it is read as kinds. Mend the cell"
+    assert {path: (reason, detail.startswith(told)) for path, (reason, detail) in said_of(data).items()} == {
+        "table.csv:Smiling": ("numbers beside texts", True),
+        "table.csv:hat": ("numbers beside texts", False),
+    }
+    assert told in data.summary()
+    assert not data.quarantine.lost
+
+
+def test_a_malformed_row_is_counted_and_told(open_with):
+    said = open_with("file,a\n000.png,1\n001.png\n002.png,0,7\n003.png,0\n").summary()
+    assert "2 x row malformed (not used): table.csv:3 (1 cells, the header has 2), table.csv:4 (3 cells" in said
+
+
+def test_mistyped_numbers_of_many_values_are_told(tmp_path):
+    folder = folder_of(tmp_path / "x", 40, height=8, width=8)
+    cells = [f"{i}" if i < 36 else f"{i} years" for i in range(40)]
+    (tmp_path / "t.csv").write_text("file,a,age\n" + "\n".join(f"{i:03d}.png,1,{cell}" for i, cell in enumerate(cells)))
+    data = open_data(folder, attributes=tmp_path / "t.csv", cache=tmp_path / "cache")
+    reason, detail = said_of(data)["t.csv:age"]
+    assert reason == "column left out"
+    assert detail.startswith("36 values are numbers and 4 are not: '36 years' of 036.png, '37 years' of 037.png")
 
 
 def test_many_texts_are_left_out(tmp_path):
@@ -142,6 +173,16 @@ def test_tables_that_cannot_be_used(open_with, tmp_path):
         open_data(tmp_path / "x", attributes=tmp_path / "latin.csv", cache=tmp_path / "cache")
     with pytest.raises(UsageError, match="array"):
         open_data("digits", attributes=tmp_path / "latin.csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(b"file,a\n\xe9.png,1\n", "byte 0xe9 in line 2"), ("file,a\n0.png,1\n".encode("utf-16-be"), "a zero byte in line 1")],
+)
+def test_a_table_that_is_no_text_is_told_in_words(tmp_path, content, told):
+    (tmp_path / "table.csv").write_bytes(content)
+    with pytest.raises(DataError, match=f"is no text in UTF-8: there is {told}. Expected csv.* a spreadsheet as csv"):
+        read_table(tmp_path / "table.csv")
 
 
 def test_a_changed_table_is_read_again(open_with):

@@ -325,6 +325,21 @@ def attributed(columns: dict[str, np.ndarray]):
 BRIGHT = (tiny.dataset().pixels.max((1, 2, 3)) > 200).astype(float)
 
 
+def test_the_choice_of_vectors_says_how_far_it_is_and_refuses_unknown_names_first(tmp_path):
+    data = attributed({"bright": BRIGHT, "left": (np.arange(len(BRIGHT)) % 2).astype(float)})
+    run = start(tmp_path / "run", data, tiny.recipe(images=80))
+    fit(run, data)
+    seen_ = []
+    with pytest.raises(UsageError, match="No vector for 'brigth'"):
+        choose_attributes(run, data, ["brigth"], steps=10, progress=lambda *_: seen_.append(0))
+    assert not seen_
+    choose_attributes(run, data, steps=10, progress=lambda done, of: seen_.append((done, of)))
+    done, totals = zip(*seen_, strict=True)
+    assert list(done) == sorted(done)
+    assert len(set(totals)) == 1
+    assert 0.3 * totals[0] < done[-1] < totals[0]
+
+
 def test_the_best_vector_of_a_single_attribute(chosen):
     about = chosen({"Bright": BRIGHT})["Bright"]
     assert about["method"] == about["edits"]["best"]
@@ -365,4 +380,4 @@ def test_vectors_are_those_of_pixels_as_the_model_saw_them_and_of_so_many_codes_
     np.testing.assert_allclose(run.load_attributes()[0]["Bright"], expected, rtol=1e-4, atol=1e-6)
     monkeypatch.setattr(sys.modules["vaekit.metrics.evaluate"], "MOST_FITTED", 24)  # a function of that name hides it
     assert compute_attributes(run, data)["images"] == 24
-    assert bench(run, data, 0, 2, None).mu.shape == (24, 3)
+    assert bench(run, data, (), 0).mu.shape == (24, 3)

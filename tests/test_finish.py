@@ -1,5 +1,7 @@
-"""What follows a training: what is better already stays, and what was measured by another protocol is measured again."""
+"""What follows a training: what is there already stays, and what was measured of other pictures is measured again."""
 
+import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +11,7 @@ import torch
 import tiny
 from vaekit.editing import compute_attributes
 from vaekit.errors import UsageError
-from vaekit.finish import finish, fit_second_stage, measure, places_of
+from vaekit.finish import finish, fit_second_stage, is_finished, measure, places_of
 from vaekit.fitting import fit
 from vaekit.latent.second_stage import ASKED, codes_for, halves, nats_of
 from vaekit.metrics import evaluate
@@ -52,9 +54,31 @@ def test_a_recipe_with_a_second_stage_ends_with_it(tmp_path, monkeypatch):
     (name, _), about = made.load_prior(), made.priors
     assert (name, set(about)) == ("gaussian", {"gaussian"})
     assert "prior_hole" in made.metrics
-    monkeypatch.setattr("vaekit.finish.fit_second_stage", None)  # which is not called again
-    finish(made, DATA)
+    with monkeypatch.context() as patch:
+        for work in ("fit_second_stage", "measure", "compute_attributes"):
+            patch.setattr(f"vaekit.finish.{work}", None)  # none is called again
+        finish(made, DATA)
     assert made.priors == about
+    assert is_finished(made, DATA)
+    shutil.rmtree(made.path / "priors")
+    assert not is_finished(made, DATA)
+    finish(made, DATA)
+    assert is_finished(made, DATA)
+
+
+def test_what_a_finished_run_may_lack(run):
+    assert not is_finished(run, DATA)
+    run.add_metrics(measure(run, DATA, "validation"))  # as a search does
+    finish(run, DATA)
+    assert run.metrics["distortion"]["split"] == "test"
+    assert is_finished(run, DATA)
+    report = run.report.stat()
+    os.utime(run.path / "metrics.json", ns=(report.st_mtime_ns + 1, report.st_mtime_ns + 1))  # measured since, by more samples
+    assert not is_finished(run, DATA)
+    finish(run, DATA)
+    assert is_finished(run, DATA)
+    run.report.unlink()
+    assert not is_finished(run, DATA)
 
 
 def test_another_second_stage_is_another_training(tmp_path):

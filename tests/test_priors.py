@@ -10,6 +10,7 @@ import tiny
 from vaekit.distributions import Gaussian
 from vaekit.errors import UsageError
 from vaekit.latent import codes, kl_per_latent
+from vaekit.planning import start
 from vaekit.priors import CouplingFlow, ExemplarPrior, Mixture, VampPrior
 
 F64 = torch.float64
@@ -131,8 +132,8 @@ def test_a_vamp_prior_is_the_aggregate_posterior_of_its_pseudo_inputs():
 def test_exemplars_are_the_last_images_that_went_by():
     model = tiny.model(prior=ExemplarPrior(latent=3, image=(1, 8, 8), components=5)).double()
     prior, x = model.prior, torch.rand(12, 1, 8, 8, dtype=F64)
-    for start in range(0, 12, 4):
-        prior.absorb(prior.observe(model(x[start : start + 4])), 4)
+    for first in range(0, 12, 4):
+        prior.absorb(prior.observe(model(x[first : first + 4])), 4)
     held = (prior.images.double() / 255).flatten(1)
     expected = x[-5:].flatten(1)
     assert torch.cdist(held, expected).min(0).values.max() < 0.02  # rounded to 8 bits
@@ -142,6 +143,19 @@ def test_exemplars_are_the_last_images_that_went_by():
     torch.testing.assert_close(model.p_z().log_prob(z), each.logsumexp(0) - torch.tensor(5.0).log())
     prior.absorb(prior.observe(model(x)), 12)  # a batch with more images than exemplars
     assert torch.cdist((prior.images.double() / 255).flatten(1), expected).min(0).values.max() < 0.02
+
+
+def test_more_exemplars_than_pictures_are_refused(tmp_path):
+    data = tiny.dataset(40)  # 30 to train on
+
+    def begin(name: str, components: int):
+        prior = ExemplarPrior(latent=3, image=(1, 8, 8), components=components)
+        return start(tmp_path / name, data, tiny.recipe(make=lambda: tiny.model(prior=prior), images=80))
+
+    assert begin("few", 30).exists
+    with pytest.raises(UsageError, match=r"31 components.* there are 30 of these.*--set model\.prior\.components=15$"):
+        begin("many", 31)
+    assert not (tmp_path / "many" / "run.json").exists()
 
 
 @pytest.mark.parametrize("kind", [Mixture, partial(VampPrior, image=(1, 8, 8)), partial(ExemplarPrior, image=(1, 8, 8))])

@@ -1,6 +1,7 @@
 """The page is one file, says everything in text, and nothing that a user named can act in it."""
 
 import re
+import shutil
 from html.parser import HTMLParser
 from io import BytesIO
 from itertools import pairwise
@@ -9,6 +10,7 @@ from urllib.parse import urlparse
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import expect, sync_playwright
 
 from vaekit import draw, report
 from vaekit.errors import UsageError
@@ -16,6 +18,7 @@ from vaekit.report.page import written
 from vaekit.report.story import figures_of
 
 EVIL = "\"><script>alert('x')</script><img src=https://evil.example/a.png onerror=alert(1)>{{ 7*7 }}.jpg"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 
@@ -148,6 +151,23 @@ def test_pictures_have_their_size_and_their_bytes():
     with Image.open(BytesIO(picture())) as image:
         assert (int(sent["width"] or 0), int(sent["height"] or 0)) == (-(-image.width // 2), -(-image.height // 2))
     assert (sent["src"] or "").startswith("data:image/png;base64,")
+
+
+def test_on_a_phone_figures_are_whole_and_a_tap_enlarges_them(tmp_path):
+    (tmp_path / "report.html").write_text(page())
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        phone = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True).new_page()
+        phone.goto((tmp_path / "report.html").as_uri())
+        card = phone.locator(".card").first
+        assert card.evaluate("card => [card.clientWidth, card.scrollWidth]") == [390, 390]
+        expect(phone.locator(".enlarge")).to_be_visible()
+        card.tap()
+        assert card.evaluate("card => card.scrollWidth") > 390
+        wide = browser.new_page(viewport={"width": 1000, "height": 800})
+        wide.goto((tmp_path / "report.html").as_uri())
+        expect(wide.locator(".enlarge")).to_be_hidden()
+        browser.close()
 
 
 def test_same_input_same_page():

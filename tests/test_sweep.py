@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 
 def at(rate: float, distortion: float, latent: int = 8) -> Tried:
-    return Tried(latent, 1.0, rate, distortion, latent, "")
+    return Tried(0, latent, 1.0, rate, distortion, latent, "")
 
 
 def test_the_front_has_what_nothing_beats():
@@ -97,20 +97,32 @@ def test_a_search_that_was_stopped_goes_on(tmp_path, monkeypatch):
 
 
 def test_the_command_proposes_one(tmp_path, capsys):
-    def asked() -> dict:
-        options = ["--trials", "3", "--images", "640", "--net", "mlp", "--latents", "2", "8", "--json"]
+    def asked(*more: str) -> tuple[str, str]:
+        options = ["--trials", "3", "--images", "640", "--net", "mlp", "--latents", "2", "8", *more]
         with pytest.raises(SystemExit) as stop:
             cli.main(["sweep", "digits", "--out", str(tmp_path / "sweep"), *options])
         out, err = capsys.readouterr()
         assert stop.value.code == 0, err
-        return json.loads(out)
+        return out, err
 
-    told = asked()
-    assert len(told["tried"]) == 3
+    out, err = asked("--json")
+    told = json.loads(out)
+    assert [its["number"] for its in told["tried"]] == [1, 2, 3]
+    lines = [line for line in err.splitlines() if line.startswith(("model ", "100%"))]
+    assert [line[:10].strip() for line in lines] == [
+        told for i in (1, 2, 3) for told in (f"model {i} of", "100%", f"model {i} of")
+    ]
+    assert "training" in lines[0]
+    assert f"-ELBO {told['tried'][0]['rate'] + told['tried'][0]['distortion']:,.2f} nats" in lines[2]
     assert told["command"].startswith("vaekit train digits --recipe vae --latent ")
     assert "--images 640 --net mlp --seed 0" in told["command"]
     assert (tmp_path / "sweep" / "front.png").exists()
-    assert asked() == told
+    out, err = asked()
+    assert "model" not in err  # a search that is over only prints its table
+    head, *rows = out.splitlines()[:4]
+    assert head.split()[0] == "model"
+    bounds = {str(its["number"]): its["rate"] + its["distortion"] for its in told["tried"]}
+    assert [row.split()[0] for row in rows] == sorted(bounds, key=bounds.get)
 
 
 def test_a_front_of_nothing_is_none():

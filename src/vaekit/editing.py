@@ -16,6 +16,7 @@ from .errors import UsageError
 from .latent import attribute_vectors, codes
 from .latent.attributes import presence
 from .latent.directions import METHODS, along, directions, partial_effect
+from .metrics.edits import STEPS as GUIDED
 from .metrics.edits import Judged, against_truth, guided, interaction, judged, ratio, seen
 from .metrics.evaluate import stand_ins
 from .metrics.quality import STEPS, attribute_judge_of
@@ -24,7 +25,7 @@ from .nets.judge import Judge
 from .part import known
 from .run import Run
 
-GUIDES = 2  # judges from which a vector is learnt
+GUIDES = 3  # judges from which a vector is learnt
 SCORED = 500  # pictures of a split, to choose by and to score with
 PARTNERS = 3  # other edits that each is made together with
 CONTROLS = ("random", "permuted")  # a random direction as long as the mean difference; the mean difference of shuffled pictures
@@ -95,6 +96,7 @@ class Bench:
     model: Model
     data: Dataset  # as the run is measured on them
     names: list[str]  # of attributes that have vectors
+    wanted: Sequence[str]  # those that are asked for
     has: np.ndarray  # (N, A)
     rows: np.ndarray  # of training pictures that stand for all of them
     mu: np.ndarray  # of these
@@ -187,8 +189,11 @@ def step_of(values: np.ndarray, has: np.ndarray) -> float:
     return float(values[has == 1].mean() - values[has == 0].mean())
 
 
-def bench(run: Run, data: Dataset, seed: int, steps: int, progress: Callable[[int, int], None] | None) -> Bench:
-    """All vectors of a run. Raises UsageError where there is no attribute to edit, and for fewer than 2 validation pictures."""
+def bench(run: Run, data: Dataset, wanted: Sequence[str], seed: int) -> Bench:
+    """All vectors of a run, by every method that needs no judge.
+
+    Raises UsageError where there is no attribute to edit, on one that has no vector, and for fewer than 2 validation pictures.
+    """
     model, data = run.load_model(), run.as_measured(data)
     rows, held = stand_ins(model, data, "train", seed), data.splits["validation"]
     names, has = split_by(data, rows)
@@ -201,17 +206,24 @@ def bench(run: Run, data: Dataset, seed: int, steps: int, progress: Callable[[in
             f"The best edit is chosen on validation pictures, of which {data.name} has {len(held)}; it takes 2 or more. "
             "Add pictures, or give another --method."
         )
+    for name in wanted:
+        if name not in names:
+            raise UsageError(f"No vector for {name!r}. {known(name, names)}")
     mu = codes(model, data.pixels, rows).mu
-    found = Bench(run=run, model=model, data=data, names=names, has=has, rows=rows, mu=mu, seed=seed)
+    found = Bench(run=run, model=model, data=data, names=names, wanted=wanted or names, has=has, rows=rows, mu=mu, seed=seed)
     found.vectors = {method: directions(mu, has[rows], method) for method in METHODS}
-    if not has_counterfactuals(data):
-        found.judge, found.how = attribute_judge_of(data, has, seed, steps, progress)
-        real = data.take(data.some("validation", 2000, seed))
-        found.scale = seen(found.judge, real)[0].std(0)
-        for each in range(GUIDES):  # whoever helps to find a vector does not score it
-            guide, _ = attribute_judge_of(data, has, seed + 1 + each, steps, progress)
-            found.guides.append((guide, seen(guide, real)[0].std(0)))
     return found
+
+
+def teach(bench: Bench, steps: int, step: Callable[[int], None]) -> None:
+    """Give it judges of attributes: one that scores, and GUIDES others from which vectors are learnt."""
+    real = bench.data.take(bench.data.some("validation", 2000, bench.seed))
+    judges = [
+        attribute_judge_of(bench.data, bench.has, bench.seed + each, steps, lambda done, of, each=each: step(each * of + done))
+        for each in range(1 + GUIDES)
+    ]
+    bench.how = judges[0][1]
+    (bench.judge, bench.scale), *bench.guides = [(judge, seen(judge, real)[0].std(0)) for judge, _ in judges]
 
 
 def choose_attributes(
@@ -227,14 +239,20 @@ def choose_attributes(
 
     Best is the highest ES where the true picture is known, else the lowest attribute dependency to a judge that was taught the
     attributes of the training split, and where there is no other attribute what changes pictures least. Raises UsageError on an
-    attribute that has no vector.
+    attribute that has no vector. `progress` hears of the steps of all judges, and of as many as it takes to learn each vector.
     """
-    found = bench(run, data, seed, steps, progress)
-    for name in names:
-        if name not in found.names:
-            raise UsageError(f"No vector for {name!r}. {known(name, found.names)}")
+    found = bench(run, data, names, seed)
+    of_judges = 0 if has_counterfactuals(data) else (1 + GUIDES) * steps
+
+    def step(done: int) -> None:
+        if progress:
+            progress(done, of_judges + GUIDED * len(found.wanted))
+
+    if of_judges:
+        teach(found, steps, step)
     rng, edits, chosen = np.random.default_rng(seed), {}, {}
-    for name in names or found.names:
+    for number, name in enumerate(found.wanted):
+        step(of_judges + GUIDED * number)
         place, mine, split = found.names.index(name), found.of(name), found.scored_on(name)
         validation = found.change("validation", name, mine)
         worth = {

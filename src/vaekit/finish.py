@@ -53,25 +53,55 @@ NO_HOLE = 0.01  # of draws of the prior are less probable than 99 % of codes, wh
 MOST_TRAINING = 20_000  # training pictures among which the nearest is looked for
 DRAWN = 2000  # new pictures that are compared with as many held-out ones
 STAGE_STEPS = 4000  # of a density that is fitted to codes
+TOLD = ("weights.safetensors", "metrics.json", "attributes.safetensors", "priors/priors.json")  # what a report is about
 SAMPLES = 100  # of z, for a first look at log p(x) where training was about nothing else
 
 
 def finish(run: Run, data: Dataset, progress: Progress | None = None) -> Path:
     """What every training ends with: metrics, attribute vectors where attributes give any, the second stage of a recipe that has
-    one, the report. `progress` hears of the steps of that stage."""
-    known = "nll" in run.metrics  # by more samples than these
-    run.add_metrics(measure(run, data, samples=SAMPLES if run.binarization and not known else None))
-    if data.attributes is not None and not run.has_attributes:  # which may be better ones than these
+    one, the report. What these weights have of it already stays as it is; the report is drawn in any case. `progress` hears of
+    the steps of that stage."""
+    if lacks_metrics(run, data):
+        known = "nll" in run.metrics  # by more samples than these
+        run.add_metrics(measure(run, data, samples=SAMPLES if run.binarization and not known else None))
+    if lacks_vectors(run, data):
         compute_attributes(run, data)
-    wanted = run.description.get("second_stage") or []
-    if wanted and len(data.splits["validation"]) > 1:  # a single picture could judge no density
-        kinds = kinds_for(run.load_model())
-        names = [name if name in kinds else "diagonal" for name in wanted]  # of so many latents none with full covariances
-        if not set(names) <= run.priors.keys():
-            fit_second_stage(run, data, names, steps=STAGE_STEPS, progress=progress)
+    if names := lacking_densities(run, data):
+        fit_second_stage(run, data, names, steps=STAGE_STEPS, progress=progress)
     from .report import write_report  # matplotlib's second is not for those who wait for a training to begin
 
     return write_report(run, data)
+
+
+def is_finished(run: Run, data: Dataset) -> bool:
+    """Whether a run is trained, these weights have all that `finish` makes, and the report was drawn after all of it."""
+    if run.description.get("status") != "finished" or not run.report.exists():
+        return False
+    told = [path for path in map(run.path.joinpath, TOLD) if path.exists()]
+    stale = max((path.stat().st_mtime_ns for path in told), default=0) > run.report.stat().st_mtime_ns
+    return not (stale or lacks_metrics(run, data) or lacks_vectors(run, data) or lacking_densities(run, data))
+
+
+def lacks_metrics(run: Run, data: Dataset) -> bool:
+    """Whether these weights were not measured on the split that a training ends with; a search measures on another one."""
+    split = "test" if len(data.splits["test"]) else "validation"
+    measured = run.metrics.get("distortion", {}).get("split") == split
+    return not measured or (run.binarization is not None and "nll" not in run.metrics)
+
+
+def lacks_vectors(run: Run, data: Dataset) -> bool:
+    """Whether attributes give vectors that these weights do not have; those that they have may be better ones."""
+    return data.attributes is not None and not run.has_attributes and bool(split_by(data)[0])
+
+
+def lacking_densities(run: Run, data: Dataset) -> list[str]:
+    """The densities of the recipe's second stage, where these weights do not have all of them."""
+    wanted = run.description.get("second_stage") or []
+    if not wanted or len(data.splits["validation"]) < 2:  # a single picture could judge no density
+        return []
+    kinds = kinds_for(run.load_model())
+    names = [name if name in kinds else "diagonal" for name in wanted]  # of so many latents none with full covariances
+    return [] if set(names) <= run.priors.keys() else names
 
 
 def measure(

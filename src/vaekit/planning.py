@@ -14,6 +14,7 @@ from . import world
 from .data import Dataset
 from .errors import DataError, UsageError
 from .library import build, describe
+from .priors import Prior
 from .recipes import BUDGETS, Recipe
 from .run import Run
 from .state import freeze
@@ -64,6 +65,9 @@ def plan(data: Dataset, recipe: Recipe) -> dict[str, Any]:
             f"changes, so patience={recipe.training.patience} waits for nothing. Leave it out."
         )
     recipe.training.epoch = len(data.splits["train"])
+    for part in recipe.model.modules():
+        if isinstance(part, Prior):
+            part.check_pictures(len(data.splits["train"]))
     check_frozen(recipe)
     return {
         "data": {"open": data.description, "name": data.name, "digest": data.digest, "image": list(data.image)},

@@ -30,6 +30,9 @@ class Prior(Part):
         """What is minimised where the prior alone is fitted to codes z (N, D): their nats, ()."""
         return self.nats(z, model).mean()
 
+    def check_pictures(self, count: int) -> None:
+        """Raises UsageError where a VAE with this prior cannot be trained on so many pictures."""
+
 
 class StandardNormal(Prior):
     """p(z) = N(0, I)."""
@@ -104,6 +107,13 @@ class ExemplarPrior(Prior):
     def forward(self, model=None):
         mean = model.encode(self.images.to(self.log_var.dtype) / 255).mean  # pyright: ignore[reportOptionalMemberAccess]
         return mixture(self.logits, Gaussian(mean, self.log_var.expand_as(mean)))
+
+    def check_pictures(self, count):
+        if self.components > count:
+            raise UsageError(
+                f"ExemplarPrior has {self.components:,} components, each a training picture, and there are {count:,} of these. "
+                f"Expected at most as many, better half: --set model.prior.components={count // 2}"
+            )
 
     @torch.no_grad()
     def observe(self, t: Trace) -> Tensor:

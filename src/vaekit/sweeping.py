@@ -7,8 +7,9 @@ figure says where on it a use lies.
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .data import Dataset
 from .errors import UsageError
@@ -18,13 +19,18 @@ from .planning import plan, start
 from .recipes import Recipe
 from .run import Run
 
+if TYPE_CHECKING:  # who does not search may do without it
+    import optuna
+    from optuna.trial import FrozenTrial
+
 JOURNAL = "sweep.journal"
 NEAR = 0.005  # of what the bound gained over the worst model: as good as the best
 
 
 class Tried(NamedTuple):
-    """One model of the search: validation figures in nats per image."""
+    """One model of the search: validation figures in nats per image. Models are numbered as they ended, from 1."""
 
+    number: int
     latent: int
     beta: float
     rate: float
@@ -48,8 +54,12 @@ def sweep(
     betas: tuple[float, float],
     seed: int = 0,
     watch: Callable[[int, int, float], Watcher] = lambda *_: Silent(),
+    ended: Callable[[Tried], None] = lambda _: None,
 ) -> list[Tried]:
     """Train `trials` models, `make(latent, beta)`, each a run folder in `place`; a search that was stopped goes on there.
+
+    `watch` is asked for a watcher when a model, by number, latents and beta, is begun; `ended` hears of each when it is measured,
+    and first of those from before a stop.
 
     Which ones is left to Optuna's sampler for two aims, the rate and the distortion of the validation split. Another search in
     this place, of another recipe, other ranges or other pictures, has folders of its own. Raises UsageError where Optuna is not
@@ -69,14 +79,15 @@ def sweep(
         latent, beta = trial.suggest_int("latent", *latents, log=True), trial.suggest_float("beta", *betas, log=True)
         run = start(place / folder_of(trial, mark), data, make(latent, beta))
         if run.description.get("status") != "finished":
-            fit(run, data, watch(len(done()), latent, beta))
+            fit(run, data, watch(len(done()) + 1, latent, beta))
         found = measure(run, data, "validation")
         run.add_metrics(found)
         trial.set_user_attr("active", int(found.get("active_latents", {"value": latent})["value"]))
         return found["rate"]["value"], found["distortion"]["value"]
 
-    def done() -> list["optuna.trial.FrozenTrial"]:
-        return study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+    def done() -> list[Tried]:
+        complete = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+        return [told_of(trial, number, place, mark) for number, trial in enumerate(sorted(complete, key=end_of), 1)]
 
     with Run(place).lock():  # whoever came second would take the trials of the first for those of a kill
         study = optuna.create_study(
@@ -89,18 +100,21 @@ def sweep(
         for cut in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):  # by a kill; its run folder goes on
             study.enqueue_trial(cut.params, user_attrs={"folder": folder_of(cut, mark)})
             study.tell(cut.number, state=optuna.trial.TrialState.FAIL)
-        study.optimize(tried, n_trials=max(0, trials - len(done())))
-    return [
-        Tried(
-            each.params["latent"],
-            each.params["beta"],
-            rate=each.values[0],
-            distortion=each.values[1],
-            active=each.user_attrs["active"],
-            path=str(place / folder_of(each, mark)),
-        )
-        for each in done()
-    ]
+        before = done()
+        for each in before if len(before) < trials else ():
+            ended(each)
+        study.optimize(tried, n_trials=max(0, trials - len(before)), callbacks=[lambda *_: ended(done()[-1])])
+        return done()
+
+
+def told_of(trial: "FrozenTrial", number: int, place: Path, mark: str) -> Tried:
+    rate, distortion = trial.values
+    path, active = str(place / folder_of(trial, mark)), trial.user_attrs["active"]
+    return Tried(number, trial.params["latent"], trial.params["beta"], rate, distortion, active, path)
+
+
+def end_of(trial: "FrozenTrial") -> datetime:
+    return trial.datetime_complete or datetime.max
 
 
 def mark_of(planned: dict[str, Any], *search: Any) -> str:

@@ -86,15 +86,6 @@ def metrics_of(run: Path) -> dict:
     return found["metrics"]
 
 
-def test_a_report_that_was_interrupted_is_made_by_the_same_command(vaekit, home, tmp_path):
-    command = ["train", home / "pictures", "--runs", tmp_path, *QUICK]
-    first = vaekit(*command, "--no-report", "--json").json["run"]
-    said = vaekit(*command, "--json").json
-    assert said["run"] == first
-    assert Path(said["report"]).exists()
-    assert vaekit(*command, "--no-report", "--json").json["run"] != first
-
-
 def test_a_run_knows_where_its_pictures_were_decoded_to(vaekit, home, tmp_path, monkeypatch):
     monkeypatch.setenv("VAEKIT_CACHE", str(tmp_path / "usual"))
     given = ["--cache", tmp_path / "given", "--out", tmp_path / "run", *QUICK, "--no-report"]
@@ -279,6 +270,8 @@ def test_an_edit_given_in_parts_adds_up(vaekit, trained, picture, tmp_path):
     for name, weights in (("one", ["--add", "Dark=2"]), ("two", ["--add", "Dark", "--add", "Dark=1"])):
         vaekit("edit", trained, picture, *weights, "--no-strip", "--out", tmp_path / f"{name}.png")
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+    told = " ".join(vaekit("edit", "--help").out.replace("│", "").split())
+    assert "Smiling alone is Smiling=1, the distance from those without to those with it." in told
 
 
 @pytest.mark.parametrize(("name", "frames"), [("m.png", 1), ("m.gif", 6), ("m.webp", 6), ("M.GIF", 6)])  # there and back
@@ -293,33 +286,6 @@ def test_morph(vaekit, home, trained, name, frames):
             assert getattr(image, "n_frames", 1) == frames
         made[kind] = target.read_bytes()
     assert made["lerp"] != made["slerp"]
-
-
-# Again, and on
-
-
-def test_the_same_command_again_keeps_the_weights(vaekit, home, trained):
-    weights = (trained / "weights.safetensors").read_bytes()
-    options = ["--attributes", home / "table.csv", "--latent", 4, "--no-report"]
-    said = vaekit("train", home / "pictures", "--out", trained, *QUICK, *options)
-    assert said.code == 0
-    assert "trained already" in said.err
-    assert weights == (trained / "weights.safetensors").read_bytes()
-    assert vaekit("resume", trained, "--no-report").out == f"{trained}\n"
-
-
-def test_another_training_may_not_go_into_the_same_folder(vaekit, home, trained):
-    before = (trained / "run.json").read_bytes()
-    said = vaekit("train", home / "pictures", "--out", trained, *QUICK, "--recipe", "autoencoder")
-    assert said.code == 2
-    assert "Train into another folder" in said.err
-    assert before == (trained / "run.json").read_bytes()
-
-
-def test_numbered_runs(vaekit, home, tmp_path):
-    for number in ("0001", "0002"):  # the first is finished, so the same command begins another
-        said = vaekit("train", home / "pictures", "--runs", tmp_path / "runs", *QUICK, "--no-report", "--json").json
-        assert said["run"] == str(tmp_path / "runs" / f"{number}-pictures-vae")
 
 
 # Told something

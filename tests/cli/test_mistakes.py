@@ -1,5 +1,6 @@
 """What can go wrong is told in one message, with the exit code that says so, and nothing is lost."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,13 @@ from vaekit import cli
 
 USAGE = {
     "no such command": ("trian", "Did you mean 'train'"),
-    "no data": ("train", "DATA"),
+    "no data": ("train", "vaekit train needs DATA, which was not given. Write vaekit train DATA."),
+    "too much data": ("train a b c", "'b', 'c' are too many: expected vaekit train DATA, then options. Leave out"),
+    "no value": ("train PICTURES --latent", "--latent was given no value. Write --latent VALUE."),
+    "one of two values": ("sweep a --out b --latents 2", "--latents was given 1 of 2 values. Write --latents VALUE VALUE."),
+    "a word for a number": ("train a --latent x", "--latent 'x' was given; a whole number was expected."),
+    "a word for a number or a word": ("train a --batch-size x", "'auto' or a whole number was expected."),
+    "twice": ("train a --seed 1 --seed 2", "--seed was given more than once, and holds one value. Give it once."),
     "no such option": ("train PICTURES --latnet 3", "--latent"),
     "no such recipe": ("train NOWHERE --recipe vea", "Did you mean 'vae'"),
     "no such net": ("train NOWHERE --net mpl", "Did you mean 'mlp'"),
@@ -181,11 +188,56 @@ def test_pictures_that_changed_after_the_training_are_noticed(vaekit, tmp_path):
     assert vaekit("sample", run, "-n", 2).code == 0  # needs no pictures
 
 
-def test_what_the_system_refuses_is_told_with_its_place(vaekit, trained, tmp_path):
+WRITING = [
+    "train NOWHERE --out FILE/run",
+    "train NOWHERE --runs FILE/runs",
+    "train NOWHERE --seeds 2 --out FILE/runs",
+    "sweep NOWHERE --out FILE/runs",
+    "demo --out FILE/demo",
+    "judge NOWHERE --out FILE/judge.safetensors",
+    "sample RUN --out FILE/x.png",
+    "sample RUN --no-grid --out FILE/x",
+    "reconstruct RUN NOWHERE --out FILE/x.png",
+    "encode RUN NOWHERE --out FILE/z.npz",
+    "edit RUN NOWHERE --add Dark=1 --out FILE/x.png",
+    "morph RUN NOWHERE NOWHERE --out FILE/x.gif",
+    "export RUN --html FILE/x.html",
+    "export RUN --dir FILE/x",
+    "export RUN --onnx FILE/x",
+    "launch slurm --script FILE/job.sh -- resume RUN",
+]
+
+
+@pytest.mark.parametrize("command", WRITING)
+def test_a_place_that_cannot_be_written_is_told_before_anything_else(vaekit, trained, tmp_path, command):
     (tmp_path / "file").write_text("")
-    said = vaekit("sample", trained, "--out", tmp_path / "file" / "x.png")
-    assert said.code == 1
-    assert str(tmp_path / "file") in said.err
+    words = {"NOWHERE": str(tmp_path / "nowhere"), "RUN": str(trained), "FILE": str(tmp_path / "file")}
+    for word, place in words.items():
+        command = command.replace(word, place)
+    said = vaekit(*command.split())
+    place = next(word for word in command.split() if word.startswith(f"{words['FILE']}/"))
+    assert (said.code, said.out) == (2, "")
+    assert f"error: {place}" in said.err
+    assert f"cannot be written: {words['FILE']} is no folder. Expected a " in said.err
+    assert "Give another place: --" in said.err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_the_system_refuses_is_told_by_the_name_that_was_given(vaekit, trained, tmp_path, monkeypatch):
+    def refused(**_: object):
+        raise PermissionError(13, "Permission denied", str(tmp_path / "tmpabc"))
+
+    monkeypatch.setattr("vaekit.cli.places.TemporaryFile", refused)
+    said = vaekit("sample", trained, "--out", tmp_path / "x.png")
+    assert said.code == 2
+    assert f"{tmp_path / 'x.png'} cannot be written: Permission denied: {tmp_path}. Expected" in said.err
+    monkeypatch.undo()
+    assert "it is a folder" in vaekit("encode", trained, "digits", "--out", shutil.copytree(trained, tmp_path / "a.npz")).err
+    with monkeypatch.context() as patch:  # what goes wrong later, too
+        patch.setattr("vaekit.cli.look.writable", lambda path, **_: path)
+        late = vaekit("sample", trained, "--out", tmp_path / f"{'x' * 240}.png")
+    assert late.code == 1
+    assert "x.png: File name too long" in late.err
 
 
 def test_a_full_disk_is_told_and_leaves_no_half_file(vaekit, trained, tmp_path, monkeypatch):

@@ -46,7 +46,7 @@ def test_median_and_spread_over_the_seeds_and_a_whole_run_for_each(vaekit, home,
     assert elbo["iqr"] == pytest.approx(np.subtract(*np.percentile(values, [75, 25])))
 
     again = vaekit(*command)
-    assert "trained already" in again.err
+    assert "All 3 runs are finished already" in again.err
     heading, *rows = again.out.splitlines()
     assert heading.split() == ["metric", "median", "IQR", "unit"]
     assert any(row.startswith("elbo ") and " to " in row for row in rows)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,14 +102,16 @@ def test_a_stopped_training_goes_on_with_the_same_command(home, tmp_path):
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, cli.stopping.Terminated])
-def test_a_training_stopped_over_its_report_says_that_it_is_safe(vaekit, trained, monkeypatch, stop):
+def test_a_training_stopped_over_its_report_says_that_it_is_safe(vaekit, trained, tmp_path, monkeypatch, stop):
     def stopped(*_: object) -> None:
         raise stop
 
     monkeypatch.setattr("vaekit.cli.carrying.finish", stopped)
-    said = vaekit("resume", trained)
+    run = shutil.copytree(trained, tmp_path / "run")
+    (run / "report.html").unlink()
+    said = vaekit("resume", run)
     assert said.code == (75 if stop is cli.stopping.Terminated else 130)
-    assert f"vaekit resume {trained}" in said.err
+    assert f"vaekit resume {run}" in said.err
 
 
 def test_any_command_ends_on_sigterm_with_a_word(vaekit, monkeypatch):

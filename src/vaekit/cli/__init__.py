@@ -73,6 +73,8 @@ def main(arguments: list[str] | None = None) -> None:
     errors = Console(stderr=True, highlight=False, markup=False)
     try:
         check_command(given)
+        if given[:1] == ["studio"]:  # before torch is there, which reads it: threads that wait leave their cores to the requests
+            os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         with stoppable(), together(given):
             answer = app(given, exit_on_error=False, print_error=False, error_console=errors, result_action="return_value")
             if isinstance(answer, Answer) and RANK == 0:
@@ -81,8 +83,9 @@ def main(arguments: list[str] | None = None) -> None:
         if isinstance(answer, Answer) and answer.after:
             answer.after()
     except CycloptsError as error:
-        command = " ".join(["vaekit", *(error.command_chain or ())])
-        code = tell(errors, "error", f"{str(error).strip()} See {command} --help.", 2)
+        from .mistakes import in_words
+
+        code = tell(errors, "error", in_words(error), 2)
     except VaekitError as error:
         code = tell(errors, "" if isinstance(error, Stopped) else "error", str(error), error.code)
     except KeyboardInterrupt as stop:

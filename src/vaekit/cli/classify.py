@@ -10,6 +10,7 @@ from ..files import write_atomic
 from ..latent.label import classifier, label_probabilities
 from ..run import Run
 from .answer import Answer
+from .places import writable
 from .reading import opened
 
 
@@ -27,7 +28,7 @@ def classify(run: Path, data: str, /, *, out: Path) -> Answer:
     """
     if out.suffix != ".csv":
         raise UsageError(f"--out {out} ends in {out.suffix or 'nothing'}; give a name that ends in .csv.")
-    found = Run.open(run)
+    found, out = Run.open(run), writable(out)
     objective = classifier(found.load_objective())
     about = found.description["data"]
     channels, height, width = about["image"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..demo import demo as tell
 from ..errors import Stopped
 from .answer import Answer
+from .places import writable
 from .progress import Bar
 from .reading import Seed
 
@@ -24,6 +25,7 @@ def demo(*, out: Path = Path("demo"), seed: Seed = 0, share: float = 1.0) -> Ans
     share
         Of the usual training time.
     """
+    writable(out, folder=True)
     try:
         with Bar() as bar:
             page = tell(out, bar, seed, share)

@@ -1,5 +1,7 @@
 """attributes, edit, morph."""
 
+from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,6 +19,7 @@ from ..metrics.quality import STEPS
 from ..run import Run
 from .answer import Answer, table
 from .look import png, read, write_one, write_sheet
+from .places import writable
 from .progress import counting, doing
 from .reading import Count, Seed, parse_weights, reopened
 
@@ -40,11 +43,11 @@ def attributes(
         mean: mean(mu | has it) - mean(mu | has it not). balanced: the same, of groups with the same mix of all other attributes.
         ridge: what one attribute adds where the others stay; shrunk: that, without the noise of few pictures. logistic, lda: the
         normals of what parts the groups. best: for each attribute the one whose edits are best on the validation split, among
-        these and one that is learnt from two judges of attributes; they are scored on the test split by a third one.
+        these and one that is learnt from three judges of attributes; they are scored on the test split by another one.
     names
         The attributes that `best` looks at; others keep their mean difference. Default: all.
     steps
-        Of each of the three judges of attributes that `best` asks where the true edited pictures are not known.
+        Of each of the four judges of attributes that `best` asks where the true edited pictures are not known.
     seed
         Of the halves for the interval, the choice of pictures and the judge.
     """
@@ -54,7 +57,7 @@ def attributes(
         raise UsageError("--steps are those of the judges that choose the best method. Add --method best.")
     found, data = reopened(run)
     if method == "best":
-        with counting("judge taught", "steps") as show:
+        with counting("judges taught and edits compared", "steps") as show:
             about = choose_attributes(found, data, names or (), seed=seed, steps=steps, progress=show)
     else:
         with doing("computing attribute vectors"):
@@ -96,7 +99,8 @@ def edit(
     image
         A picture file.
     add
-        An attribute and how much of it: Smiling=2, Eyeglasses=-1. 1 is the distance from those without to those with it.
+        An attribute and how much of it: Smiling=2, Eyeglasses=-1; Smiling alone is Smiling=1, the distance from those without to
+        those with it.
     keep
         Attributes that the edit does not move along: it is made orthogonal to their vectors.
     sigmas
@@ -106,10 +110,12 @@ def edit(
     vectors
         Another file of vectors for the same weights. Default: the run's attributes.safetensors.
     out
-        The png. Default: RUN/figures/edited-IMAGE-WHAT.png, WHAT being all that changes it, and a strip of strengths beside it.
+        The png. Default: RUN/figures/edited-IMAGE-WHAT-MARK.png, WHAT being all that changes it and MARK six letters that tell
+        the picture from others of the same name; a strip of strengths beside it.
     strip
         Draw the strip, image by alpha.
     """
+    png(out)
     found = Run.open(run)
     model = found.load_model()
     stored, about = found.load_attributes(vectors)
@@ -120,7 +126,7 @@ def edit(
         raise UsageError(f"{', '.join(both)} is to be added and to be kept, which leaves nothing. Leave it out of --keep.")
     what = [f"{name}={weight:g}" for name, weight in weights.items()] + ["sigmas"] * sigmas + ["details"] * details
     what += [f"keep {name}" for name in keep or ()] + ([vectors.stem] if vectors else [])
-    target = png(out) or found.figures / f"{file_name('-'.join(['edited', image.stem, *what]))}.png"
+    target = writable(out or found.figures / f"{edit_name(image, vectors, what)}.png")
     direction = combine(directions, weights)
     if keep:
         direction = orthogonal(direction, np.stack([combine(directions, {name: 1.0}) for name in keep]))
@@ -137,8 +143,15 @@ def edit(
         about = {"subtitle": f"orthogonal to {', '.join(keep)}" if keep else "", "unit": " σ" if sigmas else ""}
         about |= {"note": "original"} if details else {}
         figure = draw.edit_strip(pictures, shares * most, [image.name], original, title=title, **about)
-        files += write_sheet(found, figure, "edited-strip", target.with_name(f"{target.stem}-strip.png"))
+        files += write_sheet(figure, "edited-strip", target.with_name(f"{target.stem}-strip.png"))
     return Answer({"files": files, "add": weights}, "\n".join(files))
+
+
+def edit_name(image: Path, vectors: Path | None, what: Sequence[str]) -> str:
+    """What an edited picture is called: the same for the same file and edit, another for a file of that name elsewhere."""
+    places = [str(each.absolute()) for each in (image, vectors) if each]
+    mark = sha256(repr(places).encode(errors="surrogateescape")).hexdigest()[:6]
+    return f"{file_name('-'.join(['edited', image.stem, *what]))}-{mark}"
 
 
 def morph(
@@ -165,14 +178,14 @@ def morph(
     out
         .png for a strip, .gif or .webp for an animation. Default: RUN/figures/morph.png.
     steps
-        Pictures, both ends included.
+        Pictures, both ends included. An animation goes there and back, in 2 * steps - 2 frames.
     kind
         lerp: the straight line. slerp: along the sphere.
     fps
         Pictures a second.
     """
     found = Run.open(run)
-    target = out or found.figures / "morph.png"
+    target = writable(out or found.figures / "morph.png")
     kind_of_file = target.suffix.lower()
     if kind_of_file not in (".png", ".gif", ".webp"):
         raise UsageError(f"--out {target} ends in {target.suffix or 'nothing'}; give a name that ends in .png, .gif or .webp.")
@@ -181,7 +194,7 @@ def morph(
     pictures = decode(model, path(ends[0], ends[1], steps, kind))
     target.parent.mkdir(parents=True, exist_ok=True)
     if kind_of_file == ".png":
-        write_sheet(found, draw.morph_strip(pictures, [a.name, b.name]), "morph", target)
+        write_sheet(draw.morph_strip(pictures, [a.name, b.name]), "morph", target)
     else:
         draw.save_animation(target, draw.animate(pictures, ping_pong=True), fps)
     return Answer({"files": [str(target)], "steps": steps, "kind": kind}, str(target))

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from ..errors import UsageError
 from . import SHARED
 from .answer import Answer
+from .places import writable
 
 TIME = re.compile(r"(\d+-)?\d+(:[0-5]?\d){1,2}|\d+(-\d+)?")  # minutes, 30:00, 24:00:00, 2-12, 2-12:00:00
 NAME = re.compile(r"[\w.,-]+")
@@ -147,5 +148,6 @@ def slurm(
         return Answer({"script": text}, text.rstrip("\n"))
     if script.exists():
         raise UsageError(f"{script} is there already. Give another --script, or remove it.")
+    writable(script, "--script").parent.mkdir(parents=True, exist_ok=True)
     script.write_text(text)
     return Answer({"script": text, "path": str(script)}, str(script))

@@ -34,6 +34,7 @@ from ..report import write_report
 from ..run import Run
 from ..stored import save_part
 from .answer import Answer, table
+from .places import writable
 from .progress import console, counting, doing
 from .reading import Count, Seed, opened, parse_size, reopened
 
@@ -95,9 +96,9 @@ def sample(
     """
     if not (temperature >= 0 and math.isfinite(temperature)):
         raise UsageError(f"--temperature {temperature:g} scales nothing; give a number from 0 on, 1 for the prior itself.")
-    if grid:
-        png(out)
-    found = Run.open(run)
+    png(out if grid else None)
+    found, name = Run.open(run), file_name("-".join([f"sampled-{prior}", *(given or [])]))
+    out = writable(out or found.figures / (f"{name}.png" if grid else name), folder=not grid)
     model = found.load_model()
     conditional = hasattr(model, "condition")
     c = np.repeat(condition_from(model, given)[None], n, 0) if given and (conditional or prior == "own") else None
@@ -121,10 +122,7 @@ def sample(
         source = f"the density {which!r} fitted to the codes"
     words = f", given {', '.join(given)}" if given else ""
     how = f"z from {source}{words}, temperature {temperature:g}, seed {seed}"
-    name = file_name("-".join([f"sampled-{prior}", *(given or [])]))
-    paths = (
-        write_sheet(found, draw.samples(pictures, how), name, out) if grid else write_each(pictures, out or found.figures / name)
-    )
+    paths = write_sheet(draw.samples(pictures, how), name, out) if grid else write_each(pictures, out)
     return Answer({"files": paths, "how": how}, "\n".join(paths))
 
 
@@ -214,6 +212,7 @@ def judge(
     """
     if out.suffix != ".safetensors":
         raise UsageError(f"--out {out}: a judge is kept in a .safetensors file. Write --out judge.safetensors")
+    writable(out)
     found = opened(data, size=parse_size(size), crop=crop, channels=channels, cache=cache)
     if found.labels is None or len(found.label_names) < 2:
         raise UsageError(f"{found.name} has no two labels to tell apart. Put each kind of picture into a subfolder of its own.")
@@ -238,11 +237,13 @@ def reconstruct(run: Path, images: list[Path], /, *, out: Path | None = None) ->
     out
         The png. Default: RUN/figures/reconstructed.png.
     """
-    found, out = Run.open(run), png(out)
+    png(out)
+    found = Run.open(run)
+    out = writable(out or found.figures / "reconstructed.png")
     originals = read(found, images)
     pictures = rebuild(found.load_model(), originals)
     errors = np.sqrt(np.square(originals / 255.0 - pictures).mean((1, 2, 3)))
-    paths = write_sheet(found, draw.reconstructions(originals, pictures, errors), "reconstructed", out)
+    paths = write_sheet(draw.reconstructions(originals, pictures, errors), "reconstructed", out)
     names = [printable(str(path)) for path in images]
     listed = [(name, f"{error:.4f}") for name, error in zip(names, errors, strict=True)]
     data = {"files": paths, "rmse": dict(zip(names, errors.tolist(), strict=True))}
@@ -275,7 +276,7 @@ def encode(
     """
     if out.suffix not in (".npz", ".csv"):
         raise UsageError(f"--out {out} ends in {out.suffix or 'nothing'}; give a name that ends in .npz or .csv.")
-    found = Run.open(run)
+    found, out = Run.open(run), writable(out)
     model = found.load_model()
     channels, height, width = model.image
     dataset = opened(data, size=(height, width), channels=channels, crop=found.description["data"]["open"].get("crop"))
@@ -309,15 +310,13 @@ def read(run: Run, images: Sequence[Path]) -> np.ndarray:
     return np.stack([read_image(path, about["image"], about["open"].get("crop", "center")) for path in images])
 
 
-def png(out: Path | None) -> Path | None:
-    """The name of a picture to write. Raises UsageError on one that says it is something else."""
+def png(out: Path | None) -> None:
+    """Raises UsageError where the name of a picture to write says that it is something else."""
     if out and out.suffix.lower() != ".png":
         raise UsageError(f"--out {out} ends in {out.suffix or 'nothing'}; give a name that ends in .png.")
-    return out
 
 
-def write_sheet(run: Run, figure: Figure, name: str, out: Path | None) -> list[str]:
-    path = out or run.figures / f"{name}.png"
+def write_sheet(figure: Figure, name: str, path: Path) -> list[str]:
     path.parent.mkdir(parents=True, exist_ok=True)
     png = draw.save_png(figure, name)
     write_atomic(path, lambda file: file.write(png))

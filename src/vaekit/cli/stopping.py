@@ -42,5 +42,9 @@ def code_of(stop: KeyboardInterrupt) -> int:
 
 
 def reason(error: OSError) -> str:
-    """What the system said, and about which file."""
-    return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+    """What the system said, and about which file: of one that was being written, the name that it was to have."""
+    from ..files import TEMPORARY  # what else that module needs is not for those who only ask for help
+
+    if not (error.filename and error.strerror):
+        return str(error)
+    return f"{TEMPORARY.sub('', os.fsdecode(error.filename))}: {error.strerror}"

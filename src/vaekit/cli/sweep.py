@@ -13,8 +13,11 @@ from ..recipes import Recipe, Shape, cook
 from ..sweeping import Tried, front, proposed
 from ..sweeping import sweep as search
 from .answer import Answer, number, table
+from .places import writable
 from .progress import Bar, console
 from .reading import Binarize, Count, OptionalCount, Seed, opened, parse_size
+
+SORTED = "by -ELBO, which is rate + distortion, in nats per image of the validation split: lower is better"
 
 
 def sweep(
@@ -80,25 +83,35 @@ def sweep(
     given = {"images": images, "net": net, "likelihood": likelihood, "binarize": binarize, "batch_size": batch_size, "seed": seed}
     options = {name: value for name, value in given.items() if value is not None}
     made(recipe, options, (3, 64, 64), *latents[:1], *betas[:1])  # mistakes are told before decoding
+    writable(out, folder=True)
     dataset = opened(data, attributes=attributes, size=parse_size(size), crop=crop, channels=channels, cache=cache)
     with Bar() as bar:
 
+        def said(number: int, latent: int, beta: float, what: str) -> None:
+            bar.say_held()  # what is left to say of the model before
+            console.print(f"model {number} of {trials}, {latent} latents, beta {beta:.3g}: {what}", soft_wrap=True)
+
         def watch(number: int, latent: int, beta: float) -> Bar:
-            console.print(f"model {number + 1} of {trials}: {latent} latents, beta {beta:.3g}", soft_wrap=True)
+            said(number, latent, beta, "training")
             return bar
 
+        def ended(its: Tried) -> None:
+            rate, distortion, bound = (f"{value:,.2f}" for value in (its.rate, its.distortion, its.bound))
+            told = f"rate {rate} + distortion {distortion} = -ELBO {bound} nats of validation"
+            said(its.number, its.latent, its.beta, told)
+
         make = partial(made, recipe, options, dataset.image)
-        how = {"trials": trials, "latents": latents, "betas": betas, "seed": seed, "watch": watch}
+        how = {"trials": trials, "latents": latents, "betas": betas, "seed": seed, "watch": watch, "ended": ended}
         tried = search(dataset, make, out, **how)
     best, along = proposed(tried), front(tried)
     figure = draw.front([its._asdict() for its in tried], [tried.index(its) for its in along], tried.index(best), dataset.name)
     png = draw.save_png(figure, "Rate and distortion")
     write_atomic(out / "front.png", lambda file: file.write(png))
-    rows = [("latents", "active", "beta", "rate", "distortion", "-ELBO", "on the front", "run")]
+    rows = [("model", "latents", "active", "beta", "rate", "distortion", "-ELBO", "on the front", "run")]
     rows += [row(its, its in along) for its in sorted(tried, key=lambda its: its.bound)]
     opening = {"attributes": attributes, "size": size, "crop": crop, "channels": channels, "cache": cache}
     command = training_of(data, recipe, best, options | opening)
-    text = f"{table(rows)}\n\nfront     {out / 'front.png'}\nproposed  {command}"
+    text = f"{table(rows)}\n{SORTED}\n\nfront     {out / 'front.png'}\nproposed  {command}"
     listed = [its._asdict() | {"front": its in along} for its in tried]
     return Answer({"tried": listed, "proposed": best._asdict(), "command": command, "figure": str(out / "front.png")}, text)
 
@@ -116,4 +129,4 @@ def training_of(data: str, recipe: str, its: Tried, options: dict[str, Any]) -> 
 
 def row(its: Tried, on_front: bool) -> tuple[str, ...]:
     numbers = (number(value) for value in (its.rate, its.distortion, its.bound))
-    return str(its.latent), str(its.active), f"{its.beta:.3g}", *numbers, "yes" if on_front else "", its.path
+    return str(its.number), str(its.latent), str(its.active), f"{its.beta:.3g}", *numbers, "yes" if on_front else "", its.path

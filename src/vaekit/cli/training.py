@@ -24,6 +24,7 @@ from ..run import FIRST, Run, claim_paths
 from ..variants import VARIANTS
 from .answer import Answer
 from .carrying import TOGETHER, carry_out, carry_out_together, watched
+from .places import writable
 from .progress import console, decoding
 from .reading import BatchSize, Binarize, OptionalCount, OptionalSeed, opened, parse_size
 from .teaching import judge_for
@@ -264,7 +265,7 @@ def train(
     many = bool(seeds or betas)
     check_several(many, shard, together)
     own = [out / name for name in several] if out else []
-    check_places(own, out, many, new)
+    check_places(own, out, runs, many, new)
     dataset = opened(data, attributes=attributes, group=group, size=parse_size(size), crop=crop, channels=channels, cache=cache)
     console.print(dataset.summary(), soft_wrap=True)
     if told:
@@ -319,13 +320,17 @@ def look_at(
         return look()
 
 
-def check_places(own: Sequence[Path], out: Path | None, many: bool, new: bool) -> None:
-    """Raises UsageError where a run's own place holds something else, or a run that must not be trained over."""
+def check_places(own: Sequence[Path], out: Path | None, runs: Path, many: bool, new: bool) -> None:
+    """Raises UsageError where a run's own place holds something else, or a run that must not be trained over, and where nothing
+    can be written."""
     for place in own:
         if holds_other_things(place) or (many and out and Run(out).exists):
             raise UsageError(f"{out} holds something {'else' if many else 'that is no run'}. Give another place: --out RUN")
         if new and Run(place).exists:
             raise UsageError(f"{place} holds a run, and --new never trains over one. Give another place: --out RUN")
+        writable(place, folder=True)
+    if not own:
+        writable(runs, "--runs", folder=True)
 
 
 def check_several(many: bool, shard: bool, together: str) -> None:

@@ -79,7 +79,7 @@ def tables_of(root: Path, names: Sequence[str], faces: bool, wish: Wish) -> Tabl
     )
 
 
-LABELLING = 2  # raise it when folders give other labels than before
+LABELLING = 3  # raise it when the same pictures and tables give other labels, or other findings, than before
 
 
 def index_of(
@@ -145,7 +145,7 @@ def make_index(found: Scan, tables: Tables, entry: dict[str, Any], wish: Wish) -
         if named is not None:
             _, labels, label_names = named
         skip = [column for column in (wish.group, named and named[0]) if column]
-        attributes, attribute_names, unused = numbers(columns, skip)
+        attributes, attribute_names, unused = numbers(columns, files, skip)
         odd += unused
     sides = side_column(tables.partition, "partition", found, kept)
     if sides is not None:

@@ -10,16 +10,18 @@ CORRUPT, BOMB, UNSUPPORTED = "corrupt", "decompression bomb", "unsupported forma
 CRASH, DUPLICATE = "crashed the decoder", "duplicate"
 HUGE, SECOND, REPEATED = "too large a file", "second picture of a sample", "name repeated"
 ROW_ALONE, IMAGE_ALONE, ROW_TWICE = "row without image", "image without row", "row repeated"
-ROW_BROKEN, COLUMN, NOT_FINITE = "row malformed", "column left out", "value not finite"
+ROW_BROKEN, COLUMN, NOT_FINITE, MIXED = "row malformed", "column left out", "value not finite", "numbers beside texts"
 GROUP, STRAY = "group parted", "beside the labels"
 # pictures that are not in the data:
 LOST = (UNREADABLE, EMPTY, NOT_IMAGE, TRUNCATED, CORRUPT, BOMB, UNSUPPORTED, CRASH, DUPLICATE, HUGE, SECOND, REPEATED)
 STILL = {  # in the data all the same
     IMAGE_ALONE: "used, attributes unknown",
     NOT_FINITE: "used, value unknown",
+    MIXED: "used, as kinds",
     GROUP: "used, on the official sides",
     STRAY: "used, and subfolders are no labels: not every picture is in one",
 }
+WORDED = (ROW_BROKEN, COLUMN, NOT_FINITE, MIXED)  # what is wrong with a table
 
 
 class Finding(NamedTuple):
@@ -34,7 +36,8 @@ class Quarantine:
     """The report of one ingest: pictures left out (`LOST`), table rows and columns not used, files that were never pictures.
 
     An "image without row" stays in the data with unknown attributes, and so do the pictures with a "value not finite", those
-    "beside the labels" and those of a "group parted" by official sides; every other picture named here is left out.
+    "beside the labels" and those of a "group parted" by official sides; a column of "numbers beside texts" is used as one of
+    kinds. Every other picture named here is left out.
 
     findings: all of them, or what gives them when they are wanted: of a large table they are many, and opening data is instant.
     ignored: suffix -> files that are no pictures (tables, hidden files, ...).
@@ -86,10 +89,15 @@ class Quarantine:
         return {"counts": self.counts, "lost": len(self.lost), "findings": findings, "ignored": ignored}
 
     def summary(self, per_reason: int = 3) -> str:
-        """A few lines: what is left out, then what else was found, each reason with its count and first paths."""
+        """A few lines: what is left out, then what else was found, each reason with its count and first paths.
+
+        What is wrong with rows and columns of a table is told in words, because their names alone say nothing of it.
+        """
         lines, others = [f"left out: {len(self.lost)} file{'s' * (len(self.lost) != 1)}"], []
         for reason, count in self.counts.items():
-            some = ", ".join(map(printable, self.paths(reason)[:per_reason])) + ", ..." * (count > per_reason)
+            its = [finding for finding in self.findings if finding.reason == reason][:per_reason]
+            worded = [f"{each.path} ({each.detail})" if reason in WORDED and each.detail else each.path for each in its]
+            some = ", ".join(map(printable, worded)) + ", ..." * (count > per_reason)
             if reason in LOST:
                 lines.append(f"  {count} x {reason}: {some}")
             else:

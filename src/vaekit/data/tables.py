@@ -24,6 +24,7 @@ ROWS_AT_ONCE = 512
 SEEN_FIRST = 1000  # rows that tell whether the header names the files
 RESERVED = "__metadata__"  # the key that safetensors, which keep a vector under its attribute's name, have for themselves
 CELL_SHOWN = 20  # characters of a cell, in messages
+MEND = ". Mend the cell, or leave it empty where nothing is known"
 MOST_TEXTS = 32  # a text column with more different values describes single pictures, not kinds of them
 
 
@@ -79,13 +80,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> Table:
     A first line that is one whole number (CelebA's row count) is not believed. Where cells are parted by spaces, a header one
     cell shorter than the rows has no name for the files (CelebA's form). Raises DataError.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"The attribute table {path} cannot be read: {error}. Expected csv, tsv or txt in UTF-8. "
-            "Check the path, or save it as UTF-8."
-        ) from None
+    text = text_of(path)
     delimiter = delimiter_of(text)
     records = rows_of(text, delimiter, path)
     first = list(islice(records, SEEN_FIRST))
@@ -104,6 +99,27 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> Table:
             "Expected a header, then one row per picture: file name, values. Add what is missing."
         )
     return Table(files, Columns(path, tuple(columns), found), findings)
+
+
+def text_of(path: Path) -> str:
+    """What a table's file says. Raises DataError on one that cannot be read, or is no text in UTF-8."""
+    expected = "Expected csv, tsv or txt in UTF-8."
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        told = error.strerror or error
+        raise DataError(f"The attribute table {path} cannot be read: {told}. {expected} Check the path.") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        told = f"byte 0x{error.object[error.start]:02x} in line {line}"
+    else:
+        if "\0" not in text:
+            return text
+        told = f"a zero byte in line {text[: text.index(chr(0))].count(chr(10)) + 1}"
+    raise DataError(
+        f"The attribute table {path} is no text in UTF-8: there is {told}. {expected} "
+        "Save it as UTF-8, a spreadsheet as csv, and give that file."
+    )
 
 
 def well_named(table: Table) -> Table:
@@ -232,11 +248,14 @@ def unambiguous(names: Sequence[str]) -> dict[str, int]:
     return places
 
 
-def numbers(table: Columns, skip: Sequence[str] = ()) -> tuple[np.ndarray | None, tuple[str, ...], list[Finding]]:
-    """Attributes (N, A) float32 with nan for unknown (None where there is none), their names, and what was not used.
+def numbers(
+    table: Columns, files: Sequence[str], skip: Sequence[str] = ()
+) -> tuple[np.ndarray | None, tuple[str, ...], list[Finding]]:
+    """Attributes (N, A) float32 of these files with nan for unknown (None where there is none), their names, and what was odd.
 
     Numbers stay, but for those that are not finite in fp32, which are unknown; -1/1 and yes/no, true/false become 0/1; a text
     column of at most 32 kinds becomes one 0/1 attribute "column=kind" for each kind, unless another column has that name.
+    Where most values of a text column are numbers, the others may be mistyped, and are told.
     """
     made: dict[str, np.ndarray] = {}
     findings: list[Finding] = []
@@ -251,10 +270,13 @@ def numbers(table: Columns, skip: Sequence[str] = ()) -> tuple[np.ndarray | None
         if len(odd) == len(column.kinds):
             findings.append(Finding(place, q.COLUMN, "no picture has a value"))
             continue
+        strange = strangers(column, files) if values is None else ""
         if values is None and len(column.kinds) > MOST_TEXTS:
             told = f"{len(column.kinds)} different texts, at most {MOST_TEXTS} make attributes"
-            findings.append(Finding(place, q.COLUMN, told))
+            findings.append(Finding(place, q.COLUMN, f"{strange}, so these are texts: {told}{MEND}" if strange else told))
             continue
+        if strange:
+            findings.append(Finding(place, q.MIXED, f"{strange}; it is read as kinds{MEND}"))
         each = (
             {name: values} if values is not None else {f"{name}={kind}": is_kind(kind, column) for kind in sorted(column.kinds)}
         )
@@ -264,6 +286,19 @@ def numbers(table: Columns, skip: Sequence[str] = ()) -> tuple[np.ndarray | None
             else:
                 made[its] = column.meaning(meant)
     return np.stack(list(made.values()), axis=1) if made else None, tuple(made), findings
+
+
+def strangers(column: Column, files: Sequence[str]) -> str:
+    """Which values of a text column are no numbers, where most are; "" in any other."""
+    each = np.array([meanings([kind]) is None for kind in column.kinds])
+    codes, known = column.codes, column.codes >= 0
+    odd = np.flatnonzero(np.where(known, each[codes], False))
+    right = int(known.sum()) - len(odd)
+    if right <= len(odd):
+        return ""
+    some = [f"{column.kinds[codes[row]][:CELL_SHOWN]!r} of {printable(files[row])}" for row in map(int, odd[:3])]
+    said = f"{len(odd):,} {'are' if len(odd) > 1 else 'is'} not: {', '.join(some)}{', ...' * (len(odd) > 3)}"
+    return f"{right:,} value{'s are numbers' if right > 1 else ' is a number'} and {said}"
 
 
 def is_kind(kind: str, column: Column) -> dict[str, float]:

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .. import world
 from ..batches import mix
@@ -164,11 +165,16 @@ def reconstruct(model: Model, images: np.ndarray) -> np.ndarray:
 
 def likeliest(model: Model, mu: np.ndarray) -> np.ndarray:
     """The codes that a decoder learned to decode, of mu (N, D): of categories the likeliest ones, else mu itself."""
+    return likeliest_of(model, torch.from_numpy(mu)).numpy()
+
+
+def likeliest_of(model: Model, mu: Tensor) -> Tensor:
+    """As `likeliest`."""
     coder = getattr(model, "posterior", None)
     if not isinstance(coder, CategoricalLatents):
         return mu
-    chosen = mu.reshape(len(mu), -1, coder.categories).argmax(-1)
-    return np.eye(coder.categories, dtype=np.float32)[chosen].reshape(mu.shape)
+    chosen = mu.unflatten(1, (-1, coder.categories)).argmax(-1)
+    return F.one_hot(chosen, coder.categories).flatten(1).to(mu.dtype)
 
 
 def edited(model: Model, images: np.ndarray, moves: np.ndarray, *, details: bool = False) -> np.ndarray:

@@ -51,14 +51,12 @@ class VAEGAN(Objective):
         return Staged(t.x, t.groups, t.px, model.decode(t.group.z[:1].detach(), c).mean[0], dreamt)
 
     def forward(self, t: Staged, at):
-        seen, _ = frozen(self.judge, t.x)
-        rebuilt, _ = frozen(self.judge, t.px.mean[0])
+        seen, rebuilt = (frozen(self.judge, pictures)[0] for pictures in (t.x, t.px.mean[0]))
         fakes = (t.again, t.dreamt)
-        fooling = sum(F.softplus(-frozen(self.judge, fake)[1][:, 0]) for fake in fakes) / 2
         lesson = F.softplus(-self.judge(t.x)[1]) + sum(F.softplus(self.judge(fake.detach())[1]) for fake in fakes) / 2
         return {
             "rate": rate(t),
             "likeness": self.likeness * (rebuilt - seen.detach()).square().sum(1) / 2,
-            "fooling": self.fooling * fooling,
+            "fooling": self.fooling * sum(F.softplus(-frozen(self.judge, fake)[1][:, 0]) for fake in fakes) / 2,
             "critic": lesson[:, 0],
         }
