@@ -29,23 +29,24 @@ RUNTIMES = {"ort": "ort.wasm.bundle.min.mjs", "ort-card": "ort.jspi.bundle.min.m
 WASM = {"wasm": "ort-wasm-simd-threaded.wasm.gz", "wasm-card": "ort-wasm-simd-threaded.jspi.wasm.gz"}
 MARK = " · vaekit</title>"
 MAILED = 15_000_000  # bytes that one file should have at most
+UNHEARD = b"\0\n\r<"  # what a page reads as something else, or a way that it takes may change
+WEIGHT = 8 / 7 * (1 + len(UNHEARD) / 128)  # bytes of a page for each one of a blob
 NOWHERE = "default-src 'none'; img-src blob: data:; media-src blob:; base-uri 'none'; form-action 'none'; "
 ALONE = NOWHERE + "script-src 'unsafe-inline' blob: 'wasm-unsafe-eval'; style-src 'unsafe-inline'; connect-src 'none'"
 # Modules become addresses of this page; the map of their names must be there before the first of them is imported.
 BEGIN = """
-/** The bytes of a part of this page: five characters stand for four of them, see text_of in vaekit. */
+/** The bytes of a part of this page: each character stands for seven bits of them, see text_of in vaekit. */
 function bytesOf(part) {
-  const text = part.textContent + "||||"; // the highest digit: of a last group that is not full only what is full counts
-  const made = new DataView(new ArrayBuffer(4 * Math.floor(text.length / 5)));
-  for (let at = 0, to = 0; to < made.byteLength; to += 4) {
-    let whole = 0;
-    for (const end = at + 5; at < end; at++) {
-      const code = text.charCodeAt(at);
-      whole = 85 * whole + (code === 126 ? 20 : code - 40);
-    }
-    made.setUint32(to, whole);
+  const text = part.textContent;
+  const made = new Uint8Array(Math.floor((7 * text.length) / 8));
+  for (let at = 0, to = 0, bits = 0, held = 0; to < made.length; at++) {
+    held = ((held << 7) | (text.charCodeAt(at) & 127)) & 0x7fff;
+    bits += 7;
+    if (bits < 8) continue;
+    bits -= 8;
+    made[to++] = held >> bits;
   }
-  return new Uint8Array(made.buffer, 0, Math.floor((4 * (text.length - 4)) / 5));
+  return made;
 }
 const imports = {};
 for (const part of document.querySelectorAll("script[data-module]")) {
@@ -108,7 +109,7 @@ def write_page(run: Run, data: Dataset, path: Path, most: int = MOST_POINTS, lay
     bundle, nets, standard = gathered(run, data, most, layout)
     path.parent.mkdir(parents=True, exist_ok=True)
     bare = replace(bundle, blobs={name: blob for name, blob in bundle.blobs.items() if name != "thumbs"})
-    room = 4 * (MAILED - len(page_of(bare, nets, standard=standard))) // 5  # five characters stand for four bytes
+    room = int((MAILED - len(page_of(bare, nets, standard=standard).encode())) / WEIGHT)
     write_text(path, page_of(light_thumbs(bundle, run.as_measured(data), room), nets, standard=standard, card=card))
     return path
 
@@ -160,12 +161,11 @@ def static(*endings: str) -> dict[str, bytes]:
 
 
 def text_of(blob: bytes) -> str:
-    """Bytes as digits of base 85, as in Ascii85, from "(" on; "~" stands for "<", which could end the element they stand in."""
-    whole = np.frombuffer(blob + bytes(-len(blob) % 4), ">u4").astype(np.int64)
-    digits = (whole[:, None] // 85 ** np.arange(4, -1, -1) % 85 + 40).astype(np.uint8)
-    digits[digits == ord("<")] = ord("~")
-    text = digits.tobytes().decode("ascii")
-    return text[: len(text) - -len(blob) % 4]
+    """Bytes as characters of seven bits each, one byte in UTF-8; for the UNHEARD stand those 128 later, which are two bytes."""
+    bits = np.unpackbits(np.frombuffer(blob, np.uint8))
+    sevens = np.packbits(np.pad(bits, (0, -len(bits) % 7)).reshape(-1, 7), axis=1) >> 1
+    sevens[np.isin(sevens, list(UNHEARD))] |= 128
+    return sevens.tobytes().decode("latin-1")
 
 
 def escaped(text: str) -> str:

@@ -238,7 +238,9 @@ export async function editView(page) {
   }
   const file = el("input", { type: "file", accept: "image/*", "aria-label": "Open a picture file", onchange: chosen });
   const drop = el("div.drop", {}, el("span", {}, "Drop a picture here, paste one, or "), file);
-  const random = el("button", { onclick: () => reopen({ place: Math.floor(Math.random() * manifest.count) }) }, "Another picture");
+  const others = () => Math.floor(Math.random() * (manifest.count - 1)); // steps to one of them
+  const another = () => reopen({ place: ((edit.place ?? 0) + 1 + others()) % manifest.count });
+  const random = el("button", { onclick: another }, "Another picture");
 
   const doing = () => Object.entries(edit.now.alphas).filter(([, alpha]) => alpha);
   const board = pinBoard(page, reopen);
