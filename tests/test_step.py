@@ -1,6 +1,9 @@
 """The compiled whole step computes what the step in pieces does."""
 
+import platform
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -109,3 +112,32 @@ def test_every_variant_takes_the_same_steps_as_one_graph(name):
 
     with torch._inductor.config.patch(fallback_random=True):
         assert values("whole") == pytest.approx(values("off"), rel=1e-3, abs=1e-3)
+
+
+FREED = """
+import resource, threading, torch
+from vaekit.execution import Execution
+
+def faults():
+    for _ in range(10):  # until there is a place that fits
+        torch.empty(24 << 20).fill_(1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.empty(24 << 20).fill_(1)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+found = [faults()]
+Execution(torch.device("cpu")).apply()
+found.append(faults())
+thread = threading.Thread(target=lambda: found.append(faults()))
+thread.start()
+thread.join()
+print(*found)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another malloc")
+def test_memory_that_a_step_frees_is_there_for_the_next():
+    before, after, elsewhere = map(int, subprocess.check_output([sys.executable, "-c", FREED], text=True).split())
+    assert before > 100
+    assert max(after, elsewhere) < before / 10
