@@ -60,8 +60,10 @@ def served(run: Path, *more: str) -> Iterator[tuple[str, psutil.Process]]:
     command = [sys.executable, "-m", "vaekit", "studio", str(run), "--no-browser", *more]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
-        yield process.stdout.readline().strip(), psutil.Process(process.pid)
-        process.terminate()
+        try:
+            yield process.stdout.readline().strip(), psutil.Process(process.pid)
+        finally:
+            process.terminate()
 
 
 def p(share: float, values: list[float]) -> float:
@@ -181,7 +183,7 @@ def load_figures(run: Path, place: Path, count: int, seconds: float) -> dict[str
     latent, figures, script = Run.open(run).load_model("cpu").latent, {}, place / "decode.lua"
     codes = np.random.default_rng(0).standard_normal((64, latent)).astype("<f4")
     bodies = ", ".join('"' + "".join(f"\\{byte:03d}" for byte in code.tobytes()) + '"' for code in codes)
-    for name, more, long in (("batched", (), seconds), ("unbatched", ("--batch", "1"), seconds / 3)):
+    for name, more, long in (("batched", (), seconds), ("unbatched", ("--batch", "1"), max(seconds // 3, 1))):
         with served(run, *more) as (address, process):
             base, _, token = address.partition("/?token=")
             with httpx2.Client(base_url=base, headers={"authorization": f"Bearer {token}"}, timeout=600) as client:

@@ -45,6 +45,14 @@ def test_a_head_that_does_not_come_ends_the_connection(port, sent):
         assert connection.recv(1) == b""
 
 
+def test_a_head_without_end_ends_the_connection(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
+        with pytest.raises(ConnectionError):
+            for i in range(10_000):
+                connection.sendall(b"x-%d: " % i + b"y" * 1000 + b"\r\n")
+
+
 def test_a_second_head_that_does_not_come_ends_it_too(port):
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
