@@ -30,22 +30,23 @@ class Claim(NamedTuple):
     """A figure that somebody published."""
 
     nats: float
-    whose: str
+    whose: str  # and with which nets
     options: list[str]  # beside the recipe's own
 
 
+def mixer(latent: int, *more: str) -> list[str]:
+    """An MLP over rows and columns of patches, of as many latents as theirs."""
+    return ["--net", "mixer", "--latent", str(latent), *more]
+
+
 CLAIMS = {
-    "vae": Claim(86.76, "Burda et al. (2016), one layer, K = 1", ["--net", "mixer", "--latent", "50"]),
-    "iwae": Claim(
-        85.54, "Burda et al. (2016), one layer, K = 5", ["--net", "mixer", "--latent", "50", "--set", "objective.samples=5"]
-    ),
-    "dreg": Claim(84.32, "Tucker et al. (2019), K = 50, against ours with K = 8", ["--net", "mixer", "--latent", "50"]),
-    "vamp-prior": Claim(82.43, "Tomczak & Welling (2018), one layer, gated nets", ["--net", "mixer", "--latent", "40"]),
-    "flow-prior": Claim(
-        84.45, "Tomczak & Welling (2018), the same nets with a Gaussian prior", ["--net", "mixer", "--latent", "40"]
-    ),
-    "iaf": Claim(86.76, "Burda et al. (2016), the VAE that it extends", ["--net", "mixer", "--latent", "50"]),
-    "ladder": Claim(81.56, "Tomczak & Welling (2018), two layers with VampPrior", []),
+    "vae": Claim(86.76, "Burda et al. (2016): MLP, one layer, K = 1, 3280 epochs", mixer(50)),
+    "iwae": Claim(85.54, "Burda et al. (2016): MLP, one layer, K = 5, 3280 epochs", mixer(50, "--set", "objective.samples=5")),
+    "dreg": Claim(84.32, "Tucker et al. (2019): MLP, K = 50; ours has K = 8", mixer(50)),
+    "vamp-prior": Claim(82.43, "Tomczak & Welling (2018): gated MLP, one layer", mixer(40)),
+    "flow-prior": Claim(78.49, "a ResNet VAE of 40 latents with a RealNVP prior; ours is an MLP", mixer(40)),
+    "iaf": Claim(79.10, "Kingma et al. (2016): a ResNet VAE of several layers; ours is an MLP of one", mixer(50)),
+    "ladder": Claim(78.01, "Vahdat & Kautz (2020), NVAE: 15 groups of residual cells, 400 epochs on GPUs", []),
 }
 
 
@@ -84,7 +85,13 @@ def main() -> None:
         rows.append(f"| {name} | {ours} | {claim.nats:.2f} | {claim.whose} | {found['images']:,} | {found['parameters']:,} |")
         days.add(f"{found['hardware']}, {found['date']}, {found['commit']}")
         print(rows[-1], flush=True)
-    rows += ["", f"Measured on {'; '.join(sorted(days))}."]
+    rows += [
+        "",
+        "Ours: pictures binarised anew at every step, 5,000 of the 60,000 kept for validation, all 10,000 test pictures binarised"
+        f" once, {given.samples} samples; {given.images:,} images are {given.images / 55_000:.0f} epochs. Published: the same"
+        " binarisation, 5,000 samples (NVAE 1,000). A row that misses does so after so few epochs, and where another kind of net"
+        f" is named, against that net. Measured on {'; '.join(sorted(days))}.",
+    ]
     command = f"python benchmarks/published.py MNIST --images {given.images} --samples {given.samples}"
     print(write_results(Path(__file__).parent, "published", command, figures, load_before=before, text="\n".join(rows)))
 

@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 
 import httpx2
 import pytest
@@ -23,17 +23,37 @@ async def slow(scope, receive, send):
     await send({"type": "http.response.body", "body": b"ok"})
 
 
+async def large(scope, receive, send):
+    """An answer that no buffer of a socket holds."""
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"20000000")]})
+    await send({"type": "http.response.body", "body": bytes(20_000_000)})
+
+
 @pytest.fixture
 def port(monkeypatch) -> Iterator[int]:
+    with serving(slow, monkeypatch) as (its, _):
+        yield its
+
+
+@pytest.fixture
+def flooding(monkeypatch) -> Iterator[tuple[int, uvicorn.Server]]:
+    with serving(large, monkeypatch) as found:
+        yield found
+
+
+@contextmanager
+def serving(app, monkeypatch) -> Iterator[tuple[int, uvicorn.Server]]:
     monkeypatch.setattr(connections, "PATIENCE", 0.3)
-    config = uvicorn.Config(slow, http=connections.Prompt, lifespan="off", log_level="error", ws="none")
+    monkeypatch.setattr(connections, "SLOWEST", 1)
+    config = uvicorn.Config(app, http=connections.Prompt, lifespan="off", log_level="error", ws="none")
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         while not server.started:
             time.sleep(0.01)
-        yield listener.getsockname()[1]
+        yield listener.getsockname()[1], server
         server.should_exit = True
         thread.join()
 
@@ -49,8 +69,7 @@ def test_a_head_without_end_ends_the_connection(port):
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
         with pytest.raises(ConnectionError):
-            for i in range(10_000):
-                connection.sendall(b"x-%d: " % i + b"y" * 1000 + b"\r\n")
+            connection.sendall(b"".join(b"x-%d: %s\r\n" % (i, b"y" * 1000) for i in range(10_000)))
 
 
 def test_a_second_head_that_does_not_come_ends_it_too(port):
@@ -73,6 +92,59 @@ def test_a_body_that_does_not_come_ends_the_connection_and_one_that_comes_slowly
             connection.sendall(b"x")
             time.sleep(0.1)
         assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def test_a_body_that_trickles_ends_the_connection(port, monkeypatch):
+    monkeypatch.setattr(connections, "SLOWEST", 1000)
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+        with suppress(ConnectionError):
+            for _ in range(100):
+                connection.sendall(b"x")
+                time.sleep(0.1)
+            pytest.fail("it goes on")
+
+
+MANY = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 5000
+
+
+def unread(stack: ExitStack, port: int) -> socket.socket:
+    """A connection that asks without end and reads nothing."""
+    its = stack.enter_context(socket.socket())
+    its.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    its.connect(("127.0.0.1", port))
+    its.setblocking(False)
+    with suppress(BlockingIOError):
+        its.send(MANY)
+    return its
+
+
+def open_at(server: uvicorn.Server) -> int:
+    return len(server.server_state.connections)
+
+
+def test_whoever_does_not_read_the_answer_is_given_up(flooding):
+    port, server = flooding
+    with ExitStack() as stack:
+        for _ in range(3):
+            unread(stack, port)
+        while not any(its.unread for its in server.server_state.connections):
+            time.sleep(0.01)
+        while open_at(server):
+            time.sleep(0.01)
+        assert httpx2.get(f"http://127.0.0.1:{port}/").status_code == 200
+
+
+def test_whoever_does_not_read_makes_room(flooding, monkeypatch):
+    port, server = flooding
+    monkeypatch.setattr(connections, "MOST", 3)
+    monkeypatch.setattr(connections, "PATIENCE", 60.0)
+    with ExitStack() as stack:
+        for _ in range(3):
+            unread(stack, port)
+        while sum(its.unread is not None for its in server.server_state.connections) < 3:
+            time.sleep(0.01)
+        assert httpx2.get(f"http://127.0.0.1:{port}/").status_code == 200
 
 
 def test_where_no_room_is_left_the_one_that_was_silent_longest_goes(port, monkeypatch):

@@ -18,6 +18,7 @@ from vaekit.studio.shown import MOST_BYTES
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
 EDITED = ".stage figure:nth-child(3) canvas"
+REBUILT = ".stage figure:nth-child(2) canvas"
 GIVEN = (
     "(letters) => { const bytes = Uint8Array.from(atob(letters), (c) => c.charCodeAt(0)); const all = new DataTransfer();"
     " all.items.add(new File([bytes], 'mine.png', { type: 'image/png' })); return all; }"
@@ -82,6 +83,59 @@ def test_pins_are_morphed_and_saved(page):
     assert download.value.path().read_bytes()[:6] == b"GIF89a"
     page.get_by_role("button", name="Show", exact=True).click()
     expect(page.locator(".edit .told").first).to_have_text("A − B + C")
+
+
+LATE = """() => {
+  const plain = studio.run.decode.bind(studio.run);
+  studio.run.decode = async (...given) => {
+    studio.run.decode = plain;
+    const found = await plain(...given);
+    await new Promise((resolve) => (globalThis.arrive = resolve));
+    return found;
+  };
+}"""
+
+
+def test_a_late_reconstruction_is_not_that_of_the_next_picture(page):
+    go(page, "Edit")
+    settled(page, EDITED)
+    page.evaluate("void (Math.random = () => 0.4)")
+    page.evaluate(LATE)
+    page.get_by_role("button", name="Another picture").click()
+    until(page, "globalThis.arrive !== undefined")
+    page.get_by_role("button", name="Another picture").click()
+    expect(page.locator("#said")).to_have_text("Opened picture 96")
+    mine = settled(page, REBUILT)
+    page.evaluate("void arrive()")
+    page.wait_for_timeout(200)
+    np.testing.assert_array_equal(settled(page, REBUILT), mine)
+
+
+def test_a_late_pin_keeps_the_name_of_its_picture(page):
+    go(page, "Edit")
+    settled(page, EDITED)
+    page.evaluate("void (Math.random = () => 0.4)")
+    before = page.locator(".edit .told").first.text_content()
+    page.evaluate(LATE)
+    page.get_by_role("button", name="Pin", exact=True).click()
+    page.get_by_role("button", name="Another picture").click()
+    expect(page.locator("#said")).to_contain_text("Opened picture")
+    page.evaluate("void arrive()")
+    expect(page.locator(".pin")).to_have_attribute("title", before)
+    page.get_by_role("button", name="Remove pin A").press("Enter")
+    expect(page.get_by_role("button", name="Pin", exact=True)).to_be_focused()
+
+
+def test_a_late_pin_is_none_of_another_run(page):
+    go(page, "Edit")
+    settled(page, EDITED)
+    page.evaluate(LATE)
+    page.get_by_role("button", name="Pin", exact=True).click()
+    until(page, "globalThis.arrive !== undefined")
+    page.evaluate("void (studio.pins = [])")  # as where another run is chosen
+    page.evaluate("void arrive()")
+    page.wait_for_timeout(200)
+    assert page.evaluate("studio.pins.length") == 0
 
 
 def test_what_was_done_can_be_copied_and_gives_that_picture(page, run, place):

@@ -380,6 +380,10 @@ def test_it_fits_on_a_phone(page):
     for view in READY:
         open_view(page, view)
         fill_view(page, view)
+        page.evaluate(
+            "(word) => { for (const its of document.querySelectorAll('select option, .told, h3')) its.textContent = word; }",
+            "a_name_of_an_attribute_or_a_file_" * 3,
+        )
         assert page.evaluate("document.scrollingElement.scrollWidth") <= 390
         wide = page.evaluate(
             "(() => { const main = document.querySelector('main'); return main.scrollWidth - main.clientWidth; })()"

@@ -11,6 +11,8 @@ from ..errors import UsageError
 from ..files import write_atomic
 from .pixels import fitted, resized, to_rgb
 
+SHORTEST = {"GIF": 20}  # ms of a frame: browsers show one that is to last less for 100
+
 
 def animate(images: np.ndarray, *, size: int = 256, ping_pong: bool = False) -> list[Image.Image]:
     """Frames of images (S, C, H, W), about `size` pixels high and wide; `ping_pong` adds the way back.
@@ -36,7 +38,7 @@ def save_animation(path: Path, images: Sequence[Image.Image], fps: float = 12) -
 
 
 def animation(images: Sequence[Image.Image], kind: str, fps: float = 12) -> bytes:
-    """The same as the bytes of a file; kind: GIF or WEBP."""
+    """The same as the bytes of a file; kind: GIF, of 50 frames a second at most, or WEBP."""
     if not images:
         raise UsageError("There are no frames. Expected one image or more. Give the images of a morph or a walk.")
     if not 0 < fps <= 100:
@@ -44,5 +46,7 @@ def animation(images: Sequence[Image.Image], kind: str, fps: float = 12) -> byte
     first, *rest = images
     options = {"lossless": True} if kind == "WEBP" else {"disposal": 1}
     file = BytesIO()
-    first.save(file, kind, save_all=True, append_images=rest, duration=round(1000 / fps), loop=0, **options)
+    first.save(
+        file, kind, save_all=True, append_images=rest, duration=max(round(1000 / fps), SHORTEST.get(kind, 1)), loop=0, **options
+    )
     return file.getvalue()

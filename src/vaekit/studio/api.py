@@ -3,11 +3,10 @@
 Codes are rows of D numbers, as JSON or as little-endian float32; pictures are (n, H, W, C) bytes, a PNG, or base64 in JSON.
 """
 
-import asyncio
 import json
 import math
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
@@ -19,8 +18,12 @@ from ..draw.animation import animate, animation
 from ..errors import VaekitError
 from .bundle import as_png
 from .guard import RAW
+from .lanes import Lane
 from .shown import FEW, MOST_BYTES, MOST_CODES, Shown
 from .uploads import UPLOADS
+
+ANSWERS = Lane("answers", threads=2, most=8)  # writes numbers and pictures as others read them
+FILMS = Lane("films", most=4)
 
 Row = Annotated[list[float], Field(max_length=65_536)]
 Rows = Annotated[list[Row], Field(min_length=1, max_length=MOST_CODES)]
@@ -107,6 +110,20 @@ FILE_BODY = {
 }
 PICTURES: dict[int | str, dict[str, Any]] = {
     200: {"content": {RAW: {}, "image/png": {}, "application/json": {}}, "description": "n pictures"}
+}
+CODES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["z"],
+                    "properties": {"z": {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}},
+                }
+            }
+        },
+        "description": "n codes",
+    }
 }
 ERRORS: dict[int | str, dict[str, Any]] = {
     code: {"description": about, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
@@ -234,27 +251,24 @@ def computing(api: APIRouter, run_of: Callable[[str], Shown]) -> None:
             return raw(pictures)
         if form == "png":
             tall = pictures.reshape(-1, *pictures.shape[2:]).transpose(2, 0, 1)
-            return Response(await asyncio.to_thread(as_png, tall), media_type="image/png")
+            return Response(await ANSWERS(as_png, tall), media_type="image/png")
         answer = {"shape": pictures.shape, "pixels": b64encode(pictures.tobytes()).decode()}
         return Response(as_json(answer), media_type="application/json")
 
-    @api.post("/runs/{run}/sample")
-    async def sample(run: Name, asked: Draw, state: State = None) -> dict[str, Any]:
+    @api.post("/runs/{run}/sample", response_class=Response, responses=CODES)
+    async def sample(run: Name, asked: Draw, state: State = None) -> Response:
         """New codes."""
-        z = await run_of(run).sample(**asked.model_dump(), version=state)
-        return {"z": await asyncio.to_thread(finite, z)}
+        return await codes_as_json(run_of(run).sample(**asked.model_dump(), version=state))
 
-    @api.post("/runs/{run}/edit")
-    async def edit(run: Name, asked: Edit, state: State = None) -> dict[str, Any]:
+    @api.post("/runs/{run}/edit", response_class=Response, responses=CODES)
+    async def edit(run: Name, asked: Edit, state: State = None) -> Response:
         """Codes moved along attribute vectors."""
-        z = await run_of(run).edit(array_of(asked.z), asked.add, asked.sigmas, state)
-        return {"z": await asyncio.to_thread(finite, z)}
+        return await codes_as_json(run_of(run).edit(array_of(asked.z), asked.add, asked.sigmas, state))
 
-    @api.post("/runs/{run}/morph")
-    async def morph(run: Name, asked: Morph, state: State = None) -> dict[str, Any]:
+    @api.post("/runs/{run}/morph", response_class=Response, responses=CODES)
+    async def morph(run: Name, asked: Morph, state: State = None) -> Response:
         """Codes on the way."""
-        z = await run_of(run).morph(array_of(asked.z), asked.steps, asked.kind, state)
-        return {"z": await asyncio.to_thread(finite, z)}
+        return await codes_as_json(run_of(run).morph(array_of(asked.z), asked.steps, asked.kind, state))
 
     @api.post("/runs/{run}/neighbours")
     async def neighbours(run: Name, asked: Near, state: State = None) -> dict[str, Any]:
@@ -266,8 +280,9 @@ def computing(api: APIRouter, run_of: Callable[[str], Shown]) -> None:
         """An animation of the pictures of codes."""
         if 3 * len(asked.z) * asked.size**2 > MOST_BYTES:
             raise HTTPException(422, f"{len(asked.z)} frames of {asked.size} pixels are too many. Ask for fewer or smaller ones.")
-        pictures = await run_of(run).decode(array_of(asked.z), asked.given, state)
-        return Response(await asyncio.to_thread(filmed, pictures, asked), media_type=f"image/{asked.kind}")
+        with FILMS.place():  # before its pictures are in memory
+            pictures = await run_of(run).decode(array_of(asked.z), asked.given, state)
+            return Response(await FILMS.run(filmed, pictures, asked), media_type=f"image/{asked.kind}")
 
 
 def status_of(its: Shown) -> dict[str, Any]:
@@ -277,6 +292,12 @@ def status_of(its: Shown) -> dict[str, Any]:
     except (VaekitError, OSError) as error:
         known = {"name": its.name, "status": "unreadable", "error": str(error)}
         return known | {"findings": [], "metrics": {}, "state": None, "parts": None}
+
+
+async def codes_as_json(codes: Awaitable[np.ndarray]) -> Response:
+    """{"z": rows}, written beside the event loop: a hundred thousand numbers take it a while."""
+    z = await codes
+    return Response(await ANSWERS(lambda: as_json({"z": finite(z)})), media_type="application/json")
 
 
 def raw(pictures: np.ndarray, about: Mapping[str, str] = MappingProxyType({})) -> Response:

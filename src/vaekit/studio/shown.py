@@ -34,8 +34,9 @@ from .uploads import UPLOADS, picture_of
 
 MAPS = ThreadPoolExecutor(1, "maps")  # makes bundles, which takes long; what is there already is answered meanwhile
 MOST_CODES = 1024  # in one request
-MOST_NUMBERS = 2_000_000  # of codes in one answer
+MOST_NUMBERS = 400_000  # of codes in one answer, which is text
 MOST_BYTES = 64 << 20  # of pictures in one answer
+FARTHEST = 1e6  # a number of a code from 0: of larger ones a network makes no numbers any more
 FEW = 4, 0  # codes and their seed, whose pictures are kept of all states of the weights
 
 
@@ -154,9 +155,12 @@ class Shown:
 
     async def encode(self, file: bytes, version: str | None = None) -> np.ndarray:
         """mu and log_var of a picture file, (2, D), for somebody who holds a place of UPLOADS. Raises as `picture_of`."""
-        channels, height, width = (await self.ready(version)).bundle.manifest["image"]
+        made = await self.ready(version)
+        channels, height, width = made.bundle.manifest["image"]
         recipe = Recipe(height, width, channels, self.run.description["data"]["open"].get("crop") or "center")
-        return (await self.encoder(await UPLOADS.run(picture_of, file, recipe)))[0]
+        found = (await self.encoder(await UPLOADS.run(picture_of, file, recipe)))[0]
+        await self.ready(made.stamp.weights)  # else it may be the code of another model
+        return found
 
     async def decode(self, z: np.ndarray, given: Sequence[str] = (), version: str | None = None) -> np.ndarray:
         """uint8 (n, H, W, C) of codes (n, D), of a conditional model given these. Raises UsageError where they are none of it."""
@@ -172,8 +176,8 @@ class Shown:
         latent = self.model.latent
         if z.ndim != 2 or z.shape[1] != latent or not 1 <= len(z) <= MOST_CODES:
             raise UsageError(f"Codes of shape {z.shape} were given. Expected 1 to {MOST_CODES} of {latent} numbers each.")
-        if not np.isfinite(z).all():
-            raise UsageError("A code has a number that is not finite. Expected finite ones.")
+        if not (np.abs(z) <= FARTHEST).all():
+            raise UsageError(f"A code has a number that is not finite, or beyond {FARTHEST:,.0f}. Expected numbers nearer to 0.")
         return z.astype(np.float32)
 
     def allowed(self, n: int) -> int:

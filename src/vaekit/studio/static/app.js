@@ -236,8 +236,13 @@ export async function start(source) {
         "Point anywhere, between the points too, and the decoder draws what would be there. ",
         "Click to open that code in the editor, where sliders change one thing about it.",
       ),
-      el("button", { onclick: () => (remember("welcomed", "1"), made.remove()) }, "Understood"),
+      el("button", { onclick: understood }, "Understood"),
     );
+    function understood() {
+      remember("welcomed", "1");
+      made.remove();
+      main.focus();
+    }
     return made;
   }
 

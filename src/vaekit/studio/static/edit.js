@@ -41,7 +41,7 @@ export async function editView(page) {
     if (mine !== turn) return false;
     const what = file ? (file.name ?? "your picture") : place === undefined ? (from.what ?? "a code") : `picture ${place}`;
     const { given = [], details = edit.details, now = zero() } = from;
-    Object.assign(edit, { base, picture, place, what, file: !!file, given, details, now, past: [], ahead: [] });
+    Object.assign(edit, { base, picture, rebuilt: null, place, what, file: !!file, given, details, now, past: [], ahead: [] });
     keep();
     return true;
   }
@@ -96,23 +96,25 @@ export async function editView(page) {
     figure(canvases.rebuilt, "Reconstruction"),
     figure(canvases.edited, "Edited"),
   );
-  let rebuilt = null;
   /** Whether the picture is there as it is: an exported page has thumbnails of those of the map. */
   const isWhole = () => edit.picture && (edit.file || page.source.live);
   /** The change alone, on the picture itself: what the model cannot draw stays as it was. */
-  const detailed = (drawn) => edit.picture.map((x, i) => x + drawn[i] - rebuilt[i]);
+  const detailed = (drawn) => edit.picture.map((x, i) => x + drawn[i] - edit.rebuilt[i]);
   const show = latest(async () => {
     const began = performance.now();
     const drawn = await run.decode(code(), edit.given);
-    paint(canvases.edited, edit.details && isWhole() ? detailed(drawn) : drawn, run.width, run.height);
+    paint(canvases.edited, edit.details && isWhole() && edit.rebuilt ? detailed(drawn) : drawn, run.width, run.height);
     page.delays?.push(performance.now() - began);
   });
   async function showBase() {
     const { picture } = canvases;
     if (edit.picture) paint(picture, edit.picture, run.width, run.height);
     picture.parentElement.hidden = !edit.picture;
-    rebuilt = await run.decode(edit.base, edit.given);
-    paint(canvases.rebuilt, rebuilt, run.width, run.height);
+    const { base } = edit;
+    const drawn = await run.decode(base, edit.given);
+    if (base !== edit.base) return; // another one was opened meanwhile
+    edit.rebuilt = drawn;
+    paint(canvases.rebuilt, drawn, run.width, run.height);
     details.disabled = !isWhole();
     await show();
   }
@@ -130,7 +132,7 @@ export async function editView(page) {
       step: 0.05,
       value: edit.now[kind][key] ?? 0,
       label: text,
-      format: (value) => `${value > 0 ? "+" : ""}${value.toFixed(1)} σ`,
+      format: (value) => `${value > 0 ? "+" : ""}${value.toFixed(2)} σ`,
       oninput(value) {
         before ??= structuredClone(edit.now);
         edit.now[kind][key] = value;
@@ -142,6 +144,9 @@ export async function editView(page) {
       },
     });
     made.input.addEventListener("pointerup", () => setTimeout(() => (before = null))); // one that came back to where it was
+    const about = told.filter(Boolean);
+    for (const [i, its] of about.entries()) its.id = `about-${kind}-${key}-${i}`.replaceAll(/\s/g, "_");
+    if (about.length) made.input.setAttribute("aria-describedby", about.map((its) => its.id).join(" "));
     handles.push(() => made.set(edit.now[kind][key] ?? 0));
     return el("div.slider", {}, el("span.name", {}, text), made.input, made.told, ...told);
   }
@@ -214,7 +219,7 @@ export async function editView(page) {
     settle();
   }
   function buttons() {
-    details.setAttribute("aria-pressed", edit.details);
+    details.setAttribute("aria-pressed", !!(edit.details && isWhole()));
     const { activeElement } = document;
     undo.disabled = !edit.past.length;
     redo.disabled = !edit.ahead.length;
@@ -243,12 +248,16 @@ export async function editView(page) {
   const random = el("button", { onclick: another }, "Another picture");
 
   const doing = () => Object.entries(edit.now.alphas).filter(([, alpha]) => alpha);
-  const board = pinBoard(page, reopen);
+  const board = pinBoard(page, reopen, () => pinned.focus());
   const pin = async () => {
     const z = code();
+    const { pins } = page;
+    const { what, given } = edit;
     const parts = doing().map(([name, alpha]) => `${name} ${alpha > 0 ? "+" : ""}${alpha.toFixed(1)}`);
-    board.add({ z, rgba: await run.decode(z, edit.given), name: [edit.what, ...parts].join(", "), given: edit.given });
+    const its = { z, rgba: await run.decode(z, given), name: [what, ...parts].join(", "), given };
+    if (pins === page.pins) board.add(its); // else another run was chosen meanwhile
   };
+  const pinned = el("button.primary", { onclick: pin }, "Pin");
   const taking = takingPanel(page, edit);
   const actions = el(
     "div.buttons",
@@ -257,7 +266,7 @@ export async function editView(page) {
     redo,
     el("button", { onclick: reset }, "Reset"),
     details,
-    el("button.primary", { onclick: pin }, "Pin"),
+    pinned,
     el("button", { onclick: () => canvases.edited.toBlob((blob) => download(blob, "edited.png")) }, "Save PNG"),
     taking,
   );

@@ -11,7 +11,7 @@ import { clamped, Grid, inside, Inverse, opacity, PackedCodes, rows } from "stud
 const NEAR = 10; // pixels around a point that are the point
 const THUMBS = 400; // points in view, from which they are shown as pictures
 const TILE = 44; // pixels of a tile of the terrain
-const AT_ONCE = 64; // codes of the terrain in one question
+const [AT_ONCE, HERE] = [64, 16]; // codes of the terrain in one question, to the server and where this page decodes
 const KINDS = 24; // in the legend
 const WAIT = 200; // ms without a move, after which terrain and address follow
 const ZOOM = [0.25, 4000]; // of the scale that shows all
@@ -197,7 +197,12 @@ export async function mapView(page) {
     const places = middles.map(([px, py]) => [here.x + (px - w / 2) / here.scale, here.y - (py - h / 2) / here.scale]);
     if (state.terrain) {
       const of = `${here.x} ${here.y} ${here.scale} ${across} ${down}`;
-      if (tiles.of !== of) tiles = { of, all: await decodeAll(places.map(([x, y]) => inverse.at(x, y))) };
+      const isOld = () => ["x", "y", "scale"].some((key) => view[key] !== here[key]); // whoever moved it asks again
+      if (tiles.of !== of) {
+        const all = await decodeAll(places.map(([x, y]) => inverse.at(x, y)), isOld);
+        if (isOld()) return;
+        tiles = { of, all };
+      }
     }
     if (closed) return;
     const pen = terrain.getContext("2d");
@@ -221,10 +226,12 @@ export async function mapView(page) {
       }
     });
   });
-  async function decodeAll(all) {
+  async function decodeAll(all, isOld = () => false) {
     const found = [];
-    for (let start = 0; start < all.length && !closed; start += AT_ONCE) {
-      found.push(...run.pictures(await run.decode(rows(all.slice(start, start + AT_ONCE)))));
+    const most = page.source.live ? AT_ONCE : HERE;
+    for (let start = 0; start < all.length && !closed && !isOld(); start += most) {
+      found.push(...run.pictures(await run.decode(rows(all.slice(start, start + most)))));
+      await new Promise((resolve) => setTimeout(resolve)); // where this page decodes, it answers in between
     }
     return found;
   }
@@ -373,7 +380,6 @@ export async function mapView(page) {
     drawn.set("colour", colours);
     redraw();
   });
-  await recolour(by);
   const made = el("div.map", {}, controls, plane, side);
   made.close = () => {
     closed = true;
@@ -381,7 +387,14 @@ export async function mapView(page) {
     observer.disconnect();
     drawn.close();
   };
-  made.repaint = () => recolour(colour.value);
+  await recolour(by).catch((error) => {
+    made.close(); // its place on the graphics card would be kept
+    throw error;
+  });
+  made.repaint = async () => {
+    await recolour(colour.value);
+    if (state.terrain || state.fog) land();
+  };
   made.probe = { view, toPixel, points, grid, inverse, at, redraw }; // what a test looks at
   return made;
 }

@@ -8,8 +8,8 @@ const LEG = 1500; // ms that a leg plays
 
 const letter = (i) => String.fromCharCode(65 + i);
 
-/** page.pins: [{z, rgba, name, given}]; reopen(from) starts the editor from one. */
-export function pinBoard(page, reopen) {
+/** page.pins: [{z, rgba, name, given}]; reopen(from) starts the editor from one; leave() takes the keyboard when none is left. */
+export function pinBoard(page, reopen, leave) {
   const { run } = page;
   const pins = el("div.pins");
   const sum = el("div.controls");
@@ -17,6 +17,7 @@ export function pinBoard(page, reopen) {
   const film = el("canvas.shown.film", { role: "img", "aria-label": "The morph" });
   let playing = null;
   let kind = "slerp";
+  let picked = ["0", "1", "2"]; // of the sum
 
   function changed() {
     pins.replaceChildren(...page.pins.map(pinFigure));
@@ -31,7 +32,8 @@ export function pinBoard(page, reopen) {
     const remove = () => {
       page.pins.splice(i, 1);
       changed();
-      pins.children[Math.min(i, page.pins.length - 1)]?.querySelector("button").focus();
+      if (page.pins.length) pins.children[Math.min(i, page.pins.length - 1)].querySelector("button").focus();
+      else leave();
     };
     return el(
       "figure.pin",
@@ -45,7 +47,7 @@ export function pinBoard(page, reopen) {
     sum.hidden = page.pins.length < 3;
     if (sum.hidden) return;
     const options = page.pins.map((_, i) => [String(i), letter(i)]);
-    const picked = ["0", "1", "2"];
+    picked = picked.map((value, slot) => (+value < page.pins.length ? value : String(slot)));
     const [a, b, c] = picked.map((value, slot) => select(options, value, (next) => (picked[slot] = next)));
     [a, b, c].forEach((each, i) => each.setAttribute("aria-label", ["First", "minus", "plus"][i]));
     const show = () => {
