@@ -53,12 +53,15 @@ DRAWN = 5000  # new pictures that are compared with as many test pictures
 SAMPLES = 100  # of z, in the bound
 STAGE, CODES = ("mixture", "flow", "transformer"), 1500  # densities of the second stage, and their steps
 PROTOCOLS = {"mnist": {"likelihood": "bernoulli", "binarize": "dynamic"}}  # else grey or colour, each recipe's own pixels
+CRITICS = ("vae-gan", "kl-autoencoder")  # of pictures: they would know black and white ones at once, as decoders make grey
+FEW_LABELS = {"semi-supervised": 1000}  # of training images
 COLUMNS = {
     "elbo": "ELBO",
     "nll": f"-log p(x), IS-{SAMPLES}",
     "distortion": "distortion",
     "rate": "rate",
     "active": "active units",
+    "label_accuracy": "label accuracy",
     "rmse": "RMSE",
     "frechet": "FD of new pictures",
     "frechet_fitted": "FD after the second stage",
@@ -76,13 +79,12 @@ def cooked(name: str, data: Dataset, images: int, judge: Path) -> Recipe:
     if name not in OWN_NETS and not (variant and variant.spatial):
         options["net"] = "mlp"
     if variant and variant.told:
-        options["condition"] = condition_of(data)
+        options["condition"] = condition_of(data, shown=FEW_LABELS.get(name))
     if variant and variant.asks:
         options["features"] = judge
+    without = {"likelihood": OWN_LIKELIHOODS, "binarize": CRITICS}
     protocol = PROTOCOLS.get(data.name, {})
-    return cook(
-        name, data.image, options | {key: protocol[key] for key in protocol if key == "binarize" or name not in OWN_LIKELIHOODS}
-    )
+    return cook(name, data.image, options | {key: value for key, value in protocol.items() if name not in without[key]})
 
 
 def trained(name: str, data: Dataset, images: int, work: Path) -> Run:
@@ -100,7 +102,9 @@ def figures_of(name: str, data: Dataset, images: int, work: Path, judge: Judge) 
     run = trained(name, data, images, work)
     model = run.load_model()
     metrics = measure(run, data, samples=SAMPLES if model.has_prior and not certain(run) else None)
-    found = {key: metrics[key]["value"] for key in ("elbo", "nll", "distortion", "rate", "rmse") if key in metrics}
+    found = {
+        key: metrics[key]["value"] for key in ("elbo", "nll", "distortion", "rate", "rmse", "label_accuracy") if key in metrics
+    }
     for key in ("active_latents", "code_perplexity"):
         if key in metrics:
             found["active"] = metrics[key]["value"]
@@ -186,12 +190,15 @@ def main() -> None:
         its["images_per_second"] = speed_of(name, data, work)
         its["minutes"] = given.images / its["images_per_second"] / 60
         print(name, round(its["images_per_second"]), flush=True)
-    pixels = "black and white pixels, drawn anew at every step" if data.name in PROTOCOLS else OWN_PIXELS
-    given_labels = ", ".join(name for name in figures if name in VARIANTS and VARIANTS[name].told)
+    grey = ", ".join(name for name in figures if name in CRITICS)
+    drawn = f"black and white pixels, drawn anew at every step (grey ones for {grey or 'none'}, whose figures do not compare)"
+    pixels = drawn if data.name in PROTOCOLS else OWN_PIXELS
+    few = "; ".join(f"{name} is told {count:,} labels" for name, count in FEW_LABELS.items() if name in figures)
+    given_labels = ", ".join(name for name in figures if name in VARIANTS and VARIANTS[name].told and name not in FEW_LABELS)
     days = {f"{its['hardware']}, {its['date']}, {its['commit']}" for its in figures.values()}
     text = (
         f"{given.images:,} images each, batch 128, fp32, nothing compiled, {NETS}, seed 0; {pixels}."
-        f" Of {given_labels or 'none'} the bounds are those of log p(x | label), up to log(labels) nats more."
+        f" Of {given_labels or 'none'} the bounds are those of log p(x | label), up to log(labels) nats more{few and '; '}{few}."
         f" FD: Frechet distance of {len(real):,} new pictures to as many test pictures in the features of a judge ({taught}); of"
         f" as many training pictures it is {floor.frechet:.2f}. Measured on {'; '.join(sorted(days))};"
         f" speeds on {hardware()}, {date.today()}.\n\n{table(figures, [name for name in NAMES if name in figures])}"

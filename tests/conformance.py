@@ -189,6 +189,7 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "rae-gp": RAEGP,
 }  # Quantized takes posteriors of codes alone: see `coded`
 
+MATCHED = ("wae-mmd", "wae-gan", "adversarial-autoencoder")  # of codes that are points, and follow a prior
 
 Make = Callable[[], tuple[Model, Objective]]
 
@@ -326,6 +327,7 @@ VARIANTS: dict[str, Make] = (  # every part and every objective; what only some 
     | {f"{posterior}, one place": coded(posterior, net="mlp") for posterior in CODES}
     | {f"autoencoder {likelihood}": plain(likelihood=likelihood) for likelihood in LIKELIHOODS}
     | {f"autoencoder {objective}": plain(objective) for objective in ("rae-l2", "rae-gp")}
+    | {f"points {objective}": vae("bernoulli", objective, posterior="point") for objective in MATCHED}
     | {f"autoencoder {net}": plain(net=net, image=(3, 9, 7)) for net in WHOLE}
     | {f"vae {net} classic-mse": vae("fixed-gaussian", "classic-mse", net) for net in WHOLE}
     | {f"vae {net} colour, not square": vae(net=net, image=(3, 7, 10)) for net in WHOLE}

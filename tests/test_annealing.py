@@ -92,7 +92,7 @@ def test_t_rises_from_0_to_1():
 
 
 def test_what_it_cannot_lead_is_refused():
-    with pytest.raises(UsageError, match="plain autoencoder has no p"):
+    with pytest.raises(UsageError, match="autoencoder of points has no bound"):
         below(tiny.model(IMAGE, prior=None), 5)
     sphere = tiny.model(IMAGE, latent=LATENT, posterior=Spherical(features=16, latent=LATENT), prior=UniformSphere(latent=LATENT))
     with pytest.raises(UsageError, match=r"Gaussian q\(z \| x\).*Use --samples"):

@@ -103,7 +103,7 @@ def test_activations_do_not_change_the_names_of_weights():
 def test_what_does_not_fit_is_refused():
     with pytest.raises(UsageError, match="power of two"):
         likelihood(patch=3)
-    with pytest.raises(UsageError, match="1 feature or more"):
+    with pytest.raises(UsageError, match="features is 0; it must be a whole number, 1 or more"):
         likelihood(features=0)
     with pytest.raises(UsageError, match="Give a MixerDecoder patch=2, per_patch=12"):
         likelihood()(torch.zeros(1, 1, 1, 9, 6, dtype=F64))

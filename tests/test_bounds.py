@@ -103,7 +103,7 @@ def test_a_training_s_execution_serves_here_too():
 
 
 def test_what_has_no_density_is_refused():
-    with pytest.raises(UsageError, match="plain autoencoder has no p"):
+    with pytest.raises(UsageError, match="autoencoder of points has no bound"):
         bound(tiny.model(IMAGE, prior=None), 5)
     with pytest.raises(UsageError, match="1 or more of both"):
         bound(tiny.model(IMAGE), 0)

@@ -56,7 +56,7 @@ def test_the_gradient_is_that_of_the_relaxed_draw():
 def test_what_cannot_be_dealt_is_said():
     with pytest.raises(UsageError, match="must be a multiple"):
         CategoricalLatents(features=2, latent=10, categories=3)
-    with pytest.raises(UsageError, match="must be a multiple"):
+    with pytest.raises(UsageError, match="2 or more"):
         UniformCategories(latent=4, categories=1)
     with pytest.raises(UsageError, match="above 0"):
         CategoricalLatents(features=2, latent=4, categories=2, temperature=0.0)

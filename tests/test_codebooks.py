@@ -7,6 +7,7 @@ import pytest
 import torch
 from vector_quantize_pytorch import FSQ, LFQ
 from vector_quantize_pytorch import VectorQuantize as VQ
+from vector_quantize_pytorch.vector_quantize_pytorch import kmeans
 
 import tiny
 from conformance import CODES, coded
@@ -44,6 +45,54 @@ def test_the_nearest_entry_is_that_of_the_oracle():
     torch.testing.assert_close(q.z, expected)
     torch.testing.assert_close(q.cost, (h - expected).square().sum(-1))
     torch.testing.assert_close(ours.entries(q.codes), expected)
+
+
+def test_the_entries_move_as_those_of_the_oracle():
+    """Two steps from one state, where the half-life is constant and nothing dies."""
+    torch.manual_seed(0)
+    oracle = VQ(dim=3, codebook_size=11, decay=0.9, eps=1e-12, rotation_trick=False).train()
+    half_life = 40 * math.log(0.5) / math.log(0.9)
+    ours = as_it_is(VectorQuantized(features=3, latent=3, size=11, half_life=half_life, dead=0.0))
+    theirs = oracle._codebook
+    theirs.embed.copy_(torch.randn(1, 11, 3))
+    theirs.cluster_size.copy_(1 + 5 * torch.rand(1, 11))
+    theirs.embed_avg.copy_(theirs.embed * theirs.cluster_size[..., None])
+    for buffer, value in ((ours.books, theirs.embed), (ours.used, theirs.cluster_size), (ours.sums, theirs.embed_avg)):
+        buffer.copy_(value)
+    ours.images_seen.fill_(1e6)  # the half-life has grown to its value
+    before = ours.books.clone()
+    for _ in range(2):
+        h = torch.randn(40, 3)
+        _, indices, _ = oracle(h)
+        q = ours(h)
+        assert torch.equal(q.codes[:, 0], indices)
+        ours.absorb(ours.observe(trace_of(q)), len(h))
+        torch.testing.assert_close(ours.used, theirs.cluster_size)
+        torch.testing.assert_close(ours.sums, theirs.embed_avg)
+        torch.testing.assert_close(ours.books, theirs.embed)
+    assert not torch.allclose(ours.books, before, atol=1e-2)
+
+
+def test_the_first_steps_are_the_oracles_k_means():
+    """The first step is one of its iterations; on one batch the next ones come to the same centres."""
+    torch.manual_seed(0)
+    centres = 4 * torch.randn(6, 2)
+    h = (centres[:, None] + torch.randn(6, 50, 2)).flatten(0, 1)
+    ours = as_it_is(VectorQuantized(features=2, latent=2, size=6, dead=0.0))
+    first = h[torch.randperm(len(h))[:6]]
+    ours.books.copy_(first)
+
+    def theirs(iterations: int) -> torch.Tensor:
+        means, counts = kmeans(h[None], 6, iterations, sample_fn=lambda samples, count: first[None])
+        assert counts.min() > 0
+        return means
+
+    ours.absorb(ours.observe(trace_of(ours(h))), len(h))
+    torch.testing.assert_close(ours.books, theirs(1))
+    for _ in range(40):
+        ours.absorb(ours.observe(trace_of(ours(h))), len(h))
+    assert not torch.allclose(theirs(40), theirs(1), atol=0.1)
+    torch.testing.assert_close(ours.books, theirs(40), atol=1e-3, rtol=0)
 
 
 def test_rounding_is_that_of_the_oracle():
@@ -141,11 +190,11 @@ def test_codes_in_use_are_counted():
 
 
 def test_what_does_not_fit_is_said():
-    with pytest.raises(UsageError, match="2 entries and a depth"):
+    with pytest.raises(UsageError, match="size is 1; it must be a whole number, 2 or more"):
         VectorQuantized(features=2, latent=2, size=1)
     with pytest.raises(UsageError, match="one size of 2 or more for each"):
         FiniteScalar(features=2, latent=2, sizes=(5,))
-    with pytest.raises(UsageError, match="1 to 14 bits"):
+    with pytest.raises(UsageError, match="latent is 15; it must be a whole number, from 1 to 14"):
         LookupFree(features=2, latent=15)
     model = tiny.model()
     with pytest.raises(UsageError, match="Use StandardNormal"):

@@ -72,7 +72,7 @@ def test_parts_that_do_not_fit():
     parts = {name: getattr(model, name) for name in ("encoder", "posterior", "decoder", "likelihood", "condition")}
     with pytest.raises(UsageError, match="told=3, and the condition says 4"):
         type(model)(**parts, prior=ConditionalNormal(latent=model.latent, told=3))
-    with pytest.raises(UsageError, match="share of the images"):
+    with pytest.raises(UsageError, match="0 or more and below 1"):
         type(model)(**parts, prior=model.prior, withheld=1.0)
     with pytest.raises(UsageError, match="Give the decoder latent=5"):
         type(model)(**parts | {"condition": Condition(labels=("only",))}, prior=model.prior)

@@ -1,6 +1,7 @@
 """What must be true of every variant there is."""
 
 import json
+from itertools import product
 
 import numpy as np
 import pytest
@@ -99,21 +100,28 @@ def test_terms_are_finite_and_one_for_every_image(variant, samples):
 
 
 def test_the_gradient_reaches_what_it_should_and_nothing_else(variant):
+    """In some step, of the objective too: a critic whose hinges are both met, or cancel in its last bias, has none just then."""
     model, objective = variant
     x = batch(model)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in range(10):  # blocks that start at 0 pass their gradient on after a step or two
-        loss_of(model, objective, x).backward()
-        optimizer.step()
+    learned = {name: p for part in variant for name, p in part.named_parameters(type(part).__name__) if p.requires_grad}
+    optimizer, reached = torch.optim.Adam(learned.values(), lr=1e-2), set()
+    for _ in range(11):  # blocks that start at 0 pass their gradient on after a step or two
         optimizer.zero_grad()
-    loss_of(model, objective, x).backward()
-    reached = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
-    assert reached == {name for name, _ in model.named_parameters()} - untrained(model, objective)
-    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+        loss_of(model, objective, x).backward()
+        assert all(torch.isfinite(p.grad).all() for p in learned.values() if p.grad is not None)
+        reached |= {name for name, p in learned.items() if p.grad is not None and p.grad.abs().sum() > 0}
+        optimizer.step()
+    idle = {f"{type(model).__name__}.{name}" for name in untrained(model, objective)}
+    assert reached == learned.keys() - idle
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
-@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+WEIGHED = [name for name, make in OBJECTIVES.items() if make().samples > 1]  # refused by the optimal sigma: test_objectives.py
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "objective"),
+    [pair for pair in product(LIKELIHOODS, OBJECTIVES) if pair not in product(["optimal-gaussian"], WEIGHED)],
+)
 def test_every_objective_takes_every_likelihood(likelihood, objective):
     torch.manual_seed(0)
     model, objective = vae(likelihood, objective)()
@@ -217,7 +225,7 @@ def test_a_validation_says_the_same_twice_and_touches_nothing(variant):
     assert torch.equal(noise, torch.get_rng_state())
     assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
     assert {"distortion", "mse", "loss"} <= first.keys()
-    if model.has_prior:
+    if model.has_rate:
         assert first["elbo"] == pytest.approx(-first["distortion"] - first["rate"])
 
 

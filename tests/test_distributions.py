@@ -319,7 +319,7 @@ def test_a_scale_must_be_a_positive_number(value):
         lambda: LearnedGaussian(initial=value),
         lambda: OptimalGaussian(half_life=value),
     ):
-        with pytest.raises(UsageError, match="positive number"):
+        with pytest.raises(UsageError, match="it must be a number, above 0"):
             make()
 
 

@@ -67,7 +67,7 @@ def test_mean_and_variance_are_about_those_of_draws():
 
 
 def test_sizes_that_make_no_flow_are_refused():
-    with pytest.raises(UsageError, match="over 2 latents or more"):
+    with pytest.raises(UsageError, match="latent is 1; it must be a whole number, 2 or more"):
         SplineFlow(latent=1)
-    with pytest.raises(UsageError, match="give 1 or more"):
+    with pytest.raises(UsageError, match="flows is 0; it must be a whole number, 1 or more"):
         InverseAutoregressive(features=2, latent=3, flows=0)

@@ -88,5 +88,5 @@ def test_before_training_a_picture_costs_about_as_much_as_without_a_model():
 
 
 def test_logistics_need_a_component():
-    with pytest.raises(UsageError, match="it needs 1 or more"):
+    with pytest.raises(UsageError, match="1 or more"):
         LogisticLevels(components=0)

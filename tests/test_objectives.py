@@ -11,12 +11,11 @@ from torch.distributions import Independent, Laplace
 import tiny
 from conformance import needs
 from vaekit.adjusting import adjusted
-from vaekit.distributions import Gaussian, Point
+from vaekit.distributions import Gaussian
 from vaekit.errors import UsageError
 from vaekit.likelihoods import BernoulliPixels, FixedGaussian, LaplacePixels, LearnedGaussian, OptimalGaussian
 from vaekit.objectives import ELBO, BalancedELBO, Classic, Reconstruction
 from vaekit.objectives.classic import r_loss_factor_of, sigma_of
-from vaekit.posteriors import Deterministic
 from vaekit.recipes import RECIPES, cook, weigh
 from vaekit.schedules import Cosine, Cyclical, Linear, at
 from vaekit.terms import rate, rate_above
@@ -227,47 +226,6 @@ def test_schedules_at_known_places():
     assert [cyclical(i) for i in (0, 25, 50, 99, 100, 125, 150, 399)] == [0, 0.5, 1, 1, 0, 0.5, 1, 1]
     assert at(0.25, 7) == 0.25
     assert at(Linear(images=100), 7) == 0.07
-
-
-# Misuse
-
-
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (lambda: Classic(error="mae"), "'mae'; choose 'rmse' or 'mse'"),
-        (lambda: Classic(r_loss_factor=0), "above 0"),
-        (lambda: Classic(r_loss_factor=math.nan), "above 0"),
-        (lambda: Classic(r_loss_factor=math.inf), "above 0"),
-        (lambda: ELBO(per="pixel"), "per='latent' or per='group'"),
-        (lambda: ELBO(free_bits=-1), "0 nats or more"),
-        (lambda: ELBO(free_bits=math.nan), "0 nats or more"),
-        (lambda: ELBO(beta=-1.0), "beta"),
-        (lambda: ELBO(beta=math.nan), "beta"),
-        (lambda: Linear(images=0), "above 0"),
-        (lambda: Linear(images=math.inf), "above 0"),
-        (lambda: Cyclical(images=10, cycles=0), "at least 1 cycle"),
-        (lambda: Cyclical(images=10, share=0), "share"),
-    ],
-)
-def test_a_setting_that_cannot_be_is_refused(make, words):
-    with pytest.raises(UsageError, match=words):
-        make()
-
-
-@pytest.mark.parametrize("objective", [ELBO(), Classic(), ELBO(free_bits=0.1), ELBO(free_bits=0.1, per="group")])
-def test_a_plain_autoencoder_has_no_rate(objective):
-    model = tiny.model(posterior=Deterministic(features=16, latent=3), prior=None)
-    with pytest.raises(UsageError, match="no prior, so it has no rate"):
-        objective(model(torch.rand(2, 1, 8, 8)), END)
-
-
-def test_free_bits_per_latent_need_gaussians():
-    x = torch.rand(2, 1, 2, 2, dtype=F64)
-    point = Point(torch.zeros(2, 3, dtype=F64))
-    t = Trace(x, (Group(point, standard(3), point.rsample((1,)), torch.zeros(1, 2)),), random_trace(batch=2).px)
-    with pytest.raises(UsageError, match="Point and Gaussian"):
-        ELBO(free_bits=0.1)(t, NOW)
 
 
 # Recipes choose among them

@@ -95,7 +95,7 @@ def test_a_description_can_name_parts_and_nothing_else(name):
 
 
 def test_the_value_checks_run_on_what_is_built_too():
-    with pytest.raises(UsageError, match="positive number"):
+    with pytest.raises(UsageError, match="above 0"):
         build({"part": "FixedGaussian", "scale": -1})
 
 

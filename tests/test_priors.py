@@ -93,7 +93,7 @@ def test_what_each_latent_carries_is_told_under_a_learned_prior_too():
 
 
 def test_one_latent_has_nothing_to_be_moved_by():
-    with pytest.raises(UsageError, match="needs 2 latents"):
+    with pytest.raises(UsageError, match="latent is 1; it must be a whole number, 2 or more"):
         CouplingFlow(latent=1)
 
 
@@ -145,6 +145,55 @@ def test_exemplars_are_the_last_images_that_went_by():
     assert torch.cdist((prior.images.double() / 255).flatten(1), expected).min(0).values.max() < 0.02
 
 
+def holding(pictures: torch.Tensor):
+    """A model in training, whose exemplars are these."""
+    model = tiny.model(prior=ExemplarPrior(latent=3, image=(1, 8, 8), components=len(pictures))).double()
+    model.prior.images.copy_(pictures)
+    return model
+
+
+def test_an_image_in_training_does_not_stand_beside_its_own_code():
+    """Norouzi et al. (2020): leave-one-out, the mirror image too."""
+    torch.manual_seed(0)
+    held = torch.randint(256, (5, 1, 8, 8), dtype=torch.uint8)
+    model = holding(held)
+    means = model.encode(held.double() / 255).mean
+    x = torch.stack([held[3], held[1].flip(-1), 255 - held[0]]).double() / 255  # its own, its own mirrored, none
+    t = model(x, 2)
+    each = torch.stack([Gaussian(mu, model.prior.log_var.expand(3)).log_prob(t.group.z) for mu in means])  # (C, K, B)
+    for image, own in enumerate((3, 1, None)):
+        others = [number for number in range(5) if number != own]
+        expected = each[others, :, image].logsumexp(0) - torch.tensor(float(len(others))).log()
+        torch.testing.assert_close(t.group.log_p[:, image], expected)
+    assert t.group.dream().shape == (3, 3)
+    t.group.kl.sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    again = model.eval()(x, 2)  # a density of pictures does not depend on which one is asked about
+    torch.testing.assert_close(again.group.log_p, model.p_z().log_prob(again.group.z))
+
+
+def test_an_image_that_is_all_exemplars_is_asked_of_itself():
+    held = torch.zeros(4, 1, 8, 8, dtype=torch.uint8)
+    t = holding(held)(held.double() / 255)
+    assert torch.isfinite(t.group.kl).all()
+
+
+def test_no_image_of_a_training_finds_its_own_exemplar():
+    """As many exemplars as there are pictures, and a new order in every epoch: without care most would."""
+    torch.manual_seed(0)
+    pictures = torch.randint(256, (20, 1, 8, 8), dtype=torch.uint8)
+    model, met = holding(torch.randint(256, (20, 1, 8, 8), dtype=torch.uint8)), 0
+    for _ in range(4):
+        for rows in torch.randperm(20).split(5):
+            x = pictures[rows].double() / 255
+            t = model(x)
+            same = (pictures[rows][:, None] == model.prior.images).flatten(2).all(2)
+            met += same.any(1).sum().item()
+            assert torch.equal(t.group.p.mixture_distribution.probs == 0, same)
+            model.prior.absorb(model.prior.observe(t), 5)
+    assert met > 20
+
+
 def test_more_exemplars_than_pictures_are_refused(tmp_path):
     data = tiny.dataset(40)  # 30 to train on
 
@@ -160,5 +209,5 @@ def test_more_exemplars_than_pictures_are_refused(tmp_path):
 
 @pytest.mark.parametrize("kind", [Mixture, partial(VampPrior, image=(1, 8, 8)), partial(ExemplarPrior, image=(1, 8, 8))])
 def test_a_mixture_of_nothing_is_refused(kind):
-    with pytest.raises(UsageError, match="0 components"):
+    with pytest.raises(UsageError, match="components is 0; it must be a whole number, 1 or more"):
         kind(latent=2, components=0)

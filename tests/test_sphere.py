@@ -90,7 +90,7 @@ def test_the_uniform_prior_is_even():
 
 
 def test_what_a_sphere_cannot_be():
-    with pytest.raises(UsageError, match="2 dimensions or more"):
+    with pytest.raises(UsageError, match="latent is 1; it must be a whole number, 2 or more"):
         Spherical(features=3, latent=1)
     with pytest.raises(UsageError, match="spatial=0"):
         Spherical(features=3, latent=2)(torch.zeros(2, 4, 3))

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any
 
 from .errors import UsageError
-from .part import Part, build, describe, fields_of, known
+from .part import Part, build, describe, fields_of, kinds_of, known
 from .recipes import Recipe
 
 
@@ -23,8 +23,8 @@ def adjusted(recipe: Recipe, changes: Sequence[str]) -> Recipe:
             owner = owner.get(name) if isinstance(owner, dict) else None
         if not path or not isinstance(owner, dict) or field not in owner or field == "part":
             raise UsageError(f"{change!r} changes nothing that this recipe has. {known(place, places_of(described))}")
-        kind = next(its.type for its in fields_of(Part.kinds[owner["part"]]) if its.name == field)
-        owner[field] = value_like(owner[field], text, change, decimal=float in (kind, *get_args(kind)))
+        kinds, _ = next(kinds_of(its) for its in fields_of(Part.kinds[owner["part"]]) if its.name == field)
+        owner[field] = value_like(owner[field], text, change, decimal=float in kinds)
     made = recipe._replace(**{owner: build(its) for owner, its in described.items()})
     shapes = {f"{owner}.{n}": t.shape for owner in ("model", "objective") for n, t in getattr(made, owner).state_dict().items()}
     if any(shapes.get(name) != tensor.shape for name, tensor in recipe.weights.items()):

@@ -22,6 +22,7 @@ from .distributions import Density, exactly, full_precision
 from .errors import UsageError
 from .levels import LogisticLevels
 from .likelihoods import BernoulliPixels, Likelihood
+from .part import Count, Natural
 
 
 def bayer(n: int) -> Tensor:
@@ -67,10 +68,10 @@ class Neighbours(Likelihood):
     """
 
     image: tuple[int, int, int]
-    features: int = 8
-    patch: int = 4
-    reach: int = 1
-    depth: int = 0
+    features: Count = 8
+    patch: Count = 4
+    reach: Natural = 1
+    depth: Natural = 0
 
     drawn = True
 
@@ -79,11 +80,8 @@ class Neighbours(Likelihood):
 
     def __post_init__(self):
         channels, height, width = self.image
-        if self.patch < 1 or self.patch & (self.patch - 1):
+        if self.patch & (self.patch - 1):
             raise UsageError(f"{type(self).__name__} patch is {self.patch}; it must be a power of two: 1, 2, 4, 8.")
-        if self.features < 1 or min(self.reach, self.depth) < 0:
-            given = f"{self.features} features, reach {self.reach}, depth {self.depth}"
-            raise UsageError(f"{type(self).__name__} got {given}; it needs 1 feature or more, and reach and depth of 0 or more.")
         self.each = self.kind()  # the likelihood of each value, given its numbers
         self.values, window = channels * self.patch**2, 2 * self.reach + 1
         self.grid = -(-height // self.patch), -(-width // self.patch)
@@ -173,7 +171,7 @@ def summed_logs(factors: Sequence[Tensor]) -> Tensor:
 class NeighbourLogistic(Neighbours):
     """Grey or coloured pixels of 256 levels, a mixture of `components` logistics each: a channel sees those before it too."""
 
-    components: int = 5
+    components: Count = 5
 
     support = "levels"
 

@@ -6,6 +6,8 @@ month: Maddison et al. (2017), https://arxiv.org/abs/1611.00712
 Shapes: B images, G variables, C categories; D = G * C.
 """
 
+from typing import Annotated
+
 import torch
 from torch import Tensor, nn
 from torch.distributions.kl import register_kl
@@ -13,8 +15,11 @@ from torch.distributions.kl import register_kl
 from . import world
 from .distributions import Density, full_precision, straight_through
 from .errors import UsageError
+from .part import Bounds, Positive
 from .posteriors import Posterior
 from .priors import Prior
+
+Kinds = Annotated[int, Bounds(2)]
 
 
 class OneHots(Density):
@@ -61,13 +66,11 @@ def _(q: OneHots, p: OneHots) -> Tensor:
 class CategoricalLatents(Posterior):
     """q(z | x) of latent / categories independent categorical variables."""
 
-    categories: int = 10
-    temperature: float = 2 / 3  # Maddison et al., appendix C.3
+    categories: Kinds = 10
+    temperature: Positive = 2 / 3  # Maddison et al., appendix C.3
 
     def __post_init__(self):
         check_categories(self)
-        if not self.temperature > 0:
-            raise UsageError(f"CategoricalLatents temperature is {self.temperature}; it must be above 0. Try 0.67.")
         self.head = nn.Linear(self.features, self.latent)
 
     def forward(self, h):
@@ -78,7 +81,7 @@ class CategoricalLatents(Posterior):
 class UniformCategories(Prior):
     """p(z): every category as probable as any other."""
 
-    categories: int = 10
+    categories: Kinds = 10
 
     def __post_init__(self):
         check_categories(self)
@@ -89,8 +92,6 @@ class UniformCategories(Prior):
 
 
 def check_categories(part: CategoricalLatents | UniformCategories) -> None:
-    if part.categories < 2 or part.latent % part.categories:
-        raise UsageError(
-            f"{type(part).__name__} got latent={part.latent} with {part.categories} categories; latent must be a multiple of 2 "
-            "or more categories."
-        )
+    if part.latent % part.categories:
+        given = f"latent={part.latent} with {part.categories} categories"
+        raise UsageError(f"{type(part).__name__} got {given}; latent must be a multiple of the categories.")

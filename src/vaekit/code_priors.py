@@ -16,8 +16,8 @@ from torch.distributions import Categorical, MixtureSameFamily
 
 from .distributions import LOG_2PI, CorrelatedGaussian, Density, Flow, Gaussian, bounded
 from .errors import UsageError
-from .part import known
-from .priors import Prior, check_components
+from .part import Count, Natural, known
+from .priors import Prior
 
 
 def mlp(inputs: int, width: int, depth: int, outputs: int) -> nn.Sequential:
@@ -59,14 +59,13 @@ class Standardized(Prior):
 class FullMixture(Prior):
     """A mixture of Gaussians with full covariances, as scikit-learn fits it by expectation-maximisation."""
 
-    components: int = 10
+    components: Count = 10
 
     logits: ClassVar[Tensor]  # buffers, (C,), (C, D) and (C, D, D)
     means: ClassVar[Tensor]
     factors: ClassVar[Tensor]
 
     def __post_init__(self):
-        check_components(self)
         self.register_buffer("logits", torch.zeros(self.components))
         self.register_buffer("means", torch.zeros(self.components, self.latent))
         self.register_buffer("factors", torch.eye(self.latent).repeat(self.components, 1, 1))
@@ -131,14 +130,13 @@ class CodeExemplars(Prior):
     https://arxiv.org/abs/2004.04795
     """
 
-    components: int = 2000
+    components: Count = 2000
 
     centres: ClassVar[Tensor]  # buffers, (C, D), (D,) and (C,)
     log_var: ClassVar[Tensor]
     logits: ClassVar[Tensor]
 
     def __post_init__(self):
-        check_components(self)
         self.register_buffer("centres", torch.zeros(self.components, self.latent))
         self.register_buffer("log_var", torch.zeros(self.latent))
         self.register_buffer("logits", torch.zeros(self.components))
@@ -191,9 +189,9 @@ class SecondVAE(Prior):
     log p(z) is a lower bound by `samples` importance samples.
     """
 
-    width: int = 512
-    depth: int = 2
-    samples: int = 64
+    width: Count = 512
+    depth: Natural = 2
+    samples: Count = 64
 
     def __post_init__(self):
         self.encoder = mlp(self.latent, self.width, self.depth, 2 * self.latent)
@@ -249,10 +247,10 @@ class FlowMatching(Prior):
     along it, with the divergence by `probes` random directions (Grathwohl et al., 2019, eq. 8): an estimate without bias.
     """
 
-    width: int = 512
-    depth: int = 3
-    steps: int = 16
-    probes: int = 4
+    width: Count = 512
+    depth: Natural = 3
+    steps: Count = 16
+    probes: Count = 4
 
     frequencies = 3  # of the time, as the net sees it: a few steps follow no faster ones
 

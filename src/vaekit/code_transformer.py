@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from .codebooks import Coder
 from .distributions import Density
 from .errors import UsageError
+from .part import Count
 from .priors import Prior
 
 TOGETHER = 256  # sequences that are drawn at once
@@ -57,17 +58,17 @@ class CodeTransformer(Prior):
     """p(codes) = prod_t p(code_t | code_1 ... code_(t-1)). `levels`: the L numbers of values of a place's codes."""
 
     levels: tuple[int, ...]
-    places: int
-    width: int = 128
-    depth: int = 4
-    heads: int = 4
+    places: Count
+    width: Count = 128
+    depth: Count = 4
+    heads: Count = 4
 
     starts: ClassVar[Tensor]  # a buffer, (T,): where each code's values begin among those of a place
 
     def __post_init__(self):
-        if min(*self.levels, self.places, self.width, self.depth, self.heads) < 1 or self.width % self.heads:
-            given = f"levels={self.levels}, places={self.places}, width={self.width}, depth={self.depth}, heads={self.heads}"
-            raise UsageError(f"CodeTransformer got {given}; all must be 1 or more, and the width a multiple of the heads.")
+        if min(self.levels) < 1 or self.width % self.heads:
+            given = f"levels={self.levels}, width={self.width}, heads={self.heads}"
+            raise UsageError(f"CodeTransformer got {given}; levels must be 1 or more, and the width a multiple of the heads.")
         *starts, values = accumulate(self.levels, initial=0)
         self.register_buffer("starts", torch.tensor(starts * self.places), persistent=False)
         self.value = nn.Embedding(values, self.width)

@@ -8,7 +8,7 @@ Shapes: B images, N places, L codes a place, D numbers in an entry; a codebook h
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from . import world
 from .distributions import Density, Point, full_precision, straight_through
 from .errors import UsageError
+from .part import Bounds, Count, Positive, Weight
 from .posteriors import Posterior
 from .priors import Prior
 from .trace import Trace
@@ -27,6 +28,8 @@ class Coded(Point):
 
     `before`: what the encoder said (..., D).
     """
+
+    compares = True
 
     def __init__(self, z: Tensor, codes: Tensor, before: Tensor, cost: Tensor):
         super().__init__(z)
@@ -67,11 +70,11 @@ class VectorQuantized(Coder):
     entries, the mean over d: the first codebooks alone come near, too (Lee et al., eq. 7).
     """
 
-    size: int = 512
-    depth: int = 1
-    commitment: float = 0.25
-    half_life: float = 10_000
-    dead: float = 0.03
+    size: Annotated[int, Bounds(2)] = 512
+    depth: Count = 1
+    commitment: Weight = 0.25
+    half_life: Positive = 10_000
+    dead: Annotated[float, Bounds(0, 1, below=True)] = 0.03
 
     books: ClassVar[Tensor]  # buffers: (L, C, D)
     used: ClassVar[Tensor]  # (L, C), moving average of how often each was chosen in a batch
@@ -79,11 +82,6 @@ class VectorQuantized(Coder):
     images_seen: ClassVar[Tensor]  # ()
 
     def __post_init__(self):
-        if self.size < 2 or self.depth < 1:
-            given = f"size={self.size}, depth={self.depth}"
-            raise UsageError(f"VectorQuantized got {given}; it needs 2 entries and a depth of 1 or more.")
-        if not 0 <= self.dead < 1:
-            raise UsageError(f"VectorQuantized dead is {self.dead}; it must lie in [0, 1): a share of the mean entry's use.")
         self.head = nn.Linear(self.features, self.latent)
         shape = (self.depth, self.size, self.latent)
         self.register_buffer("books", torch.randn(shape) / math.sqrt(self.latent))
@@ -186,15 +184,14 @@ class LookupFree(Coder):
     of all codes together), so that each place is sure and all codes are used. The second entropy is over 2^latent codes.
     """
 
-    commitment: float = 0.25
-    entropy: float = 0.1
-    sharpness: float = 100.0
+    latent: Annotated[int, Bounds(1, 14)]  # bits of a place: 2^latent codes are counted
+    commitment: Weight = 0.25
+    entropy: Weight = 0.1
+    sharpness: Positive = 100.0
 
     bits: ClassVar[Tensor]  # a buffer, (2^D, D): every code
 
     def __post_init__(self):
-        if not 1 <= self.latent <= 14:
-            raise UsageError(f"LookupFree got latent={self.latent}; it takes 1 to 14 bits a place, as it counts 2^latent codes.")
         self.head = nn.Linear(self.features, self.latent)
         every = torch.arange(2**self.latent)[:, None] >> torch.arange(self.latent)
         self.register_buffer("bits", 2.0 * (every & 1) - 1, persistent=False)

@@ -8,7 +8,7 @@ Shapes: B images, K samples, D latents; c (B, Y), a column for each label and ea
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from . import world
 from .distributions import Gaussian, bounded, full_precision
 from .errors import UsageError
 from .model import VAE
-from .part import Part, known
+from .part import Bounds, Count, Part, known
 from .priors import Prior
 
 
@@ -86,7 +86,7 @@ class Condition(Part):
 class ConditionalNormal(Prior):
     """p(z | c) = N(mu(c), diag exp(log_var(c))), both linear in what is told: to each label a Gaussian of its own."""
 
-    told: int  # numbers
+    told: Count  # numbers
 
     def __post_init__(self):
         self.last = nn.Linear(self.told, 2 * self.latent)
@@ -109,12 +109,10 @@ class Conditional(VAE):
     """
 
     condition: Condition
-    withheld: float = 0.1
+    withheld: Annotated[float, Bounds(0, 1, below=True)] = 0.1
 
     def __post_init__(self):
         super().__post_init__()
-        if not 0 <= self.withheld < 1:
-            raise UsageError(f"Conditional withheld is {self.withheld}; it is a share of the images, from 0 to below 1.")
         if isinstance(self.prior, ConditionalNormal) and self.prior.told != self.condition.told:
             given = f"told={self.prior.told}, and the condition says {self.condition.told} numbers"
             raise UsageError(f"The prior has {given}. Give both the same.")

@@ -167,6 +167,7 @@ class Point(Density):
     """All mass on one z: what a plain autoencoder calls its posterior. Its density is counted as 1."""
 
     has_rsample = True
+    compares = False  # with a density, from which a point is infinitely far
 
     def __init__(self, z: Tensor, dims: int = 1):
         self.z = z

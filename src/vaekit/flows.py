@@ -4,6 +4,7 @@ Shapes: K samples, B images, D latents.
 """
 
 from collections.abc import Iterable
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from zuko.flows.autoregressive import MaskedAutoregressiveTransform
 from zuko.transforms import MonotonicAffineTransform, MonotonicRQSTransform, Transform
 
 from .distributions import Flow, Gaussian, bounded, full_precision
-from .errors import UsageError
+from .part import Bounds, Count
 from .posteriors import Posterior
 from .priors import Prior
 
@@ -23,11 +24,8 @@ def chain(
 ) -> nn.ModuleList:
     """So many transformations, the latents in their order and in the opposite one by turns.
 
-    `passes`: in how many steps one is undone, D where none is given. Raises UsageError for sizes below 1.
+    `passes`: in how many steps one is undone, D where none is given.
     """
-    if min(latent, flows, width) < 1 or latent < 2:
-        given = f"{flows} flows of width {width} over {latent} latents"
-        raise UsageError(f"{given} were asked for; give 1 or more, over 2 latents or more.")
     shapes = [(BINS,), (BINS,), (BINS - 1,)] if spline else [(), ()]
     kind = MonotonicRQSTransform if spline else MonotonicAffineTransform
     with torch.device("cpu"):  # not on "meta", even where a recipe is only looked at: masks are counted as they are made
@@ -65,8 +63,9 @@ class InverseAutoregressive(Posterior):
     https://arxiv.org/abs/1606.04934
     """
 
-    flows: int = 2
-    width: int = 128
+    latent: Annotated[int, Bounds(2)]
+    flows: Count = 2
+    width: Count = 128
     spline: bool = False
 
     def __post_init__(self):
@@ -89,8 +88,9 @@ class SplineFlow(Prior):
     https://arxiv.org/abs/1906.04032
     """
 
-    flows: int = 3
-    width: int = 128
+    latent: Annotated[int, Bounds(2)]
+    flows: Count = 3
+    width: Count = 128
 
     def __post_init__(self):
         self.chain = chain(self.latent, self.flows, self.width, spline=True, passes=2)

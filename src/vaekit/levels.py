@@ -11,8 +11,8 @@ from torch.distributions import Categorical
 from torch.nn import functional as F
 
 from .distributions import Density, bounded, exactly, sum_events
-from .errors import UsageError
 from .likelihoods import Likelihood, apiece
+from .part import Count
 
 LEVELS = 256
 HALF = 0.5 / (LEVELS - 1)  # of the distance between two levels
@@ -24,13 +24,9 @@ class LogisticLevels(Likelihood):
     With one component it is the discretised logistic of Kingma et al. (2016). https://arxiv.org/abs/1701.05517
     """
 
-    components: int = 10
+    components: Count = 10
 
     support = "levels"
-
-    def __post_init__(self):
-        if self.components < 1:
-            raise UsageError(f"LogisticLevels got {self.components} components; it needs 1 or more.")
 
     @property
     def per_pixel(self):

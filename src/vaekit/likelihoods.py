@@ -15,7 +15,7 @@ from torch.distributions import Bernoulli, Distribution, Independent, Laplace, S
 from . import world
 from .distributions import ContinuousBernoulli, Density, Gaussian, bounded, full_precision
 from .errors import UsageError
-from .part import Part
+from .part import Part, Positive
 from .trace import Trace
 
 FINEST = 1 / (255 * math.sqrt(12))  # the standard deviation of rounding to 8 bits: no residual of a picture is smaller
@@ -59,10 +59,7 @@ class ContinuousBernoulliPixels(Likelihood):
 class LaplacePixels(Likelihood):
     """Laplace noise: absolute error, sharper edges than a Gaussian. `scale` is in pixel units, [0, 1]."""
 
-    scale: float = 0.1
-
-    def __post_init__(self):
-        positive("LaplacePixels scale", self.scale)
+    scale: Positive = 0.1
 
     def forward(self, out):
         mean = full_precision(out).sigmoid()
@@ -75,10 +72,7 @@ class FixedGaussian(Likelihood):
     scale = 1 / sqrt(2) is the plain sum of squared errors, up to a constant.
     """
 
-    scale: float = 0.1
-
-    def __post_init__(self):
-        positive("FixedGaussian scale", self.scale)
+    scale: Positive = 0.1
 
     def forward(self, out):
         mean = full_precision(out).sigmoid()
@@ -95,10 +89,9 @@ class LearnedGaussian(Likelihood):
     https://arxiv.org/abs/2006.13202
     """
 
-    initial: float = 0.5
+    initial: Positive = 0.5
 
     def __post_init__(self):
-        positive("LearnedGaussian initial", self.initial)
         self.log_scale = nn.Parameter(torch.tensor(math.log(self.initial)))
 
     def forward(self, out):
@@ -125,12 +118,10 @@ class StudentTPixels(Likelihood):
     `df`: degrees of freedom; 1 is Cauchy's, infinity Gauss's. https://www.ijcai.org/proceedings/2018/374
     """
 
-    df: float = 5.0
-    initial: float = 0.2
+    df: Positive = 5.0
+    initial: Positive = 0.2
 
     def __post_init__(self):
-        positive("StudentTPixels df", self.df)
-        positive("StudentTPixels initial", self.initial)
         self.log_scale = nn.Parameter(torch.tensor(math.log(self.initial)))
 
     def forward(self, out):
@@ -155,13 +146,12 @@ class OptimalGaussian(Likelihood):
     `calibrate` sets it from the model's own residual, as every validation does for the averaged weights.
     """
 
-    half_life: float = 20_000
+    half_life: Positive = 20_000
 
     variance: ClassVar[Tensor]  # a buffer, ()
     images_seen: ClassVar[Tensor]  # a buffer, ()
 
     def __post_init__(self):
-        positive("OptimalGaussian half_life", self.half_life)
         self.register_buffer("variance", torch.tensor(0.25))
         self.register_buffer("images_seen", torch.tensor(0.0))
 
@@ -211,7 +201,7 @@ class GaussianOfBatch(Density):
         return self.loc
 
     def log_prob(self, value: Tensor) -> Tensor:
-        # Where all decodings weigh the same, s^2 is at its best and its gradient is 0; where they do not, it would be wrong.
+        # Where all decodings weigh the same, s^2 is at its best and its gradient is 0; where they do not, see `check_weighed`.
         return self.at(self.variance_of(value)).log_prob(value)
 
     def variance_of(self, x: Tensor) -> Tensor:
@@ -223,6 +213,15 @@ class GaussianOfBatch(Density):
     def at(self, variance: Tensor) -> Gaussian:
         """With this variance for all."""
         return Gaussian(self.loc, variance.log(), 3)
+
+
+def check_weighed(samples: int, by: Likelihood | Distribution) -> None:
+    """Raises UsageError where several samples of an image are to be weighed by a density whose sigma is best for equal ones."""
+    if samples > 1 and isinstance(by, OptimalGaussian | GaussianOfBatch):
+        raise UsageError(
+            f"The optimal sigma is that of decodings which weigh the same, and importance weights of {samples} samples differ. "
+            "Train with a sigma that is learned (LearnedGaussian, --likelihood learned-gaussian), or with 1 sample."
+        )
 
 
 def residual(mean: Tensor, x: Tensor) -> Tensor:
@@ -238,8 +237,3 @@ def no_finer(log_var: Tensor) -> Tensor:
 def apiece(out: Tensor, per_pixel: int) -> Tensor:
     """The decoder's numbers for each pixel value, (..., C * V, H, W) to (..., C, V, H, W)."""
     return full_precision(out).unflatten(-3, (-1, per_pixel))
-
-
-def positive(name: str, value: float) -> None:
-    if not value > 0 or not math.isfinite(value):
-        raise UsageError(f"{name} is {value}; it must be a positive number, in pixel units from 0 to 1. Try 0.1.")

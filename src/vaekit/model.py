@@ -13,7 +13,7 @@ from .distributions import Density
 from .errors import UsageError
 from .likelihoods import Likelihood
 from .part import Part
-from .posteriors import Posterior, draw
+from .posteriors import Deterministic, Posterior, draw
 from .priors import Prior, StandardNormal
 from .trace import Group, Trace, dreamt
 
@@ -32,6 +32,11 @@ class Model(Part):
     def has_prior(self) -> bool:
         """Whether it can draw new codes."""
         return True
+
+    @property
+    def has_rate(self) -> bool:
+        """Whether KL(q || p) is a number, and with it a bound on log p(x)."""
+        return self.has_prior
 
     @property
     def is_standard(self) -> bool:
@@ -142,6 +147,10 @@ class VAE(Model):
         return self.prior is not None
 
     @property
+    def has_rate(self) -> bool:
+        return self.has_prior and not isinstance(self.posterior, Deterministic)
+
+    @property
     def is_standard(self) -> bool:
         return isinstance(self.prior, StandardNormal)
 
@@ -194,7 +203,8 @@ class VAE(Model):
     def forward(self, x: Tensor, samples: int = 1, c: Tensor | None = None) -> Trace:
         q = self.encode(x, c)
         z, log_q = draw(q, samples)
-        return Trace(x, (Group(q, None if self.prior is None else self.p_z(c), z, log_q),), self.decode(z, c))
+        p = None if self.prior is None else self.prior.without(x, self.p_z(c))
+        return Trace(x, (Group(q, p, z, log_q),), self.decode(z, c))
 
     def p_z(self, c: Tensor | None = None) -> Distribution:
         if self.prior is None:

@@ -1,8 +1,8 @@
 """A part is a torch module that is also a dataclass: its fields are its configuration.
 
     class Mixture(Prior):
-        latent: int
-        components: int = 10
+        latent: Count
+        components: Count = 10
 
         def __post_init__(self):
             self.means = nn.Parameter(torch.randn(self.components, self.latent))
@@ -12,21 +12,57 @@
 
 import dataclasses
 import difflib
+import math
+import numbers
+import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from torch import nn
 
 from .errors import UsageError
 
 
+class Bounds(typing.NamedTuple):
+    """Where a field's number lies, beside its type: `Annotated[float, Bounds(0, 1, below=True)]` is 0 or more and below 1."""
+
+    least: float = -math.inf
+    most: float = math.inf
+    above: bool = False  # whether `least` itself is out of bounds,
+    below: bool = False  # and `most`
+
+    def hold(self, number: float) -> bool:
+        least, most = self.least <= number, number <= self.most
+        ends = (self.above and number == self.least) or (self.below and number == self.most)
+        return least and most and not ends and math.isfinite(number)
+
+    def __str__(self) -> str:
+        if math.isfinite(self.most - self.least) and not (self.above or self.below):
+            return f"from {self.least} to {self.most}"
+        low = f"above {self.least}" if self.above else f"{self.least} or more"
+        high = f"below {self.most}" if self.below else f"{self.most} or less"
+        return " and ".join(words for words, end in ((low, self.least), (high, self.most)) if math.isfinite(end))
+
+
+Finite = typing.Annotated[float, Bounds()]
+Weight = typing.Annotated[float, Bounds(0)]
+Positive = typing.Annotated[float, Bounds(0, above=True)]
+Share = typing.Annotated[float, Bounds(0, 1)]
+Natural = typing.Annotated[int, Bounds(0)]
+Count = typing.Annotated[int, Bounds(1)]
+
+
 @typing.dataclass_transform(eq_default=False, kw_only_default=True, field_specifiers=(dataclasses.field,))
 class Part(nn.Module):
-    """A module whose constructor, description and documentation are its dataclass fields; all are keyword-only."""
+    """A module whose constructor, description and documentation are its dataclass fields; all are keyword-only.
+
+    Raises UsageError on a number out of its field's `Bounds`.
+    """
 
     kinds: typing.ClassVar[dict[str, type["Part"]]] = {}
 
-    def __new__(cls, *args, **kwargs):
+    def __new__(cls, *args, **given):
+        check_bounds(cls, given)
         part = super().__new__(cls)
         nn.Module.__init__(part)  # before any field is set, so that fields which are parts register themselves
         return part
@@ -40,9 +76,39 @@ class Part(nn.Module):
             raise TypeError(f"Two parts are named {cls.__name__}: {other} and {cls.__module__}. Give one another name.")
         Part.kinds[cls.__name__] = cls  # the newest: a notebook's cell may run twice
 
+    @property
+    def ends(self) -> tuple[float, ...]:
+        """Of a part that may stand for a number, between which it lies."""
+        return ()
+
 
 def fields_of(part: Part | type[Part]) -> tuple[dataclasses.Field, ...]:
     return dataclasses.fields(part)  # pyright: ignore[reportArgumentType] - __init_subclass__ makes every part a dataclass
+
+
+def kinds_of(field: dataclasses.Field) -> tuple[tuple[typing.Any, ...], Bounds | None]:
+    """The types of what a field takes, and the bounds of a number in it."""
+    union = typing.get_origin(field.type) in (typing.Union, types.UnionType)
+    each = typing.get_args(field.type) if union else (field.type,)
+    noted = [note for kind in each for note in getattr(kind, "__metadata__", ()) if isinstance(note, Bounds)]
+    bare = (typing.get_args(kind)[0] if typing.get_origin(kind) is typing.Annotated else kind for kind in each)
+    return tuple(bare), next(iter(noted), None)
+
+
+def check_bounds(part: type[Part], given: Mapping[str, typing.Any]) -> None:
+    """Raises UsageError where a number is out of its field's bounds, or a part in its place goes beyond them."""
+    for field in fields_of(part):
+        kinds, bounds = kinds_of(field)
+        value = given.get(field.name)
+        if bounds is None or (value is None and (field.name not in given or types.NoneType in kinds)):
+            continue
+        whole = int in kinds and float not in kinds
+        for number in value.ends if isinstance(value, Part) else (value,):
+            if isinstance(number, numbers.Real) and bounds.hold(float(number)) and not (whole and number % 1):
+                continue
+            wanted = ", ".join(words for words in ("a whole number" if whole else "a number", str(bounds)) if words)
+            others = [f", or a {kind.__name__}" for kind in kinds if isinstance(kind, type) and issubclass(kind, Part)]
+            raise UsageError(f"{part.__name__} {field.name} is {number}; it must be {wanted}{''.join(others)}.")
 
 
 def numbers_of(part: Part) -> dict[str, float]:
@@ -51,7 +117,7 @@ def numbers_of(part: Part) -> dict[str, float]:
     for place, its in part.named_modules():
         for field in fields_of(its) if isinstance(its, Part) else ():
             value = getattr(its, field.name)
-            if float in (field.type, *typing.get_args(field.type)) and isinstance(value, (int, float)):
+            if float in kinds_of(field)[0] and isinstance(value, (int, float)):
                 found[f"{place}.{field.name}".removeprefix(".")] = float(value)
     return found
 

@@ -7,14 +7,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .distributions import CorrelatedGaussian, Density, Gaussian, Point, bounded, full_precision
-from .part import Part
+from .part import Count, Part
 
 
 class Posterior(Part):
     """Maps features to a density over z, batch (B,), event (D,)."""
 
-    features: int
-    latent: int
+    features: Count
+    latent: Count
 
     def forward(self, h: Tensor) -> Density:
         raise NotImplementedError

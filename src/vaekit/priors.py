@@ -1,6 +1,6 @@
 """Priors: p(z)."""
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -9,18 +9,22 @@ from torch.distributions import Categorical, Distribution, MixtureSameFamily
 from . import world
 from .distributions import Flow, Gaussian, bounded, full_precision
 from .errors import UsageError
-from .part import Part
+from .part import Bounds, Count, Part
 from .trace import Trace
 
 
 class Prior(Part):
     """A distribution over z, event (D,); batch () or (B,)."""
 
-    latent: int
+    latent: Count
 
     def forward(self, model: Any = None) -> Distribution:
         """p(z) in this VAE: some priors are made of its posteriors or its codebook."""
         raise NotImplementedError
+
+    def without(self, x: Tensor, p: Distribution) -> Distribution:
+        """p(z) as training asks it of codes of the images x (B, C, H, W): where it is made of images, not of these."""
+        return p
 
     def nats(self, z: Tensor, model: Any = None) -> Tensor:
         """-log p(z) of codes z (N, D), (N,)."""
@@ -48,10 +52,9 @@ class StandardNormal(Prior):
 class Mixture(Prior):
     """p(z) = sum_c pi_c N(mu_c, diag exp(log_var_c)), learned with the model."""
 
-    components: int = 10
+    components: Count = 10
 
     def __post_init__(self):
-        check_components(self)
         self.means = nn.Parameter(torch.randn(self.components, self.latent))
         self.log_vars = nn.Parameter(torch.zeros(self.components, self.latent))
         self.logits = nn.Parameter(torch.zeros(self.components))
@@ -67,10 +70,9 @@ class VampPrior(Prior):
     """
 
     image: tuple[int, int, int]
-    components: int = 500
+    components: Count = 500
 
     def __post_init__(self):
-        check_components(self)
         self.inputs = nn.Parameter(torch.randn(self.components, *self.image))  # before a sigmoid, which makes pixels of them
         self.register_buffer("logits", torch.zeros(self.components), persistent=False)
 
@@ -86,27 +88,43 @@ class VampPrior(Prior):
 class ExemplarPrior(Prior):
     """p(z) = 1/C sum_c N(z; mu(x_c), s^2 I) around the codes of images x_c, s learned (Norouzi et al., 2020, eq. 5).
 
-    https://arxiv.org/abs/2004.04795. The exemplars are the last images that training saw before the step, so an image does
-    not stand beside its own code, but where one epoch follows another and for a few images; at first they are noise.
+    https://arxiv.org/abs/2004.04795. The exemplars are the last images that training saw before the step, at first noise. In
+    training an image is asked of all others, its mirror image left out too: their leave-one-out. One that is drawn anew as black
+    and white (`binarize="dynamic"`) is another image, so there an epoch should be much longer than the exemplars are many.
     """
 
     image: tuple[int, int, int]
-    components: int = 1000
+    components: Count = 1000
 
     images: ClassVar[Tensor]  # buffers, (C, C', H, W) uint8
     seen: ClassVar[Tensor]  # (), how many images went by
     logits: ClassVar[Tensor]  # (C,)
+    keys: ClassVar[Tensor]  # (C', H, W) int64, by whose products with their pixels images are told apart
 
     def __post_init__(self):
-        check_components(self)
         self.log_var = nn.Parameter(torch.zeros(()))
         self.register_buffer("images", torch.randint(256, (self.components, *self.image), dtype=torch.uint8))
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
         self.register_buffer("logits", torch.zeros(self.components), persistent=False)
+        keys = torch.randint(2**62, self.image, generator=torch.Generator().manual_seed(0), device="cpu")
+        self.register_buffer("keys", keys + keys.flip(-1), persistent=False)  # the same for the mirror image
 
     def forward(self, model=None):
         mean = model.encode(self.images.to(self.log_var.dtype) / 255).mean  # pyright: ignore[reportOptionalMemberAccess]
         return mixture(self.logits, Gaussian(mean, self.log_var.expand_as(mean)))
+
+    def without(self, x, p):
+        if not self.training:
+            return p
+        own = self.marks(levels(x))[:, None] == self.marks(self.images)  # (B, C)
+        own = own & ~own.all(1, keepdim=True)  # where there is no other, it is asked of itself
+        parts: Any = p.component_distribution  # pyright: ignore[reportAttributeAccessIssue]
+        each = (t.expand(len(x), *t.shape) for t in (parts.loc, parts.log_var))
+        return mixture(self.logits.masked_fill(own, -torch.inf), Gaussian(*each))
+
+    def marks(self, pictures: Tensor) -> Tensor:
+        """A number for each of uint8 pictures (N, C', H, W), (N,): the same for mirror images alone."""
+        return (pictures * self.keys).sum((1, 2, 3))
 
     def check_pictures(self, count):
         if self.components > count:
@@ -118,7 +136,7 @@ class ExemplarPrior(Prior):
     @torch.no_grad()
     def observe(self, t: Trace) -> Tensor:
         """The images of the whole batch."""
-        return world.united((t.x * 255).round().to(torch.uint8))
+        return world.united(levels(t.x))
 
     @torch.no_grad()
     def absorb(self, statistic: Tensor, images: int) -> None:
@@ -129,9 +147,9 @@ class ExemplarPrior(Prior):
         self.seen.add_(len(newest))
 
 
-def check_components(prior: Any) -> None:
-    if prior.components < 1:
-        raise UsageError(f"{type(prior).__name__} got {prior.components} components; it needs 1 or more.")
+def levels(x: Tensor) -> Tensor:
+    """Pictures in [0, 1] as uint8."""
+    return (x * 255).round().to(torch.uint8)
 
 
 def mixture(logits: Tensor, parts: Distribution) -> Distribution:
@@ -178,18 +196,14 @@ class CouplingFlow(Prior):
     the latents are riffled like a deck of cards, so that all of them meet. In fp32 under autocast, for an exact inverse.
     """
 
-    couplings: int = 6
-    width: int = 128
+    latent: Annotated[int, Bounds(2)]  # one half moves the other
+    couplings: Count = 6
+    width: Count = 128
 
     riffled: ClassVar[Tensor]  # buffers, (D,): the order after a riffle, and the way back
     restored: ClassVar[Tensor]
 
     def __post_init__(self):
-        if self.latent < 2 or min(self.couplings, self.width) < 1:
-            given = f"{self.latent} latents, {self.couplings} couplings of width {self.width}"
-            raise UsageError(
-                f"CouplingFlow got {given}; it needs 2 latents, because one half moves the other, and 1 or more of the rest."
-            )
         self.chain = nn.ModuleList(Coupling(self.latent, self.width) for _ in range(self.couplings))
         deck = torch.arange(self.latent)
         riffled = torch.cat([deck[1::2], deck[::2]])

@@ -25,6 +25,7 @@ from .likelihoods import (
     OptimalGaussian,
     PerPixelGaussian,
     StudentTPixels,
+    check_weighed,
 )
 from .model import VAE, Model
 from .nets import NETS, SPATIAL, MixerDecoder, MixerEncoder, MLPEncoder
@@ -141,14 +142,7 @@ def default_net(image: Shape) -> str:
     return "mlp" if prod(image[1:]) <= 16 * 16 else "conv"
 
 
-def vae(
-    image: Shape,
-    *,
-    net: str | None = None,
-    latent: int = 32,
-    condition: Condition | None = None,
-    **options: Any,
-) -> Recipe:
+def vae(image: Shape, *, net: str | None = None, latent: int = 32, condition: Condition | None = None, **options: Any) -> Recipe:
     """A VAE with the optimal sigma: the place to start with pictures of your own."""
     weights, training = parted(options)
     density, objective = weigh(image, **weights)
@@ -293,18 +287,21 @@ def varied(name: str, variant: Variant) -> Callable[..., Recipe]:
         if variant.told and condition is None:
             raise UsageError(f"Recipe {name!r} is told something of every picture. Give it a condition, such as the label.")
         weights, training = parted(options)
+        plan = settings(training)
         own: dict[str, Any] = {} if PIXELS & weights.keys() else dict(variant.pixels)
+        if variant.warmup and not {"beta_schedule", "r_loss_factor"} & weights.keys():
+            own |= {"beta_schedule": "linear", "beta_images": variant.warmup * (plan.images or DEFAULT_IMAGES)}
         density, objective = weigh(image, **own | weights)
         chosen = net or ("conv" if variant.spatial else default_net(image))
         model = compose(image, chosen, latent, density, variant, condition=condition)
         if variant.objective:
-            made = learning(variant, model, features, settings(training))
+            made = learning(variant, model, features, plan)
             idle = sorted(weights.keys() - {"likelihood", *(["sigma"] if made.objective.asks_density else [])})
             if idle:
                 told = f"Recipe {name!r} has an objective of its own, to which {', '.join(idle)} says nothing"
                 raise UsageError(f"{told}. Leave it out; its own numbers: --set, see vaekit recipes {name}.")
             return made
-        return Recipe(model, objective, settings(training), second=variant.second)
+        return Recipe(model, objective, plan, second=variant.second)
 
     recipe.__doc__ = f"{variant.paper}: {variant.purpose}."
     return recipe
@@ -317,9 +314,12 @@ def learning(variant: Variant, model: VAE, features: FeatureNet | str | Path | N
         raise UsageError(f"The judge is for images of shape {judge.image}, these have {model.image}. Teach one on these.")
     condition: Condition | None = getattr(model, "condition", None)
     told = {"labels": len(condition.labels), "told": condition.told, "shown": condition.shown} if condition else {}
-    sizes = Sizes(model.image, model.posterior.features, model.posterior.latent, model.latent, **told, judge=judge)
+    apart = {**told, "judge": judge, "budget": training.images or DEFAULT_IMAGES}
+    sizes = Sizes(model.image, model.posterior.features, model.posterior.latent, model.latent, **apart)
     weights = {f"objective.judge.{name}": tensor for name, tensor in judge.state_dict().items()} if judge else {}
-    return Recipe(model, variant.objective(sizes), training, weights, variant.second)  # pyright: ignore[reportOptionalCall]
+    objective: Any = variant.objective(sizes)  # pyright: ignore[reportOptionalCall]
+    check_weighed(objective.samples, model.likelihood)
+    return Recipe(model, objective, training, weights, variant.second)
 
 
 RECIPES: dict[str, Callable[..., Recipe]] = {

@@ -4,24 +4,24 @@ A compiled step is one graph for all of training, so it gives the images seen as
 """
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from .errors import UsageError
-from .part import Part
+from .part import Bounds, Count, Finite, Part, Positive
 
 
 class Schedule(Part):
     """A number at `images` seen; infinity asks for its final value."""
 
-    images: float
-    start: float = 0.0
-    end: float = 1.0
+    images: Positive
+    start: Finite = 0.0
+    end: Finite = 1.0
 
-    def __post_init__(self):
-        if not 0 < self.images < math.inf:
-            raise UsageError(f"A schedule over {self.images} images has no length; give the number of images it lasts, above 0.")
+    @property
+    def ends(self):
+        return self.start, self.end
 
     def forward(self, images: float | Tensor) -> float | Tensor:
         seen = torch.as_tensor(images, dtype=None if isinstance(images, Tensor) else torch.float64)
@@ -50,14 +50,8 @@ class Cosine(Schedule):
 class Cyclical(Schedule):
     """`cycles` times a straight rise over `share` of the cycle and a plateau (Fu et al., 2019). https://arxiv.org/abs/1903.10145"""
 
-    cycles: int = 4
-    share: float = 0.5
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.cycles < 1 or not 0 < self.share <= 1:
-            given = f"{self.cycles} cycles with a rise over {self.share} of each"
-            raise UsageError(f"Cyclical got {given}; it needs at least 1 cycle and a share in (0, 1].")
+    cycles: Count = 4
+    share: Annotated[float, Bounds(0, 1, above=True)] = 0.5
 
     def rise(self, fraction):
         wave = ((fraction * self.cycles) % 1 / self.share).clamp_max(1)

@@ -11,6 +11,7 @@ sharp density lies.
 """
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -19,11 +20,14 @@ from torch.distributions.kl import register_kl
 from . import world
 from .distributions import Density, bounded, full_precision
 from .errors import UsageError
+from .part import Bounds
 from .posteriors import Posterior
 from .priors import Prior
 
 ANGLES = 1024  # of the grid
 LOG_SHARPEST = 8.0  # log of the largest concentration
+
+Dimensions = Annotated[int, Bounds(2)]
 
 
 def log_area(dimensions: int) -> float:
@@ -120,8 +124,9 @@ def _(q: VonMisesFisher, p: EvenSphere) -> Tensor:
 class Spherical(Posterior):
     """q(z | x) = vMF(m, kappa) on the unit sphere in `latent` dimensions."""
 
+    latent: Dimensions
+
     def __post_init__(self):
-        check_sphere(self)
         self.head = nn.Linear(self.features, self.latent + 1)
 
     def forward(self, h):
@@ -135,14 +140,10 @@ class Spherical(Posterior):
 class UniformSphere(Prior):
     """p(z): uniform on the unit sphere."""
 
+    latent: Dimensions
+
     def __post_init__(self):
-        check_sphere(self)
         self.register_buffer("zero", torch.zeros(self.latent), persistent=False)
 
     def forward(self, model=None):
         return EvenSphere(self.zero)  # pyright: ignore[reportArgumentType]
-
-
-def check_sphere(part: Spherical | UniformSphere) -> None:
-    if part.latent < 2:
-        raise UsageError(f"{type(part).__name__} got latent={part.latent}; a sphere needs 2 dimensions or more.")

@@ -59,7 +59,7 @@ class State:
             [group for group in (matrices, others) if group["params"]],
             lr=training.learning_rate,
             eps=1e-8 / math.prod(model.image),  # the usual one is for nats per image, of which a step takes the share of a value
-            betas=(0.9, 0.99),
+            betas=objective.betas,
             weight_decay=training.weight_decay,
             fused=True,
         )

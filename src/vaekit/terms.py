@@ -9,6 +9,7 @@ from torch import Tensor
 from . import world
 from .distributions import LOG_2PI, Gaussian, exactly, full_precision
 from .errors import UsageError
+from .likelihoods import check_weighed
 from .trace import Trace
 
 
@@ -72,7 +73,8 @@ def jacobian_norm(t: Trace) -> Tensor:
 
 
 def log_joint(t: Trace) -> Tensor:
-    """log p(x, z) = log p(x | z) + log p(z), (K, B)."""
+    """log p(x, z) = log p(x | z) + log p(z), (K, B). Raises UsageError where K samples cannot be weighed by it."""
+    check_weighed(len(t.log_px), t.px)
     return t.log_px + sum(group.log_p for group in t.groups)
 
 

@@ -40,6 +40,11 @@ class Group:
     log_q: Tensor  # (K, B), log q(z | x)
 
     @property
+    def has_rate(self) -> bool:
+        """Whether KL(q || p) is a number: without a prior there is none, nor of a point and a density."""
+        return self.p is not None and getattr(self.q, "compares", True)
+
+    @property
     def prior(self) -> Distribution:
         if self.p is None:
             raise UsageError("This model has no prior, so it has no rate: give VAE a prior, or train with Reconstruction.")
@@ -56,8 +61,10 @@ class Group:
 
     @once
     def kl(self) -> Tensor:
-        """KL(q || p) in nats, (B,): in closed form where one is known, else the K-sample estimate."""
+        """KL(q || p) in nats, (B,): in closed form where one is known, else the K-sample estimate. UsageError of points."""
         kl = closed_kl(self.q, self.prior)
+        if not self.has_rate:
+            raise UsageError("Codes that are points have no KL to a density. Give VAE a posterior that is one: DiagonalGaussian.")
         return (self.log_q - self.log_p if kl is None else kl).expand(self.log_q.shape).mean(0)
 
     def kl_per_latent(self) -> Tensor:

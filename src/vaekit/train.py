@@ -204,10 +204,10 @@ def losses(model: Model, objective: Objective, seen: Seen, at: At, execution: Ex
 def bound(t: Trace) -> dict[str, Tensor]:
     """Distortion, rate and ELBO without any weight, so that runs with different objectives compare; batch means, nats per image.
 
-    A plain autoencoder has no rate and no ELBO. Of a hierarchy "rate/1" is the rate of its top group, and so on down.
+    An autoencoder of points has no rate and no ELBO. Of a hierarchy "rate/1" is the rate of its top group, and so on down.
     """
     d = distortion(t).mean()
-    if any(group.p is None for group in t.groups):
+    if not all(group.has_rate for group in t.groups):
         return {"distortion": d}
     r = rate(t).mean()
     groups = {f"rate/{number}": group.kl.mean() for number, group in enumerate(t.groups, 1)} if len(t.groups) > 1 else {}

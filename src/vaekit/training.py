@@ -3,13 +3,7 @@
 import math
 
 from .errors import UsageError
-from .part import Part
-
-BOUNDS = (  # lowest value, whether it must be above it, of which settings
-    (0, True, ("epochs", "images", "minutes", "learning_rate", "clip", "skip_above")),
-    (1, False, ("validate_every", "patience", "threads")),
-    (0, False, ("batch_size", "weight_decay", "warmup", "half_life", "seed")),
-)
+from .part import Count, Natural, Part, Positive, Weight
 
 SHARE_OF_WARMUP = 0.1  # of the budget, that warm-up takes at most
 
@@ -22,40 +16,34 @@ class Training(Part):
     there is not, and where the clock is needed and `deterministic` or `tune` leaves it out.
     """
 
-    epochs: float | None = None
-    images: int | None = None
-    minutes: float | None = None
-    batch_size: int = 128  # 0: found by measuring, see trials.best_batch
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
-    warmup: int = 10_000  # images
-    clip: float = 1.0  # largest gradient norm, of nats per pixel value
-    skip_above: float | None = None  # gradient norm, as `clip`, above which a step is not taken (Child, 2021, section 3)
-    half_life: int = 20_000  # images: of the average of the weights
+    epochs: Positive | None = None
+    images: Count | None = None
+    minutes: Positive | None = None
+    batch_size: Natural = 128  # 0: found by measuring, see trials.best_batch
+    learning_rate: Positive = 1e-3
+    weight_decay: Weight = 1e-4
+    warmup: Natural = 10_000  # images
+    clip: Positive = 1.0  # largest gradient norm, of nats per pixel value
+    skip_above: Positive | None = None  # gradient norm, as `clip`, above which a step is not taken (Child, 2021, section 3)
+    half_life: Natural = 20_000  # images: of the average of the weights
     flip: bool = False  # mirror half of the pictures
     binarize: str | None = None  # dynamic, static or threshold: how grey pixels become black or white
     freeze: tuple[str, ...] = ()  # parts of the model that keep the weights they began with
-    validate_every: int | None = None  # images; None: an epoch, at least 10,000 images
-    patience: int | None = None  # validations without a better loss before the run ends
+    validate_every: Count | None = None  # images; None: an epoch, at least 10,000 images
+    patience: Count | None = None  # validations without a better loss before the run ends
     precision: str = "auto"  # auto, fp32, bf16
     layout: str = "auto"  # auto, contiguous, channels_last, patches
     compile: str = "auto"  # auto, off, on, whole (forward, backward and update), reduce-overhead (CUDA graphs), max-autotune
-    threads: int | None = None
+    threads: Count | None = None
     tune: bool = True  # whether the clock decides what is left open
     device: str = "auto"
     deterministic: bool = False
-    seed: int = 0
-    epoch: int = 0  # images in an epoch; set from the data
+    seed: Natural = 0
+    epoch: Natural = 0  # images in an epoch; set from the data
 
     def __post_init__(self):
         if self.epochs is None and self.images is None and self.minutes is None:
             raise UsageError("Training has no end. Give epochs, images or minutes.")
-        for least, above, names in BOUNDS:
-            for name in names:
-                value = getattr(self, name)
-                if value is not None and not (least <= value < math.inf and (value > least or not above)):
-                    bound = f"above {least}" if above else f"{least} or more"
-                    raise UsageError(f"Training {name} is {value}; it must be a number, {bound}.")
         for name, value, choices in (
             ("precision", self.precision, ("auto", "fp32", "bf16")),
             ("layout", self.layout, ("auto", "contiguous", "channels_last", "patches")),

@@ -114,7 +114,7 @@ def overfit(exam: Exam) -> Finding | None:
         return None
     told = [f"the error of {exam.split} pictures is {ratio:.2f} times that of the training split"]
     ways = ["--patience 5"] * exam.objective.comparable + ["fewer --latent"] * isinstance(exam.model, VAE)
-    less = carrying(exam.objective, more=False) if exam.model.has_prior else ""
+    less = carrying(exam.objective, more=False) if exam.model.has_rate else ""
     return learnt_by_heart("; ".join([*told, lost.measured] if lost else told), [*ways, less])
 
 

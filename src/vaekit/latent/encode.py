@@ -225,8 +225,8 @@ def kl_per_latent(model: Model, found: Codes) -> np.ndarray:
     it an upper bound on what the latent tells of the image. Categories of one choice tell the same thing: with each stands the KL
     of the choice.
     """
-    if not model.has_prior:
-        raise UsageError("KL per latent needs a prior; a plain autoencoder has none.")
+    if not model.has_rate:
+        raise UsageError("KL per latent needs a prior and a posterior that is a density; this autoencoder has points.")
     p = model.p_z()
     if isinstance(p, OneHots):
         return kl_of_choices(p, found.mu)

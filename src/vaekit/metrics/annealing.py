@@ -61,8 +61,8 @@ class AnnealingPath:
     """
 
     def __init__(self, model: Model, x: Tensor, c: Tensor | None):
-        if not model.has_prior:
-            raise UsageError("A plain autoencoder has no p(x): nothing says how probable a code is. Train a VAE.")
+        if not model.has_rate:
+            raise UsageError("An autoencoder of points has no bound on p(x): q(z | x) is no density. Train a VAE.")
         self.model, self.x, self.c, self.q = model, x, c, model.encode(x, c)
         if not isinstance(self.q, Gaussian | CorrelatedGaussian):
             raise UsageError(

@@ -88,10 +88,10 @@ def importance_bound(
     In fp32, or as `execution` says: only the decoder makes use of bf16, after a comparison with fp32; q, p(z) and sums do not.
     Rounding makes another decoder, but its probabilities still sum to one: what is computed remains a bound. Several processes
     share the images. The draws of an image depend on `seed` and its place alone, not on `count`, `samples` or its neighbours.
-    Raises UsageError for a plain autoencoder, and where bf16 differs from fp32 by more than CLOSE nats.
+    Raises UsageError for an autoencoder of points, and where bf16 differs from fp32 by more than CLOSE nats.
     """
-    if not model.has_prior:
-        raise UsageError("A plain autoencoder has no p(x): nothing says how probable a code is. Train a VAE.")
+    if not model.has_rate:
+        raise UsageError("An autoencoder of points has no bound on p(x): q(z | x) is no density. Train a VAE.")
     if min(samples, count) < 1:
         raise UsageError(f"A bound was asked for over {count} images with {samples} samples; it needs 1 or more of both.")
     device = next(model.parameters()).device

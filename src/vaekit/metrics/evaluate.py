@@ -214,7 +214,7 @@ def explained(model: Model, images: Images, count: int, seed: int = 0) -> dict[s
     found: list[dict[str, np.ndarray]] = []
     for trace in traces(lambda x, c: model(x, 1, c), images, chunks(count, model.at_once), seed):
         values = {"distortion": distortion(trace)}
-        if model.has_prior:
+        if model.has_rate:
             values |= {"rate": rate(trace), "elbo": -distortion(trace) - rate(trace)}
         found.append({name: value.double().cpu().numpy() for name, value in values.items()})
     return {name: np.concatenate([values[name] for values in found]) for name in found[0]}

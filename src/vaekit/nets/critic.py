@@ -9,7 +9,7 @@ from ..part import Part
 
 
 class Critic(Part):
-    """z (..., D) to a logit (...): an MLP of leaky rectifiers (Kim & Mnih, 2018, appendix A)."""
+    """z (..., D) to a logit (...): an MLP of leaky rectifiers, as in Kim & Mnih (2018), appendix A, and smaller."""
 
     latent: int
     width: int = 512

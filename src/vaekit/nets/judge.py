@@ -40,7 +40,7 @@ class FeatureNet(Part):
 class Judge(FeatureNet):
     """A convolutional net whose features say what matters in pictures, because it learned to tell kinds apart.
 
-    Its features (B, features), and a logit for each of some kinds (B, kinds).
+    Its features (B, features), and a logit for each of some kinds (B, kinds); or, where asked for, its maps.
     """
 
     features: int = 256
@@ -62,7 +62,9 @@ class Judge(FeatureNet):
     def embed(self, x):
         return self.body(x)
 
-    def forward(self, x):
+    def forward(self, x, maps=False):
+        if maps:
+            return self.maps(x)
         h = self.body(x)
         return h, self.last(h)
 

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from .. import world
 from ..nets.critic import Critic, frozen
+from ..part import Count, Natural, Weight
 from ..terms import distortion, rate, squares
 from .objective import Objective
 
@@ -15,9 +16,11 @@ from .objective import Objective
 class Adversarial(Objective):
     """An objective with a critic of codes z (B, D), the first sample of each image."""
 
-    latent: int
-    width: int = 512
-    depth: int = 4
+    betas = 0.5, 0.9  # Kim & Mnih's for the critic; with a longer memory codes and critic chase each other
+
+    latent: Count
+    width: Count = 512
+    depth: Natural = 4
 
     comparable = False  # the critic changes
 
@@ -32,11 +35,11 @@ class Adversarial(Objective):
 class FactorVAE(Adversarial):
     """-log p(x | z) + KL + gamma * TC, the total correlation as the critic's log ratio: Kim & Mnih (2018), eq. 2 and 3.
 
-    Disentangling by Factorising, https://arxiv.org/abs/1802.05983. The critic tells codes from codes whose latents were shuffled
-    over the batch one by one.
+    Disentangling by Factorising, https://arxiv.org/abs/1802.05983. The critic tells codes from the same ones whose latents were
+    shuffled over the batch one by one; theirs is larger (6 layers of 1000) and shuffles a second batch.
     """
 
-    gamma: float = 10.0
+    gamma: Weight = 10.0
 
     def forward(self, t, at):
         z = t.group.z[0]
@@ -51,7 +54,7 @@ class FactorVAE(Adversarial):
 class Matched(Adversarial):
     """The codes of the batch are brought to the prior: the critic tells the prior's draws from them."""
 
-    weight: float = 1.0
+    weight: Weight = 1.0
 
     def matched(self, t):
         z = t.group.z[0]
@@ -62,7 +65,10 @@ class Matched(Adversarial):
 
 
 class AAE(Matched):
-    """-log p(x | z) - weight * log D(z): Makhzani et al. (2016), Adversarial Autoencoders, https://arxiv.org/abs/1511.05644."""
+    """-log p(x | z) - weight * log D(z): Makhzani et al. (2016), Adversarial Autoencoders, https://arxiv.org/abs/1511.05644.
+
+    Codes that are points, as in their experiments.
+    """
 
     def forward(self, t, at):
         return {"distortion": distortion(t), **self.matched(t)}
@@ -71,12 +77,10 @@ class AAE(Matched):
 class WAEGAN(Matched):
     """|x - x'|^2 - weight * log D(z): Tolstikhin et al. (2018), algorithm 1. https://arxiv.org/abs/1711.01558.
 
-    `weight`: their code has 10 beside a twentieth of the square. Nothing holds q's variance, so rate and bounds say little.
+    Codes that are points, as in their code: a Gaussian's variance would meet the prior by itself.
     """
 
     asks_density = False
-
-    weight: float = 200.0
 
     def forward(self, t, at):
         return {"squares": squares(t), **self.matched(t)}

@@ -3,11 +3,14 @@
 NVAE (Vahdat & Kautz, 2020), appendix A, https://arxiv.org/abs/2007.03898
 """
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
 from .. import schedules, world
 from ..errors import UsageError
+from ..part import Bounds
 from ..schedules import Schedule
 from ..terms import distortion, rate
 from ..trace import Trace
@@ -20,7 +23,7 @@ class BalancedELBO(Objective):
     A group that carries little for its size is cheap at first, so that none is given up before it learned to carry anything.
     """
 
-    beta: Schedule
+    beta: Annotated[Schedule, Bounds(0)]
 
     def __post_init__(self):
         if not isinstance(self.beta, Schedule):

@@ -4,16 +4,21 @@ Burgess et al. (2018), Understanding disentangling in beta-VAE, https://arxiv.or
 """
 
 from .. import schedules
+from ..part import Weight
 from ..schedules import Schedule
 from ..terms import distortion, rate
 from .objective import Objective
 
 
 class Capacity(Objective):
-    """-log p(x | z) + gamma * |KL(q || p) - C|, their eq. 8, with C nats after the images seen so far."""
+    """-log p(x | z) + gamma * |KL(q || p) - C|, their eq. 8, with C nats after the images seen so far.
 
-    capacity: float | Schedule = 25.0
-    gamma: float = 1000.0
+    `gamma`: theirs, which wants a capacity that rises over millions of images: a code that says nothing of its image, and is no
+    draw of the prior either, has a KL too.
+    """
+
+    capacity: Weight | Schedule = 25.0
+    gamma: Weight = 1000.0
 
     def forward(self, t, at):
         return {"distortion": distortion(t), "capacity": self.gamma * (rate(t) - schedules.at(self.capacity, at.images)).abs()}

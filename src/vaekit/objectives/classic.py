@@ -7,6 +7,7 @@ the mean squared error. `sigma_of` and its inverse tell what the second one says
 import math
 
 from ..errors import UsageError
+from ..part import Positive
 from ..terms import mse, rate, rmse
 from .objective import Objective
 
@@ -21,14 +22,12 @@ class Classic(Objective):
 
     asks_density = False
 
-    r_loss_factor: float = 10_000
+    r_loss_factor: Positive = 10_000  # 500 to 10000 is usual
     error: str = "mse"
 
     def __post_init__(self):
         if self.error not in ERRORS:
             raise UsageError(f"Classic knows no error {self.error!r}; choose 'rmse' or 'mse'.")
-        if not 0 < self.r_loss_factor < math.inf:
-            raise UsageError(f"Classic r_loss_factor is {self.r_loss_factor}; it must be above 0, 500 to 10000 is usual.")
 
     def forward(self, t, at):
         return {"r_loss": self.r_loss_factor * ERRORS[self.error](t), "kl": rate(t)}

@@ -4,12 +4,13 @@ Sinha & Dieng (2021), Consistency Regularization for Variational Auto-Encoders, 
 """
 
 from dataclasses import dataclass
-
-from torch.distributions import kl_divergence
+from typing import Annotated
 
 from ..affine import moved
-from ..terms import distortion, rate
-from ..trace import Trace
+from ..errors import UsageError
+from ..part import Bounds, Weight
+from ..terms import distortion, kinds, rate
+from ..trace import Trace, closed_kl
 from .objective import Objective
 
 
@@ -27,10 +28,10 @@ class Consistency(Objective):
     white pictures stay so. `weight`: half of their lambda, which is 0.1.
     """
 
-    weight: float = 0.05
-    turn: float = 15.0
-    shift: float = 0.1
-    scale: float = 0.1
+    weight: Weight = 0.05
+    turn: Annotated[float, Bounds(0, 180)] = 15.0
+    shift: Weight = 0.1
+    scale: Annotated[float, Bounds(0, 1, below=True)] = 0.1
 
     @property
     def decodings(self):
@@ -42,5 +43,7 @@ class Consistency(Objective):
 
     def forward(self, t: Pair, at):
         both = {"distortion": (distortion(t) + distortion(t.moved)) / 2, "rate": (rate(t) + rate(t.moved)) / 2}
-        apart = sum(kl_divergence(b.q, a.q) for a, b in zip(t.groups, t.moved.groups, strict=True))
+        apart = closed_kl(t.moved.group.q, t.group.q)
+        if apart is None:
+            raise UsageError(f"Consistency needs a closed KL of two posteriors; {kinds(t)} has none. Use DiagonalGaussian.")
         return both | {"consistency": self.weight * apart}

@@ -3,11 +3,13 @@
 https://arxiv.org/abs/1711.00848
 """
 
+from typing import Annotated
+
 import torch
 
 from .. import world
 from ..distributions import exactly
-from ..errors import UsageError
+from ..part import Bounds, Weight
 from ..terms import distortion, gaussian, rate
 from .objective import Objective
 
@@ -19,13 +21,9 @@ class DIPVAE(Objective):
     `off_diagonal` for kind 1 and as much as that for kind 2, as theirs.
     """
 
-    kind: int = 2
-    off_diagonal: float = 10.0
-    diagonal: float | None = None
-
-    def __post_init__(self):
-        if self.kind not in (1, 2):
-            raise UsageError(f"DIPVAE is of kind 1 or 2, not {self.kind}.")
+    kind: Annotated[int, Bounds(1, 2)] = 2
+    off_diagonal: Weight = 10.0
+    diagonal: Weight | None = None
 
     def forward(self, t, at):
         q = gaussian(t, "DIPVAE")

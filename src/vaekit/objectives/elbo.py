@@ -3,10 +3,9 @@
 https://arxiv.org/abs/1312.6114, https://openreview.net/forum?id=Sy2fzU9gl
 """
 
-import math
-
 from .. import schedules
 from ..errors import UsageError
+from ..part import Weight
 from ..schedules import Schedule
 from ..terms import distortion, rate, rate_above
 from .objective import Objective
@@ -19,17 +18,13 @@ class ELBO(Objective):
     latents (`per="group"`), as Kingma et al. (2016), eq. 15.
     """
 
-    beta: float | Schedule = 1.0
-    free_bits: float = 0.0
+    beta: Weight | Schedule = 1.0
+    free_bits: Weight = 0.0
     per: str = "latent"
 
     def __post_init__(self):
         if self.per not in ("latent", "group"):
             raise UsageError(f"ELBO counts free bits per {self.per!r}; choose per='latent' or per='group'.")
-        if not 0 <= self.free_bits < math.inf:
-            raise UsageError(f"ELBO free_bits is {self.free_bits}; it must be 0 nats or more.")
-        if not isinstance(self.beta, Schedule) and not 0 <= self.beta < math.inf:
-            raise UsageError(f"ELBO beta is {self.beta}; it must be a number from 0 on, or a schedule. 1 is the ELBO itself.")
 
     def forward(self, t, at):
         kl = rate_above(t, self.free_bits, self.per) if self.free_bits else rate(t)

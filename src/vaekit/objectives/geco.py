@@ -3,13 +3,13 @@
 https://arxiv.org/abs/1810.00597
 """
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
 from .. import world
-from ..errors import UsageError
+from ..part import Bounds, Positive
 from ..terms import mse, rate
 from .objective import Objective
 
@@ -20,14 +20,15 @@ class GECO(Objective):
     """KL + lambda * C, C = D * (MSE - rmse^2) over the D pixel values; lambda grows while C is above 0: their algorithm 1.
 
     `rmse`: the reconstruction error to be reached, in pixel values from 0 to 1. `speed`: of log lambda, per image, times by how
-    much MSE exceeds rmse^2 as a share of it, which means the same for pictures of any size.
+    much MSE exceeds rmse^2 as a share of it, which means the same for pictures of any size. That excess is a moving average over
+    batches with a half-life of `half_life` images: their alpha, 0.99 a step, at 128 images a step.
     """
 
     asks_density = False
 
-    rmse: float = 0.1
-    decay: float = 0.99
-    speed: float = 1e-4
+    rmse: Annotated[float, Bounds(0, 1, above=True, below=True)] = 0.1
+    half_life: Positive = 8_800
+    speed: Positive = 1e-4
 
     comparable = False  # lambda changes
 
@@ -36,8 +37,6 @@ class GECO(Objective):
     steps: ClassVar[Tensor]
 
     def __post_init__(self):
-        if not 0 < self.rmse < 1:
-            raise UsageError(f"GECO rmse is {self.rmse}; it must lie between 0 and 1, the range of pixel values.")
         self.register_buffer("log_weight", torch.zeros(()))
         self.register_buffer("moving", torch.zeros(()))
         self.register_buffer("steps", torch.zeros(()))
@@ -50,7 +49,8 @@ class GECO(Objective):
 
     def absorb(self, statistic, images):
         self.steps.add_(1)
-        self.moving.lerp_(statistic, (1 / self.steps).clamp_min(1 - self.decay))  # the plain mean of the first ones
+        forget = 1 - 0.5 ** (images / self.half_life)
+        self.moving.lerp_(statistic, (1 / self.steps).clamp_min(forget))  # the plain mean of the first ones
         self.log_weight.add_(self.speed * images * self.moving).clamp_(-10, 15)
 
     def forward(self, t, at):

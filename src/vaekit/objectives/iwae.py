@@ -8,16 +8,13 @@ K samples, M groups of them; w = p(x, z) / q(z | x), (K, B).
 """
 
 from ..errors import UsageError
+from ..part import Count, Share
 from ..terms import log_joint, log_weights, mean_of_weights, settled_log_q, through_z, valued
 from .objective import Objective
 
 
 class Importance(Objective):
-    samples: int = 8
-
-    def __post_init__(self):
-        if self.samples < 1:
-            raise UsageError(f"{type(self).__name__} got {self.samples} samples; it needs at least 1.")
+    samples: Count = 8
 
 
 class IWAE(Importance):
@@ -30,7 +27,7 @@ class IWAE(Importance):
 class CIWAE(Importance):
     """beta * ELBO + (1 - beta) * IWAE, negated: Rainforth et al. eq. 11."""
 
-    beta: float = 0.5
+    beta: Share = 0.5
 
     def forward(self, t, at):
         w = log_weights(t)
@@ -38,11 +35,10 @@ class CIWAE(Importance):
 
 
 class Grouped(Importance):
-    groups: int = 4
+    groups: Count = 4
 
     def __post_init__(self):
-        super().__post_init__()
-        if self.groups < 1 or self.samples % self.groups:
+        if self.samples % self.groups:
             given = f"{self.samples} samples in {self.groups} groups"
             raise UsageError(f"{type(self).__name__} got {given}; it needs a multiple of the groups.")
 
@@ -73,7 +69,7 @@ class STL(Importance):
     With one sample, the ELBO's, it is 0 on average; with more the gradient is biased (Tucker et al., section 3), see DReG.
     """
 
-    samples: int = 1
+    samples: Count = 1
 
     def forward(self, t, at):
         return {"iwae": -mean_of_weights(log_joint(t) - settled_log_q(t))}

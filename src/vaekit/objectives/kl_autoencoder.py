@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from ..nets.critic import PatchCritic, frozen
 from ..nets.judge import FeatureNet
+from ..part import Weight
 from ..terms import rate
 from .objective import Objective
 from .perceptual import seen_apart
@@ -27,10 +28,10 @@ class KLAutoencoder(Objective):
 
     image: tuple[int, int, int]
     judge: FeatureNet | None = None
-    features: float = 1.0
-    fooling: float = 0.05
-    weight: float = 1e-6
-    start: float = 20_000
+    features: Weight = 1.0
+    fooling: Weight = 0.05
+    weight: Weight = 1e-6
+    start: Weight = 20_000
 
     comparable = False  # the critic changes
 

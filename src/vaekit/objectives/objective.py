@@ -18,6 +18,7 @@ class Objective(Part):
     weighs: ClassVar[bool] = False  # whether it asks for the model's weights themselves, which sharded ones cannot give either
     asks_density: ClassVar[bool] = True  # whether a term is log p(x | z), to which a likelihood's scale belongs
     measured: ClassVar[Mapping[str, str]] = {}  # the shares that `measures` gives, and how
+    betas: ClassVar[tuple[float, float]] = (0.9, 0.99)  # of AdamW's moments
     comparable: ClassVar[bool] = True  # whether its losses at two moments compare; else the last weights count as the best
 
     @property

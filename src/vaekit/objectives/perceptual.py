@@ -3,10 +3,14 @@
 https://arxiv.org/abs/1610.00291
 """
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 from ..errors import UsageError
 from ..nets.judge import FeatureNet
+from ..part import Weight
 from ..terms import rate
 from .objective import Objective
 
@@ -21,8 +25,8 @@ class Perceptual(Objective):
     asks_density = False
 
     judge: FeatureNet
-    weight: float = 100.0
-    pixels: float = 1000.0
+    weight: Weight = 100.0
+    pixels: Weight = 1000.0
 
     def __post_init__(self):
         if not isinstance(self.judge, FeatureNet):
@@ -40,5 +44,9 @@ class Perceptual(Objective):
 
 def seen_apart(judge: FeatureNet, x: Tensor, other: Tensor) -> Tensor:
     """The squared distance of two pictures' feature maps, each map's mean over places, summed over maps, (B,)."""
-    pairs = zip(judge.maps(x), judge.maps(other), strict=True)
-    return sum(((a - b).square().sum(1).mean((1, 2)) for a, b in pairs), x.new_zeros(()))
+    return apart(judge.maps(x), judge.maps(other))
+
+
+def apart(maps: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
+    """The same of the maps themselves, (B, F, H', W') each."""
+    return torch.stack([(a - b).square().sum(1).mean((1, 2)) for a, b in zip(maps, others, strict=True)]).sum(0)

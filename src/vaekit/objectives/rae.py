@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..part import Weight
 from ..terms import code_norm, jacobian_norm, squares
 from ..trace import Trace
 from .objective import Objective
@@ -27,7 +28,7 @@ class Regularised(Objective):
 
     asks_density = False
 
-    beta: float = 1e-2
+    beta: Weight = 1e-2
 
     def forward(self, t, at):
         return {"squares": squares(t), "code": self.beta * code_norm(t)}
@@ -36,13 +37,13 @@ class Regularised(Objective):
 class RAEL2(Regularised):
     """With shrink * |theta|^2 of the decoder's weights."""
 
-    shrink: float = 1e-6
+    shrink: Weight = 1e-6
 
     weighs = True
 
     def look(self, model, x, c=None):
         t = super().look(model, x, c)
-        decoder: Any = model.decoder
+        decoder: Any = t.group and model.decoder  # a hierarchy has none, and more than one group
         return Weighed(t.x, t.groups, t.px, torch.stack([p.square().sum() for p in decoder.parameters()]).sum())
 
     def forward(self, t: Weighed, at):
@@ -52,7 +53,7 @@ class RAEL2(Regularised):
 class RAEGP(Regularised):
     """With gamma * |J|^2, J the Jacobian of the decoder at z: their eq. 10. Its norm is estimated along one direction."""
 
-    gamma: float = 1e-2
+    gamma: Weight = 1e-2
 
     pulls = True
 

@@ -16,6 +16,7 @@ from ..errors import UsageError
 from ..likelihoods import FINEST, GaussianOfBatch
 from ..model import Model
 from ..nets.judge import Judge
+from ..part import Count, Weight
 from ..terms import distortion, rate
 from ..trace import Trace
 from .objective import Objective
@@ -51,9 +52,9 @@ class SemiSupervised(Objective):
     """
 
     image: tuple[int, int, int]
-    labels: int
-    shown: int | None = None
-    weight: float = 1.0
+    labels: Count
+    shown: Count | None = None
+    weight: Weight = 1.0
 
     measured = {"label_accuracy": "the likeliest label under q(y|x)"}  # noqa: RUF012
 

@@ -3,6 +3,7 @@
 Snell et al. (2017), Learning to generate images with perceptual similarity metrics, https://arxiv.org/abs/1511.06409
 """
 
+from ..part import Weight
 from ..ssim import ms_ssim
 from ..terms import rate
 from .objective import Objective
@@ -13,7 +14,7 @@ class Structural(Objective):
 
     asks_density = False
 
-    weight: float = 1000.0
+    weight: Weight = 1000.0
 
     def forward(self, t, at):
         error = 1 - ms_ssim(t.px.mean.flatten(0, 1), t.x.expand_as(t.px.mean).flatten(0, 1))

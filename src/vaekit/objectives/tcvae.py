@@ -3,6 +3,7 @@
 https://arxiv.org/abs/1802.04942
 """
 
+from ..part import Weight
 from ..terms import decomposed_rate, distortion
 from .objective import Objective
 
@@ -14,9 +15,9 @@ class BetaTCVAE(Objective):
     by minibatch stratified sampling (their appendix C.2). With all weights 1 it is the ELBO, estimated at the drawn z.
     """
 
-    alpha: float = 1.0
-    beta: float = 6.0
-    gamma: float = 1.0
+    alpha: Weight = 1.0
+    beta: Weight = 6.0
+    gamma: Weight = 1.0
 
     def forward(self, t, at):
         mi, tc, kl = decomposed_rate(t, at.epoch)

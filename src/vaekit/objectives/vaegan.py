@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
+from .. import world
 from ..nets.critic import frozen
 from ..nets.judge import Judge
+from ..part import Weight
 from ..terms import rate
 from ..trace import Trace
 from .objective import Objective
+from .perceptual import apart
 
 
 @dataclass(frozen=True)
@@ -24,17 +27,20 @@ class Staged(Trace):
 
 
 class VAEGAN(Objective):
-    """KL + likeness * |D_l(x) - D_l(x')|^2 / 2 + fooling, and the critic's own lesson: their eq. 6 to 8 and algorithm 1.
+    """KL + likeness * D * |D_l(x) - D_l(x')|^2 + fooling, and the critic's own lesson: their eq. 6 to 8 and algorithm 1.
 
-    D_l are the critic's features. Encoder and decoder learn from the first two terms, the decoder alone from the third, the
-    critic from the last: it tells pictures from reconstructions and from dreams.
+    D_l are the critic's maps, every place's features of length 1, so that it cannot make them larger; D pixel values. Encoder and
+    decoder learn from the first two terms, the decoder alone from the third, the critic from the last: it tells pictures from
+    reconstructions and from dreams, and rests while its cross-entropy is below `margin`, as in their code.
     """
 
     asks_density = False
+    betas = 0.5, 0.9  # a longer memory lets decoder and critic chase each other
 
     image: tuple[int, int, int]
-    likeness: float = 1.0
-    fooling: float = 1.0
+    likeness: Weight = 1.0
+    fooling: Weight = 1.0
+    margin: Weight = 1.0
 
     comparable = False  # the critic changes
 
@@ -51,12 +57,12 @@ class VAEGAN(Objective):
         return Staged(t.x, t.groups, t.px, model.decode(t.group.z[:1].detach(), c).mean[0], dreamt)
 
     def forward(self, t: Staged, at):
-        seen, rebuilt = (frozen(self.judge, pictures)[0] for pictures in (t.x, t.px.mean[0]))
+        seen, rebuilt = (frozen(self.judge, pictures, True) for pictures in (t.x, t.px.mean[0]))
         fakes = (t.again, t.dreamt)
         lesson = F.softplus(-self.judge(t.x)[1]) + sum(F.softplus(self.judge(fake.detach())[1]) for fake in fakes) / 2
         return {
             "rate": rate(t),
-            "likeness": self.likeness * (rebuilt - seen.detach()).square().sum(1) / 2,
+            "likeness": self.likeness * t.x[0].numel() * apart(seen, rebuilt),
             "fooling": self.fooling * sum(F.softplus(-frozen(self.judge, fake)[1][:, 0]) for fake in fakes) / 2,
-            "critic": lesson[:, 0],
+            "critic": lesson[:, 0] * (world.mean(lesson.detach().mean()) > self.margin),
         }
