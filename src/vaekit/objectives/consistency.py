@@ -28,14 +28,12 @@ class Consistency(Objective):
     white pictures stay so. `weight`: half of their lambda, which is 0.1.
     """
 
+    extra = 1
+
     weight: Weight = 0.05
     turn: Annotated[float, Bounds(0, 180)] = 15.0
     shift: Weight = 0.1
     scale: Annotated[float, Bounds(0, 1, below=True)] = 0.1
-
-    @property
-    def decodings(self):
-        return 2
 
     def look(self, model, x, c=None):
         t, copy = super().look(model, x, c), moved(x, self.turn, self.shift, self.scale)

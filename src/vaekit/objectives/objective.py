@@ -14,6 +14,7 @@ class Objective(Part):
     """One paper, one file."""
 
     samples = 1  # of z per image
+    extra: ClassVar[int] = 0  # pictures of an image that are decoded beside those of the samples
     pulls: ClassVar[bool] = False  # whether it takes a gradient by z within the step, which sharded weights cannot give
     weighs: ClassVar[bool] = False  # whether it asks for the model's weights themselves, which sharded ones cannot give either
     asks_density: ClassVar[bool] = True  # whether a term is log p(x | z), to which a likelihood's scale belongs
@@ -24,7 +25,7 @@ class Objective(Part):
     @property
     def decodings(self) -> int:
         """How many pictures of an image are decoded in one look."""
-        return self.samples
+        return self.samples + self.extra
 
     def look(self, model: Model, x: Tensor, c: Tensor | None = None) -> Trace:
         """What is to be known of the images x (B, C, H, W); c (B, Y) is what a conditional model is told of them."""

@@ -22,8 +22,7 @@ from .perceptual import apart
 class Staged(Trace):
     """A trace, and what the decoder makes of the same codes and of draws of the prior, no gradient reaching the encoder."""
 
-    again: Tensor  # (B, C, H, W)
-    dreamt: Tensor
+    fakes: tuple[Tensor, ...]  # (B, C, H, W) each
 
 
 class VAEGAN(Objective):
@@ -35,6 +34,7 @@ class VAEGAN(Objective):
     """
 
     asks_density = False
+    extra = 2
     betas = 0.5, 0.9  # a longer memory lets decoder and critic chase each other
 
     image: tuple[int, int, int]
@@ -47,22 +47,17 @@ class VAEGAN(Objective):
     def __post_init__(self):
         self.judge = Judge(image=self.image)
 
-    @property
-    def decodings(self):
-        return 3
-
     def look(self, model, x, c=None):
         t = super().look(model, x, c)
-        dreamt = model.decode(t.group.dream()[None], c).mean[0]
-        return Staged(t.x, t.groups, t.px, model.decode(t.group.z[:1].detach(), c).mean[0], dreamt)
+        fakes = tuple(model.decode(z, c).mean[0] for z in (t.group.z[:1].detach(), t.group.dream()[None]))
+        return Staged(t.x, t.groups, t.px, fakes)
 
     def forward(self, t: Staged, at):
-        seen, rebuilt = (frozen(self.judge, pictures, True) for pictures in (t.x, t.px.mean[0]))
-        fakes = (t.again, t.dreamt)
-        lesson = F.softplus(-self.judge(t.x)[1]) + sum(F.softplus(self.judge(fake.detach())[1]) for fake in fakes) / 2
+        maps = (frozen(self.judge, pictures, True) for pictures in (t.x, t.px.mean[0]))
+        lesson = F.softplus(-self.judge(t.x)[1]) + sum(F.softplus(self.judge(fake.detach())[1]) for fake in t.fakes) / 2
         return {
             "rate": rate(t),
-            "likeness": self.likeness * t.x[0].numel() * apart(seen, rebuilt),
-            "fooling": self.fooling * sum(F.softplus(-frozen(self.judge, fake)[1][:, 0]) for fake in fakes) / 2,
+            "likeness": self.likeness * t.x[0].numel() * apart(*maps),
+            "fooling": self.fooling * sum(F.softplus(-frozen(self.judge, fake)[1][:, 0]) for fake in t.fakes) / 2,
             "critic": lesson[:, 0] * (world.mean(lesson.detach().mean()) > self.margin),
         }
