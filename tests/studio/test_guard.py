@@ -127,6 +127,7 @@ BAD_CODES = [
     ({"content": b"abc", "headers": RAW}, "float32"),
     ({"content": b"", "headers": RAW}, "float32"),
     ({"content": np.full(4, np.nan, "<f4").tobytes(), "headers": RAW}, "not finite"),
+    ({"content": np.full(4, 3e38, "<f4").tobytes(), "headers": RAW}, "beyond 1,000,000"),
     ({"content": np.zeros(4 * 1025, "<f4").tobytes(), "headers": RAW}, "1 to 1024"),
 ]
 
@@ -151,8 +152,10 @@ def test_codes_that_are_none(client, body, told):
         ("neighbours", {"z": [[0, 0, 0, 0]], "k": 0}, "greater than"),
         ("film", {"z": [[0, 0, 0, 0]], "size": 10**6}, "less than"),
         ("film", {"z": [[0, 0, 0, 0]] * 1000, "size": 512}, "too many"),
-        ("morph", {"z": [[0, 0, 0, 0]] * 1000, "steps": 200}, ""),
-        ("neighbours", {"z": [[1e30, -1e30, 1e38, 0]]}, ""),
+        ("morph", {"z": [[0, 0, 0, 0]] * 1000, "steps": 200}, "100,000 at most"),
+        ("morph", {"z": [[0, 0, 0, 0]] * 1000, "steps": 100}, ""),
+        ("neighbours", {"z": [[1e30, -1e30, 1e38, 0]]}, "beyond 1,000,000"),
+        ("neighbours", {"z": [[1e6, -1e6, 1e5, 0]]}, ""),
     ],
 )
 def test_wishes_that_cannot_be(client, what, body, told):
