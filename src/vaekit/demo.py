@@ -15,6 +15,7 @@ from .report.story import facts, keep
 from .run import Run
 
 DIGITS_SECONDS, FACES_SECONDS = 25.0, 180.0
+FACES = {"latent": 64, "flip": False, "batch_size": 32}  # what else is said to the recipe
 SMILES = ("edit-Smiling", "edit-Eyeglasses", "edit-Wearing_Hat", "edit-Blond_Hair")
 
 
@@ -41,10 +42,8 @@ def demo(out: Path, watcher: Watcher, seed: int = 0, share: float = 1.0) -> Path
         faces,
         "faces",
         watcher,
-        latent=64,
-        flip=False,
+        **FACES,
         minutes=share * FACES_SECONDS / 60,
-        batch_size=32,
         seed=seed,
     )
     return write_story(out / "report.html", (vae, digits), plain, (portraits, faces), seed)

@@ -1,10 +1,15 @@
 """A run with labels and attributes, and the studio that shows it, in this process."""
 
-from collections.abc import Iterator
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -13,8 +18,32 @@ from pictures import shapes_with_attributes
 from studio.pages import CHROMIUM, FLAGS, listen, served, until
 from vaekit import Run, cli
 from vaekit.studio import application
+from vaekit.studio.connections import Prompt
 
 HOST, TOKEN = "127.0.0.1:8765", "the-token-of-the-tests"
+
+
+def wait_for(holds: Callable[[], object]) -> None:
+    """Wait until something of another thread is true."""
+    for _ in range(6000):
+        if holds():
+            return
+        time.sleep(0.01)
+    raise AssertionError("that never came")
+
+
+@contextmanager
+def running(app, listener: socket.socket) -> Iterator[uvicorn.Server]:
+    """An application at a real socket, as the studio's server would run it."""
+    server = uvicorn.Server(uvicorn.Config(app, http=Prompt, lifespan="off", log_level="error", ws="none"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        wait_for(lambda: server.started)
+        yield server
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,10 @@ from playwright.sync_api import ConsoleMessage, Page
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 PIXELS = "c => Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)"
+PAINTED = (
+    "(() => { const c = document.querySelector('canvas.terrain');"
+    " return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.reduce((all, each) => (31 * all + each) | 0, 0); })()"
+)  # a print of the terrain
 FITTED = "studio.shown?.probe?.view.scale > 1"  # the map knows its size
 
 

@@ -2,7 +2,6 @@
 
 import io
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -12,6 +11,7 @@ import pytest
 import uvicorn
 from PIL import Image
 
+from studio.conftest import running, wait_for
 from vaekit.studio import connections
 
 
@@ -43,19 +43,15 @@ def flooding(monkeypatch) -> Iterator[tuple[int, uvicorn.Server]]:
 
 
 @contextmanager
-def serving(app, monkeypatch) -> Iterator[tuple[int, uvicorn.Server]]:
+def serving(app, monkeypatch, buffer: int | None = None) -> Iterator[tuple[int, uvicorn.Server]]:
+    """buffer: bytes that the system takes from the server before a client does, about."""
     monkeypatch.setattr(connections, "PATIENCE", 0.3)
     monkeypatch.setattr(connections, "SLOWEST", 1)
-    config = uvicorn.Config(app, http=connections.Prompt, lifespan="off", log_level="error", ws="none")
-    server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield listener.getsockname()[1], server
-        server.should_exit = True
-        thread.join()
+        if buffer:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
+        with running(app, listener) as server:
+            yield listener.getsockname()[1], server
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n"])
@@ -105,22 +101,23 @@ def test_a_body_that_trickles_ends_the_connection(port, monkeypatch):
             pytest.fail("it goes on")
 
 
-MANY = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 5000
+ONE = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+MANY = 5000 * ONE
 
 
-def unread(stack: ExitStack, port: int) -> socket.socket:
-    """A connection that asks without end and reads nothing."""
+def unread(stack: ExitStack, port: int, asked: bytes = MANY) -> socket.socket:
+    """A connection that asks, without end if nothing else is said, and reads nothing."""
     its = stack.enter_context(socket.socket())
     its.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     its.connect(("127.0.0.1", port))
     its.setblocking(False)
     with suppress(BlockingIOError):
-        its.send(MANY)
+        its.send(asked)
     return its
 
 
-def open_at(server: uvicorn.Server) -> int:
-    return len(server.server_state.connections)
+def open_at(server: uvicorn.Server) -> list[connections.Prompt]:
+    return list(server.server_state.connections)
 
 
 def test_whoever_does_not_read_the_answer_is_given_up(flooding):
@@ -128,10 +125,8 @@ def test_whoever_does_not_read_the_answer_is_given_up(flooding):
     with ExitStack() as stack:
         for _ in range(3):
             unread(stack, port)
-        while not any(its.unread for its in server.server_state.connections):
-            time.sleep(0.01)
-        while open_at(server):
-            time.sleep(0.01)
+        wait_for(lambda: any(its.unread for its in open_at(server)))
+        wait_for(lambda: not open_at(server))
         assert httpx2.get(f"http://127.0.0.1:{port}/").status_code == 200
 
 
@@ -142,9 +137,81 @@ def test_whoever_does_not_read_makes_room(flooding, monkeypatch):
     with ExitStack() as stack:
         for _ in range(3):
             unread(stack, port)
-        while sum(its.unread is not None for its in server.server_state.connections) < 3:
-            time.sleep(0.01)
+        wait_for(lambda: sum(its.unread is not None for its in open_at(server)) == 3)
         assert httpx2.get(f"http://127.0.0.1:{port}/").status_code == 200
+
+
+async def short(scope, receive, send):
+    """An answer of which little stays where the system takes little: less than what asyncio calls much."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"40000")]})
+    await send({"type": "http.response.body", "body": bytes(40_000)})
+
+
+def test_a_few_bytes_that_nobody_reads_keep_no_place(monkeypatch):
+    with serving(short, monkeypatch, buffer=4096) as (port, server), ExitStack() as stack:
+        unread(stack, port, ONE)
+        wait_for(lambda: any(its.transport.get_write_buffer_size() for its in open_at(server)))
+        wait_for(lambda: not open_at(server))
+
+
+def test_one_that_would_be_closed_if_somebody_read_makes_room(flooding, monkeypatch):
+    port, server = flooding
+    monkeypatch.setattr(connections, "MOST", 3)
+    monkeypatch.setattr(connections, "PATIENCE", 60.0)
+    with ExitStack() as stack:
+        for _ in range(3):
+            unread(stack, port, ONE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        wait_for(lambda: sum(its.transport.is_closing() for its in open_at(server)) == 3)
+        assert httpx2.get(f"http://127.0.0.1:{port}/").status_code == 200
+
+
+def test_answers_that_nobody_reads_take_so_much_memory_together(flooding, monkeypatch):
+    port, server = flooding
+    monkeypatch.setattr(connections, "UNREAD", 30_000_000)
+    monkeypatch.setattr(connections, "PATIENCE", 600.0)
+    with ExitStack() as stack:
+        for _ in range(4):
+            last = unread(stack, port).getsockname()
+            wait_for(lambda last=last: [its.client for its in open_at(server) if its.unread] == [last])
+
+
+def test_the_next_request_waits_until_the_answer_is_taken(monkeypatch):
+    begun = []
+
+    async def counted(scope, receive, send):
+        begun.append(scope["client"])
+        await large(scope, receive, send)
+
+    with serving(counted, monkeypatch) as (port, server), ExitStack() as stack:
+        monkeypatch.setattr(connections, "PATIENCE", 60.0)
+        its = unread(stack, port, 3 * ONE)
+        wait_for(lambda: any(its.unread for its in open_at(server)))
+        assert httpx2.get(f"http://127.0.0.1:{port}/").status_code == 200  # it had time for another one
+        assert begun.count(its.getsockname()) == 1
+        its.settimeout(60)
+        bodies = 0
+        while bodies < 60_000_000:
+            bodies += its.recv(1 << 20).count(0)
+        assert begun.count(its.getsockname()) == 3
+
+
+def test_a_stranger_asks_once(address):
+    """Where a body comes with the question, closing could take the answer away."""
+    base, *_ = address.partition("/?token=")
+    host, port = base.removeprefix("http://").split(":")
+    head = f"HTTP/1.1\r\nHost: {host}:{port}\r\n"
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(f"GET /api/runs {head}\r\nGET /api/runs {head}\r\n".encode())
+        said = b""
+        with suppress(ConnectionError):
+            while piece := connection.recv(4096):
+                said += piece
+        assert (said.count(b"HTTP/1.1 401"), said.count(b"connection: close")) == (1, 1)
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(f"POST /api/runs {head}Content-Length: 3\r\n\r\nabc".encode())
+        said = connection.recv(4096)
+        assert said.startswith(b"HTTP/1.1 401")
+        assert b"connection: close" not in said
 
 
 def test_where_no_room_is_left_the_one_that_was_silent_longest_goes(port, monkeypatch):
@@ -182,9 +249,9 @@ def test_a_body_does_not_wait_until_the_client_has_acknowledged_its_head(port, m
     """Which a client puts off by 40 ms."""
     asked, plain = [], connections.Prompt.wait
 
-    def wait(its):
+    def wait(its, *given):
         asked.append(its.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
-        plain(its)
+        plain(its, *given)
 
     monkeypatch.setattr(connections.Prompt, "wait", wait)
     assert httpx2.get(f"http://127.0.0.1:{port}/").text == "ok"

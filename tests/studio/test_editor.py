@@ -1,5 +1,6 @@
 """The editor in a browser: a file of one's own, sliders, pins and their films."""
 
+import re
 import shlex
 from base64 import b64encode
 from pathlib import Path
@@ -19,6 +20,7 @@ from vaekit.studio.shown import MOST_BYTES
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
 EDITED = ".stage figure:nth-child(3) canvas"
 REBUILT = ".stage figure:nth-child(2) canvas"
+PICTURE = ".stage figure:nth-child(1) canvas"
 GIVEN = (
     "(letters) => { const bytes = Uint8Array.from(atob(letters), (c) => c.charCodeAt(0)); const all = new DataTransfer();"
     " all.items.add(new File([bytes], 'mine.png', { type: 'image/png' })); return all; }"
@@ -75,6 +77,8 @@ def test_pins_are_morphed_and_saved(page):
         expect(page.locator(".pin")).to_have_count(count)
         page.get_by_role("button", name="Another picture").click()
         expect(page.locator("#said")).to_have_text(f"Opened picture {another}")
+    button = page.get_by_role("button", name="Remove pin A").bounding_box()
+    assert min(button["width"], button["height"]) >= 24, "a finger finds it"
     first = settled(page, "canvas.film")
     page.get_by_label("Along the way").fill("0.5")
     settled(page, "canvas.film", unlike=first)
@@ -83,6 +87,24 @@ def test_pins_are_morphed_and_saved(page):
     assert download.value.path().read_bytes()[:6] == b"GIF89a"
     page.get_by_role("button", name="Show", exact=True).click()
     expect(page.locator(".edit .told").first).to_have_text("A − B + C")
+
+
+def test_the_terms_of_a_sum_stay_when_pins_come_and_go(page):
+    go(page, "Edit")
+    terms = [page.get_by_label(name, exact=True) for name in ("First", "minus", "plus")]
+    for count in (1, 2, 3, 4):
+        page.get_by_role("button", name="Pin", exact=True).click()
+        expect(page.locator(".pin")).to_have_count(count)
+        if count == 3:
+            for term, chosen in zip(terms, "CAC", strict=True):
+                term.select_option(label=chosen)
+    chosen = lambda: [term.evaluate("its => its.selectedOptions[0].text") for term in terms]  # noqa: E731
+    assert chosen() == ["C", "A", "C"]
+    page.get_by_role("button", name="Remove pin B").click()
+    assert chosen() == ["B", "A", "B"], "the same pins"
+    page.get_by_role("button", name="Remove pin B").click()
+    expect(page.locator(".pin")).to_have_count(2)
+    expect(terms[0]).to_be_hidden()
 
 
 LATE = """() => {
@@ -99,6 +121,7 @@ LATE = """() => {
 def test_a_late_reconstruction_is_not_that_of_the_next_picture(page):
     go(page, "Edit")
     settled(page, EDITED)
+    page.get_by_role("button", name="Keep details").click()
     page.evaluate("void (Math.random = () => 0.4)")
     page.evaluate(LATE)
     page.get_by_role("button", name="Another picture").click()
@@ -107,8 +130,9 @@ def test_a_late_reconstruction_is_not_that_of_the_next_picture(page):
     expect(page.locator("#said")).to_have_text("Opened picture 96")
     mine = settled(page, REBUILT)
     page.evaluate("void arrive()")
-    page.wait_for_timeout(200)
     np.testing.assert_array_equal(settled(page, REBUILT), mine)
+    picture, kept = (settled(page, canvas).astype(int) for canvas in (PICTURE, EDITED))
+    assert np.abs(kept - picture).max() <= 1
 
 
 def test_a_late_pin_keeps_the_name_of_its_picture(page):
@@ -134,7 +158,6 @@ def test_a_late_pin_is_none_of_another_run(page):
     until(page, "globalThis.arrive !== undefined")
     page.evaluate("void (studio.pins = [])")  # as where another run is chosen
     page.evaluate("void arrive()")
-    page.wait_for_timeout(200)
     assert page.evaluate("studio.pins.length") == 0
 
 
@@ -241,6 +264,9 @@ def test_what_else_a_slider_moves_is_told_for_a_step_of_the_slider(page):
     go(page, "Edit")
     slider = page.get_by_role("slider", name="Dark")
     expect(slider.locator("..").locator(".leak")).to_have_text("moves per σ: Big +0.20 σ")
+    expect(slider).to_have_accessible_description(re.compile("moves per σ: Big [+]0.20 σ"))
+    slider.fill("1.25")
+    expect(slider).to_have_attribute("aria-valuetext", "+1.25 σ")
 
 
 def test_an_attribute_that_may_be_an_accident_says_so(page):

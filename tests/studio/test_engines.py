@@ -231,6 +231,39 @@ def test_the_exported_page_samples_and_has_no_run_view(offline):
     expect(offline.locator(".near figure")).to_have_count(7)
 
 
+ASKED = """() => {
+  const { run } = studio;
+  const plain = run.decode.bind(run);
+  globalThis.told = [];
+  run.decode = (z) => {
+    told.push(z.length / run.latent);
+    setTimeout(() => told.push("others"));
+    return plain(z);
+  };
+}"""  # how many codes are decoded at a time, and when anything else had its turn
+
+
+def test_the_exported_page_answers_while_it_paints_the_terrain(offline):
+    """Its networks run where everything else does."""
+    until(offline, "studio.run.settled !== undefined && studio.shown.probe.view.scale > 1")
+    offline.evaluate(ASKED)
+    offline.get_by_role("button", name="Terrain").click()
+    until(offline, "document.querySelector('canvas.terrain').getContext('2d').getImageData(9, 9, 1, 1).data[3] === 255")
+    told = offline.evaluate("told")
+    codes = [each for each in told if each != "others"]
+    assert sum(codes) > 100
+    assert max(codes) <= 4
+    assert "others" in told[: len(codes) // 2], "not all of it before anything else"
+
+
+def test_the_exported_page_keeps_no_details_of_its_thumbnails(offline):
+    offline.evaluate("void (location.hash = '#/edit?place=3&details=1')")
+    expect(offline.locator(".edit .told").first).to_have_text("picture 3")
+    details = offline.get_by_role("button", name="Keep details")
+    expect(details).to_be_disabled()
+    expect(details).to_have_attribute("aria-pressed", "false")
+
+
 def test_the_exported_page_records_a_film(offline):
     go(offline, "Edit")
     for count in (1, 2):

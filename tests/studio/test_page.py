@@ -8,15 +8,11 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from studio.pages import CHROMIUM, FITTED, go, pixels, point, settled, shut_out, until
+from studio.pages import CHROMIUM, FITTED, PAINTED, go, pixels, point, settled, shut_out, until
 from vaekit import decode, encode
 from vaekit.studio.bundle import as_bytes
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
-PAINTED = (
-    "(() => { const c = document.querySelector('canvas.terrain');"
-    " return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.reduce((all, each) => (31 * all + each) | 0, 0); })()"
-)  # a print of the terrain
 VIEW = "(() => { const { x, y, scale } = studio.shown.probe.view; return [x, y, scale]; })()"
 EDITED = ".stage figure:nth-child(3) canvas"
 
@@ -208,6 +204,7 @@ def test_a_level_curve_is_drawn(page):
 
 def test_the_keyboard_is_enough(page):
     page.get_by_role("button", name="Understood").press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
     page.keyboard.press("2")
     expect(page.locator(".edit")).to_be_visible()
     page.keyboard.press("3")
@@ -336,6 +333,7 @@ def test_a_finger_looks_and_a_button_opens(chromium, address, page):
     context.close()
 
 
+LONG = "select option, #top span, .told, .legend .kind, .slider .name, .leak, h3"  # what has names in it that somebody gave
 READY = {"Map": ".plane", "Edit": ".stage", "Sample": ".sheet button", "Run": ".film figure"}
 
 
@@ -381,8 +379,8 @@ def test_it_fits_on_a_phone(page):
         open_view(page, view)
         fill_view(page, view)
         page.evaluate(
-            "(word) => { for (const its of document.querySelectorAll('select option, .told, h3')) its.textContent = word; }",
-            "a_name_of_an_attribute_or_a_file_" * 3,
+            "([names, word]) => document.querySelectorAll(names).forEach((its) => (its.textContent = word))",
+            [LONG, "a_name_of_an_attribute_or_a_file_" * 3],
         )
         assert page.evaluate("document.scrollingElement.scrollWidth") <= 390
         wide = page.evaluate(

@@ -1,13 +1,16 @@
 """Pictures that are uploaded are not too large, and not too many at once."""
 
+import asyncio
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from pictures import encoded, png_claiming
+from studio.conftest import wait_for
 from vaekit.data.decode import PIXEL_LIMIT
+from vaekit.studio import Wish
+from vaekit.studio.shown import Changed, shown_of
 from vaekit.studio.uploads import MOST_PIXELS, UPLOADS, picture_of
 
 ENCODE = "/api/runs/shapes/encode"
@@ -44,13 +47,28 @@ def test_the_ninth_that_would_wait_is_refused(client, monkeypatch):
     with ThreadPoolExecutor(UPLOADS.most) as people:
         try:
             waiting = [people.submit(upload) for _ in range(UPLOADS.most)]
-            for _ in range(3000):
-                if UPLOADS.taken == UPLOADS.most:
-                    break
-                time.sleep(0.02)
-            assert UPLOADS.taken == 8
+            wait_for(lambda: UPLOADS.taken == UPLOADS.most == 8)
             assert upload() == 429
         finally:
             go_on.set()
         assert [its.result() for its in waiting] == [200] * 8
     assert upload() == 200
+
+
+def test_a_code_of_weights_that_were_replaced_meanwhile_is_not_given(place, executor):
+    (its,) = shown_of([place], executor, Wish(points=20)).values()
+
+    async def ask():
+        made, plain = await its.ready(), its.encoder
+
+        async def encoder(pictures):
+            found = await plain(pictures)
+            its.made = made._replace(stamp=made.stamp._replace(weights="others"))
+            return found
+
+        assert (await its.encode(encoded(1))).shape == (2, 4)
+        its.encoder = encoder
+        with pytest.raises(Changed):
+            await its.encode(encoded(1))
+
+    asyncio.run(ask())

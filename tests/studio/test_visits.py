@@ -2,13 +2,17 @@
 
 import os
 import shutil
+import socket
+from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
 from playwright.sync_api import expect
 
+from studio.conftest import TOKEN, running
 from studio.pages import CHROMIUM, FITTED, go, served, until
+from vaekit.studio import Wish, application
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
 
@@ -24,6 +28,31 @@ class Foreign(SimpleHTTPRequestHandler):
 
     def log_message(self, *_):
         """Nobody reads it."""
+
+
+class Recorded:
+    """An application whose answers are written down: what was asked, and the status."""
+
+    def __init__(self, app):
+        self.app, self.answers = app, []
+
+    async def __call__(self, scope, receive, send):
+        async def said(message):
+            if message["type"] == "http.response.start":
+                self.answers.append((scope["method"], scope["path"], message["status"]))
+            await send(message)
+
+        await self.app(scope, receive, said)
+
+
+@pytest.fixture
+def recorded(place, executor) -> Iterator[tuple[str, Recorded]]:
+    """The address of a studio, and what it answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        here = f"127.0.0.1:{listener.getsockname()[1]}"
+        app = Recorded(application([place], executor=executor, token=TOKEN, hosts=frozenset({here}), wish=Wish(points=20)))
+        with running(app, listener):
+            yield f"http://{here}", app
 
 
 def test_tab_alone_leads_through_the_editor_and_is_never_lost(page):
@@ -88,12 +117,22 @@ def test_a_vector_of_other_weights_is_gone_though_another_run_was_looked_at_mean
         page.close()
 
 
-def test_a_page_of_another_origin_gets_nothing(chromium, page):
-    """In the browser that has the cookie: neither by fetch, nor as a picture or a script, nor by a socket."""
-    base = page.evaluate("location.origin")
+def test_a_page_of_another_origin_gets_nothing(chromium, recorded):
+    """In the browser that has the cookie: neither by fetch, nor as a picture or a script, nor by a socket.
+
+    A browser hides from a page whether it was refused; what the studio answered shows it.
+    """
+    base, app = recorded
+    context = chromium.new_context()
+    own = context.new_page()
+    own.goto(f"{base}/?token={TOKEN}")
+    expect(own.locator(".plane")).to_be_visible(timeout=60_000)
+    assert own.evaluate("fetch('/api/runs/shapes/pictures/0').then((its) => its.status)") == 200
+    own.close()  # it asks for more
+    app.answers.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), Foreign) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        other = page.context.new_page()
+        other = context.new_page()
         other.goto(f"http://127.0.0.1:{server.server_port}/")
         got = other.evaluate(
             """async (base) => {
@@ -114,5 +153,13 @@ def test_a_page_of_another_origin_gets_nothing(chromium, page):
             base,
         )
         assert set(got) == {"refused"}
-        other.close()
+        assert app.answers == [
+            ("GET", "/api/runs", 403),
+            ("GET", "/api/runs", 403),
+            ("POST", "/api/runs", 403),
+            ("GET", "/api/runs/shapes/pictures/0", 403),
+            ("GET", "/static/app.js", 403),
+            ("GET", "/", 403),
+        ]
+        context.close()
         server.shutdown()

@@ -6,7 +6,7 @@ Codes are rows of D numbers, as JSON or as little-endian float32; pictures are (
 import json
 import math
 from base64 import b64encode
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
@@ -19,11 +19,11 @@ from ..errors import VaekitError
 from .bundle import as_png
 from .guard import RAW
 from .lanes import Lane
-from .shown import FEW, MOST_BYTES, MOST_CODES, Shown
+from .shown import ANSWERS, FEW, MOST_BYTES, MOST_CODES, Shown
 from .uploads import UPLOADS
 
-ANSWERS = Lane("answers", threads=2, most=8)  # writes numbers and pictures as others read them
 FILMS = Lane("films", most=4)
+PNGS = Lane("pngs", most=64)  # of the map, one by one: whoever looks around must not meet those who ask for a lot
 
 Row = Annotated[list[float], Field(max_length=65_536)]
 Rows = Annotated[list[Row], Field(min_length=1, max_length=MOST_CODES)]
@@ -125,6 +125,12 @@ CODES: dict[int | str, dict[str, Any]] = {
         "description": "n codes",
     }
 }
+NEIGHBOURS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {"application/json": {"schema": {"type": "object", "required": ["neighbours"]}}},
+        "description": "Of each code the nearest pictures: place on the map, distance, split",
+    }
+}
 ERRORS: dict[int | str, dict[str, Any]] = {
     code: {"description": about, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
     for code, about in (
@@ -219,7 +225,7 @@ def routes(runs: dict[str, Shown]) -> APIRouter:
         its = run_of(run)
         if place >= len((await its.ready(state)).bundle.rows):
             raise HTTPException(404, f"There is no picture {place}.")
-        return Response(as_png(await its.picture(place, kind, state)), media_type="image/png")
+        return Response(await PNGS(as_png, await its.picture(place, kind, state)), media_type="image/png")
 
     computing(api, run_of)
     return api
@@ -252,28 +258,37 @@ def computing(api: APIRouter, run_of: Callable[[str], Shown]) -> None:
         if form == "png":
             tall = pictures.reshape(-1, *pictures.shape[2:]).transpose(2, 0, 1)
             return Response(await ANSWERS(as_png, tall), media_type="image/png")
-        answer = {"shape": pictures.shape, "pixels": b64encode(pictures.tobytes()).decode()}
-        return Response(as_json(answer), media_type="application/json")
+        return Response(await ANSWERS(pictures_as_json, pictures), media_type="application/json")
 
     @api.post("/runs/{run}/sample", response_class=Response, responses=CODES)
     async def sample(run: Name, asked: Draw, state: State = None) -> Response:
         """New codes."""
-        return await codes_as_json(run_of(run).sample(**asked.model_dump(), version=state))
+        z = await run_of(run).sample(**asked.model_dump(), version=state)
+        return Response(await ANSWERS(codes_as_json, z), media_type="application/json")
 
     @api.post("/runs/{run}/edit", response_class=Response, responses=CODES)
     async def edit(run: Name, asked: Edit, state: State = None) -> Response:
         """Codes moved along attribute vectors."""
-        return await codes_as_json(run_of(run).edit(array_of(asked.z), asked.add, asked.sigmas, state))
+        its = run_of(run)
+        await its.ready(state)  # which takes long where it is opened for the first time
+        with ANSWERS.place():
+            z = await its.edit(array_of(asked.z), asked.add, asked.sigmas, state)
+            return Response(await ANSWERS.run(codes_as_json, z), media_type="application/json")
 
     @api.post("/runs/{run}/morph", response_class=Response, responses=CODES)
     async def morph(run: Name, asked: Morph, state: State = None) -> Response:
         """Codes on the way."""
-        return await codes_as_json(run_of(run).morph(array_of(asked.z), asked.steps, asked.kind, state))
+        its = run_of(run)
+        await its.ready(state)  # which takes long where it is opened for the first time
+        with ANSWERS.place():
+            z = await its.morph(array_of(asked.z), asked.steps, asked.kind, state)
+            return Response(await ANSWERS.run(codes_as_json, z), media_type="application/json")
 
-    @api.post("/runs/{run}/neighbours")
-    async def neighbours(run: Name, asked: Near, state: State = None) -> dict[str, Any]:
+    @api.post("/runs/{run}/neighbours", response_class=Response, responses=NEIGHBOURS)
+    async def neighbours(run: Name, asked: Near, state: State = None) -> Response:
         """The nearest pictures of the map."""
-        return {"neighbours": await run_of(run).neighbours(array_of(asked.z), asked.k, state)}
+        found = await run_of(run).neighbours(array_of(asked.z), asked.k, state)
+        return Response(await ANSWERS(as_json, {"neighbours": found}), media_type="application/json")
 
     @api.post("/runs/{run}/film", response_class=Response, responses={200: {"content": {"image/gif": {}, "image/webp": {}}}})
     async def film(run: Name, asked: Film, state: State = None) -> Response:
@@ -294,10 +309,12 @@ def status_of(its: Shown) -> dict[str, Any]:
         return known | {"findings": [], "metrics": {}, "state": None, "parts": None}
 
 
-async def codes_as_json(codes: Awaitable[np.ndarray]) -> Response:
-    """{"z": rows}, written beside the event loop: a hundred thousand numbers take it a while."""
-    z = await codes
-    return Response(await ANSWERS(lambda: as_json({"z": finite(z)})), media_type="application/json")
+def codes_as_json(z: np.ndarray) -> str:
+    return as_json({"z": finite(z)})
+
+
+def pictures_as_json(pictures: np.ndarray) -> str:
+    return as_json({"shape": pictures.shape, "pixels": b64encode(pictures.tobytes()).decode()})
 
 
 def raw(pictures: np.ndarray, about: Mapping[str, str] = MappingProxyType({})) -> Response:

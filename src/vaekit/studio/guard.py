@@ -24,6 +24,7 @@ RAW = "application/octet-stream"
 BODY = 32 << 20  # bytes of a request
 PARSED = 4 << 20  # of one that may be JSON: while it is parsed all others wait
 RATE, BURST = 3000.0, 6000.0  # requests a second of one client, and at once
+STRANGERS = (401, 403)  # what they are told, who have no use for a connection that stays
 ALWAYS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -60,7 +61,7 @@ class Guard:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         refusal = self.refusal(scope, headers)
         if refusal:
-            await self.refuse(send, *refusal)
+            await self.refuse(send, *refusal, stays=refusal[0] not in STRANGERS or comes_with_body(headers))
         elif self.opens(scope):
             if self.opens_once(scope):
                 self.once = None
@@ -111,10 +112,11 @@ class Guard:
         self.left[client] = (left - 1 if left >= 1 else left, now)
         return left >= 1
 
-    async def refuse(self, send: Send, status: int, why: str) -> None:
+    async def refuse(self, send: Send, status: int, why: str, *, stays: bool) -> None:
         body = json.dumps({"error": why}).encode()
         kind = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": status, "headers": [*kind, *self.headers]})
+        more = [] if stays else [(b"connection", b"close")]
+        await send({"type": "http.response.start", "status": status, "headers": [*kind, *more, *self.headers]})
         await send({"type": "http.response.body", "body": body})
 
     async def welcome(self, send: Send) -> None:
@@ -152,6 +154,11 @@ def asked(scope: Scope, name: str) -> str:
     if (scope["path"], scope["method"]) != ("/", "GET"):
         return ""
     return parse_qs(scope["query_string"].decode("latin-1")).get(name, [""])[0]
+
+
+def comes_with_body(headers: dict[str, str]) -> bool:
+    """Whether a request goes on after its head: where a connection is closed meanwhile, nobody sees the answer."""
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
 def same(given: str, expected: str) -> bool:

@@ -27,12 +27,14 @@ from .batching import Batcher
 from .bundle import MOST_POINTS, SEEDED, Bundle, as_bytes, bundle_of, facts, renewed
 from .draws import DRAWS, Densities, prior_codes, told_of
 from .kept import Stamp, kept_bundle, stamp_of
+from .lanes import Lane
 from .logs import Log
 from .nearest import NEAR, neighbours_of
 from .thinned import Columns
 from .uploads import UPLOADS, picture_of
 
 MAPS = ThreadPoolExecutor(1, "maps")  # makes bundles, which takes long; what is there already is answered meanwhile
+ANSWERS = Lane("answers", threads=2, most=8)  # makes codes and pictures into what others read
 MOST_CODES = 1024  # in one request
 MOST_NUMBERS = 400_000  # of codes in one answer, which is text
 MOST_BYTES = 64 << 20  # of pictures in one answer
@@ -205,26 +207,26 @@ class Shown:
         return await DRAWS(lambda: self.densities.draw(which, made.model, **how))
 
     async def edit(self, z: np.ndarray, add: dict[str, float], sigmas: bool, version: str | None = None) -> np.ndarray:
-        """z + alpha * vector, (n, D)."""
+        """z + alpha * vector, (n, D), for somebody who holds a place of ANSWERS."""
         vectors = (await self.ready(version)).bundle.manifest["vectors"]
         z = self.checked(z)
         self.allowed(len(z))
+        steps: list[tuple[np.float32, list[float]]] = []
         for name, alpha in add.items():
             if name not in vectors:
                 raise UsageError(f"There is no vector {name!r}. Known: {', '.join(vectors) or 'none'}.")
             unit = vectors[name]["sigmas"] if sigmas and vectors[name]["sigmas"] else 1.0
-            z = z + np.float32(alpha / unit) * np.asarray(vectors[name]["vector"], np.float32)
-        return z
+            steps.append((np.float32(alpha / unit), vectors[name]["vector"]))
+        return await ANSWERS.run(moved, z, steps)
 
     async def morph(self, stops: np.ndarray, steps: int, kind: str, version: str | None = None) -> np.ndarray:
-        """Codes along the way from each stop to the next, `steps` for each, (n, D)."""
+        """Codes from each stop to the next, `steps` for each, (n, D), for somebody who holds a place of ANSWERS."""
         await self.ready(version)
         stops = self.checked(stops)
         if len(stops) < 2:
             raise UsageError("A morph needs two codes or more.")
         self.allowed((len(stops) - 1) * steps)
-        legs = [path(a, b, steps, kind) for a, b in pairwise(stops)]
-        return np.concatenate([legs[0], *(leg[1:] for leg in legs[1:])])
+        return await ANSWERS.run(way, stops, steps, kind)
 
     async def neighbours(self, z: np.ndarray, k: int, version: str | None = None) -> list[list[dict[str, Any]]]:
         """The nearest pictures of the map to each code: place on the map, distance, split."""
@@ -265,6 +267,19 @@ class Shown:
             with SEEDED:
                 self.latest = stamp, self.run.load_model(self.wish.device)
         return self.latest[1]
+
+
+def moved(z: np.ndarray, steps: Sequence[tuple[np.float32, list[float]]]) -> np.ndarray:
+    """z + alpha * vector for all of these, (n, D)."""
+    for alpha, vector in steps:
+        z = z + alpha * np.asarray(vector, np.float32)
+    return z
+
+
+def way(stops: np.ndarray, steps: int, kind: str) -> np.ndarray:
+    """Codes on the way from each stop to the next, (n, D)."""
+    legs = [path(a, b, steps, kind) for a, b in pairwise(stops)]
+    return np.concatenate([legs[0], *(leg[1:] for leg in legs[1:])])
 
 
 def made_of(run: Run, stamp: Stamp, wish: Wish, before: Made | None) -> Made:

@@ -17,7 +17,7 @@ export async function editView(page) {
   const { run, state } = page;
   const { manifest } = run;
   const zero = () => ({ alphas: {}, latents: {} });
-  const edit = page.edit ?? (page.edit = { base: null, picture: null, what: "", file: false, given: [], details: false, now: zero(), past: [], ahead: [] });
+  const edit = page.edit ?? (page.edit = { base: null, picture: null, rebuilt: null, what: "", file: false, given: [], details: false, now: zero(), past: [], ahead: [] });
   let turn = 0;
   const from = page.from;
   page.from = null;
@@ -97,26 +97,31 @@ export async function editView(page) {
     figure(canvases.edited, "Edited"),
   );
   /** Whether the picture is there as it is: an exported page has thumbnails of those of the map. */
-  const isWhole = () => edit.picture && (edit.file || page.source.live);
+  const isWhole = () => !!edit.picture && (edit.file || page.source.live);
+  const hasDetails = () => edit.details && isWhole();
   /** The change alone, on the picture itself: what the model cannot draw stays as it was. */
   const detailed = (drawn) => edit.picture.map((x, i) => x + drawn[i] - edit.rebuilt[i]);
   const show = latest(async () => {
     const began = performance.now();
+    const { base } = edit;
     const drawn = await run.decode(code(), edit.given);
-    paint(canvases.edited, edit.details && isWhole() && edit.rebuilt ? detailed(drawn) : drawn, run.width, run.height);
+    if (base !== edit.base) return; // whoever opened another one shows it
+    paint(canvases.edited, hasDetails() && edit.rebuilt ? detailed(drawn) : drawn, run.width, run.height);
     page.delays?.push(performance.now() - began);
   });
+  /** And what is made of it; whether it still is what is edited. */
   async function showBase() {
     const { picture } = canvases;
     if (edit.picture) paint(picture, edit.picture, run.width, run.height);
     picture.parentElement.hidden = !edit.picture;
     const { base } = edit;
     const drawn = await run.decode(base, edit.given);
-    if (base !== edit.base) return; // another one was opened meanwhile
+    if (base !== edit.base) return false;
     edit.rebuilt = drawn;
     paint(canvases.rebuilt, drawn, run.width, run.height);
     details.disabled = !isWhole();
     await show();
+    return base === edit.base;
   }
 
   // Sliders; those that stand there are set anew, so that the keyboard stays where it is
@@ -145,7 +150,7 @@ export async function editView(page) {
     });
     made.input.addEventListener("pointerup", () => setTimeout(() => (before = null))); // one that came back to where it was
     const about = told.filter(Boolean);
-    for (const [i, its] of about.entries()) its.id = `about-${kind}-${key}-${i}`.replaceAll(/\s/g, "_");
+    about.forEach((its, i) => (its.id = `about-${handles.length}-${i}`));
     if (about.length) made.input.setAttribute("aria-describedby", about.map((its) => its.id).join(" "));
     handles.push(() => made.set(edit.now[kind][key] ?? 0));
     return el("div.slider", {}, el("span.name", {}, text), made.input, made.told, ...told);
@@ -219,7 +224,7 @@ export async function editView(page) {
     settle();
   }
   function buttons() {
-    details.setAttribute("aria-pressed", !!(edit.details && isWhole()));
+    details.setAttribute("aria-pressed", hasDetails());
     const { activeElement } = document;
     undo.disabled = !edit.past.length;
     redo.disabled = !edit.ahead.length;
@@ -230,8 +235,7 @@ export async function editView(page) {
 
   const told = el("p.told", {}, edit.what);
   async function reopen(from) {
-    if (!(await begin(from))) return;
-    await showBase();
+    if (!(await begin(from)) || !(await showBase())) return;
     settle();
     told.textContent = edit.what;
     say(`Opened ${edit.what}${edit.file && !edit.picture ? ", which this browser cannot draw" : ""}`);
@@ -253,12 +257,12 @@ export async function editView(page) {
     const z = code();
     const { pins } = page;
     const { what, given } = edit;
-    const parts = doing().map(([name, alpha]) => `${name} ${alpha > 0 ? "+" : ""}${alpha.toFixed(1)}`);
+    const parts = doing().map(([name, alpha]) => `${name} ${alpha > 0 ? "+" : ""}${alpha.toFixed(2)}`);
     const its = { z, rgba: await run.decode(z, given), name: [what, ...parts].join(", "), given };
     if (pins === page.pins) board.add(its); // else another run was chosen meanwhile
   };
   const pinned = el("button.primary", { onclick: pin }, "Pin");
-  const taking = takingPanel(page, edit);
+  const taking = takingPanel(page, edit, hasDetails);
   const actions = el(
     "div.buttons",
     {},

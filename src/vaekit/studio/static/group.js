@@ -4,7 +4,7 @@ import { el, paint, say } from "studio/dom.js";
 
 const SOME = 6; // pictures of a group
 
-export function groupPanel(page, codes, decodeAll) {
+export function groupPanel(page, codes) {
   const { run } = page;
   const section = el("section.group");
   const between = el("p.between");
@@ -29,8 +29,8 @@ export function groupPanel(page, codes, decodeAll) {
     const mean = codes.mean(chosen);
     const count = Math.min(SOME, chosen.length);
     const some = Array.from({ length: count }, (_, i) => chosen[Math.floor((i * chosen.length) / count)]);
-    const [middle, ...others] = await decodeAll([mean, ...some.map((place) => codes.at(place)), ...codes.like(chosen, mean, SOME)]);
-    if (mine !== turn || !middle) return;
+    const [middle, ...others] = await run.decodeAll([mean, ...some.map((place) => codes.at(place)), ...codes.like(chosen, mean, SOME)], [], () => mine !== turn);
+    if (mine !== turn) return;
     const keepAs = (name) => () => {
       page.groups[name] = { mean, count: chosen.length };
       say(`Kept as group ${name}`);

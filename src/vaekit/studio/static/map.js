@@ -6,12 +6,11 @@ import { groupPanel } from "studio/group.js";
 import { hands } from "studio/hands.js";
 import { herePanel } from "studio/here.js";
 import { Points } from "studio/points.js";
-import { clamped, Grid, inside, Inverse, opacity, PackedCodes, rows } from "studio/space.js";
+import { clamped, Grid, inside, Inverse, opacity, PackedCodes } from "studio/space.js";
+import { terrainLayer } from "studio/terrain.js";
 
 const NEAR = 10; // pixels around a point that are the point
 const THUMBS = 400; // points in view, from which they are shown as pictures
-const TILE = 44; // pixels of a tile of the terrain
-const [AT_ONCE, HERE] = [64, 16]; // codes of the terrain in one question, to the server and where this page decodes
 const KINDS = 24; // in the legend
 const WAIT = 200; // ms without a move, after which terrain and address follow
 const ZOOM = [0.25, 4000]; // of the scale that shows all
@@ -43,7 +42,6 @@ export async function mapView(page) {
   drawn.set("position", points);
 
   const view = { x: (box[0] + box[2]) / 2, y: (box[1] + box[3]) / 2, scale: 1 };
-  const painted = { ...view }; // the view that the terrain was painted for; until it is painted anew it moves with the map
   const at = { spot: null, place: null, drawn: false }; // the cross in data units, the point that it is on, and whether it is drawn
   const ink = { side: 0, alpha: 0 }; // of a dot: its side in data units, and how opaque it is
   let colours = null;
@@ -123,8 +121,7 @@ export async function mapView(page) {
       if (ink.side !== side) Object.assign(ink, { side, alpha: opacity(grid.layers(side)) });
       drawn.draw(view, dot, ink.alpha);
       drawOver();
-      const [dx, dy] = [(painted.x - view.x) * view.scale, (view.y - painted.y) * view.scale];
-      terrain.style.transform = `translate(${dx}px, ${dy}px) scale(${view.scale / painted.scale})`;
+      ground.follow();
       page.first ??= performance.now(); // for whoever measures
       page.frames?.push(performance.now() - began);
     });
@@ -135,7 +132,7 @@ export async function mapView(page) {
     waiting = setTimeout(() => {
       if (closed) return;
       page.keep({ x: view.x.toPrecision(6), y: view.y.toPrecision(6), zoom: (view.scale / whole()).toPrecision(4) });
-      land();
+      ground.land();
     }, WAIT);
   }
   let atlas = null;
@@ -186,55 +183,7 @@ export async function mapView(page) {
     }
   }
 
-  // The terrain: what the decoder makes of the plane itself, and how far to believe it
-
-  let tiles = { of: "", all: [] };
-  const land = latest(async () => {
-    const here = { ...view };
-    const [w, h] = size();
-    const [across, down] = [Math.ceil(w / TILE), Math.ceil(h / TILE)];
-    const middles = Array.from({ length: across * down }, (_, i) => [((i % across) + 0.5) * TILE, (Math.floor(i / across) + 0.5) * TILE]);
-    const places = middles.map(([px, py]) => [here.x + (px - w / 2) / here.scale, here.y - (py - h / 2) / here.scale]);
-    if (state.terrain) {
-      const of = `${here.x} ${here.y} ${here.scale} ${across} ${down}`;
-      const isOld = () => ["x", "y", "scale"].some((key) => view[key] !== here[key]); // whoever moved it asks again
-      if (tiles.of !== of) {
-        const all = await decodeAll(places.map(([x, y]) => inverse.at(x, y)), isOld);
-        if (isOld()) return;
-        tiles = { of, all };
-      }
-    }
-    if (closed) return;
-    const pen = terrain.getContext("2d");
-    const density = terrain.width / Math.max(w, 1);
-    pen.setTransform(density, 0, 0, density, 0, 0);
-    pen.clearRect(0, 0, w, h);
-    Object.assign(painted, here);
-    redraw();
-    const tile = el("canvas");
-    const ground = getComputedStyle(plane).getPropertyValue("--ground");
-    middles.forEach(([px, py], i) => {
-      if (state.terrain && tiles.all[i]) {
-        paint(tile, tiles.all[i], run.width, run.height);
-        pen.drawImage(tile, px - TILE / 2, py - TILE / 2, TILE, TILE);
-      }
-      if (state.fog) {
-        pen.globalAlpha = 0.85 * (1 - inverse.trust(...places[i]));
-        pen.fillStyle = state.terrain ? ground : "#888";
-        pen.fillRect(px - TILE / 2, py - TILE / 2, TILE, TILE);
-        pen.globalAlpha = 1;
-      }
-    });
-  });
-  async function decodeAll(all, isOld = () => false) {
-    const found = [];
-    const most = page.source.live ? AT_ONCE : HERE;
-    for (let start = 0; start < all.length && !closed && !isOld(); start += most) {
-      found.push(...run.pictures(await run.decode(rows(all.slice(start, start + most)))));
-      await new Promise((resolve) => setTimeout(resolve)); // where this page decodes, it answers in between
-    }
-    return found;
-  }
+  const ground = terrainLayer(terrain, run, { state, view, size, inverse, redraw });
 
   // What is under the cross
 
@@ -270,7 +219,7 @@ export async function mapView(page) {
     else page.go("edit", { from: { z: inverse.at(...at.spot), what: "a place of the map" } });
   }
 
-  const group = groupPanel(page, codes, decodeAll);
+  const group = groupPanel(page, codes);
   async function surround(pixels) {
     lasso = pixels.map(toData);
     chosen = inside(points, lasso);
@@ -340,8 +289,8 @@ export async function mapView(page) {
     "div.controls",
     {},
     field("Colour", colour),
-    toggle("terrain", "Terrain", land),
-    toggle("fog", "Reliability", land),
+    toggle("terrain", "Terrain", ground.land),
+    toggle("fog", "Reliability", ground.land),
     toggle("lasso", "Lasso", () => say(state.lasso ? "Drag around points" : "Drag moves the map")),
     el("button", { onclick: () => zoom(1.5), "aria-label": "Zoom in" }, "+"),
     el("button", { onclick: () => zoom(1 / 1.5), "aria-label": "Zoom out" }, "−"),
@@ -369,7 +318,10 @@ export async function mapView(page) {
       aim(...(given ? [x, y] : [view.x, view.y]), whole() * (Number.isFinite(z) && z > 0 ? z : 1));
     }
     redraw();
-    if (state.terrain || state.fog) land();
+    landed();
+  }
+  function landed() {
+    if (state.terrain || state.fog) ground.land();
   }
   const observer = new ResizeObserver(resized);
   observer.observe(plane);
@@ -384,6 +336,7 @@ export async function mapView(page) {
   made.close = () => {
     closed = true;
     clearTimeout(waiting);
+    ground.close();
     observer.disconnect();
     drawn.close();
   };
@@ -391,9 +344,9 @@ export async function mapView(page) {
     made.close(); // its place on the graphics card would be kept
     throw error;
   });
-  made.repaint = async () => {
-    await recolour(colour.value);
-    if (state.terrain || state.fog) land();
+  made.repaint = () => {
+    landed();
+    return recolour(colour.value);
   };
   made.probe = { view, toPixel, points, grid, inverse, at, redraw }; // what a test looks at
   return made;

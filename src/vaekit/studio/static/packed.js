@@ -7,6 +7,7 @@ import { bitmapOf, fitted } from "studio/fitted.js";
 import { answer, Run } from "studio/run.js";
 
 const GOLDEN = 2; // of 255, that pictures computed here may differ from those that torch computed
+const AT_ONCE = { wasm: 4, webgpu: 64 }; // codes in one question: the processor does nothing else until it has answered
 const TIMED = 3; // times that they are computed to see how long that takes
 
 /** A blob by name: a part of this page, or a file beside it. */
@@ -26,6 +27,9 @@ function joined(bytes) {
   return Uint16Array.from({ length: count }, (_, i) => 256 * bytes[i] + bytes[count + i]);
 }
 
+/** Whatever else waits for this page comes first. */
+const pause = () => new Promise((resolve) => setTimeout(resolve));
+
 /** A network that answers one question after the other. */
 class Network {
   static async open(name, ort = processor, where = "wasm") {
@@ -41,12 +45,14 @@ class Network {
       const found = await session.run({ [session.inputNames[0]]: new this.ort.Tensor("float32", data, shape) });
       return found[session.outputNames[0]].data;
     });
-    this.last = asked.catch(() => null);
+    this.last = asked.catch(() => null).then(pause);
     return asked;
   }
 }
 
 class PackedRun extends Run {
+  atOnce = AT_ONCE.wasm;
+
   async blob(name) {
     const bytes = await unpacked(name);
     return this.manifest.arrays[name]?.planes ? joined(new Uint8Array(bytes)).buffer : bytes;
@@ -88,6 +94,7 @@ class PackedRun extends Run {
   /** Decode by this network from now on. */
   take(decoder) {
     this.kept.set("decoder", Promise.resolve(decoder));
+    this.atOnce = AT_ONCE[decoder.where];
     document.documentElement.dataset.engine = decoder.where;
   }
 

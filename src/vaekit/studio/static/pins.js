@@ -17,7 +17,7 @@ export function pinBoard(page, reopen, leave) {
   const film = el("canvas.shown.film", { role: "img", "aria-label": "The morph" });
   let playing = null;
   let kind = "slerp";
-  let picked = ["0", "1", "2"]; // of the sum
+  let picked = []; // the pins of the sum
 
   function changed() {
     pins.replaceChildren(...page.pins.map(pinFigure));
@@ -47,12 +47,12 @@ export function pinBoard(page, reopen, leave) {
     sum.hidden = page.pins.length < 3;
     if (sum.hidden) return;
     const options = page.pins.map((_, i) => [String(i), letter(i)]);
-    picked = picked.map((value, slot) => (+value < page.pins.length ? value : String(slot)));
-    const [a, b, c] = picked.map((value, slot) => select(options, value, (next) => (picked[slot] = next)));
+    picked = [0, 1, 2].map((slot) => (page.pins.includes(picked[slot]) ? picked[slot] : page.pins[slot]));
+    const [a, b, c] = picked.map((its, slot) => select(options, String(page.pins.indexOf(its)), (next) => (picked[slot] = page.pins[+next])));
     [a, b, c].forEach((each, i) => each.setAttribute("aria-label", ["First", "minus", "plus"][i]));
     const show = () => {
-      const [x, y, z] = picked.map((i) => page.pins[+i]);
-      const [p, q, r] = picked.map((i) => letter(+i));
+      const [x, y, z] = picked;
+      const [p, q, r] = picked.map((its) => letter(page.pins.indexOf(its)));
       reopen({ z: added(added(x.z, y.z, -1), z.z), what: `${p} − ${q} + ${r}`, given: x.given });
     };
     sum.replaceChildren(a, " − ", b, " + ", c, el("button", { onclick: show }, "Show"));

@@ -5,7 +5,7 @@ import { record, recorded } from "studio/film.js";
 import { rows } from "studio/space.js";
 
 const TYPES = { "<f4": Float32Array, "<u2": Uint16Array, "<i4": Int32Array, "|u1": Uint8Array };
-const AT_ONCE = 64; // frames of a film in one question
+const AT_ONCE = 64; // codes in one question
 const FRAME = 3 * 256 ** 2; // bytes of one that the server makes
 
 export const CHANGED = 409; // what the server answers where the weights are others than those of the manifest
@@ -31,7 +31,7 @@ export class Run {
     this.name = name;
     this.manifest = manifest;
     const [channels, height, width] = manifest.image;
-    Object.assign(this, { channels, height, width, latent: manifest.latent, kept: new Map() });
+    Object.assign(this, { channels, height, width, latent: manifest.latent, kept: new Map(), atOnce: AT_ONCE });
   }
 
   /** An array of the manifest, loaded once; null where this run has none of that name. */
@@ -81,12 +81,22 @@ export class Run {
   async film(frames, kind, fps) {
     const pictures = [];
     while (pictures.length < frames.length) {
-      const some = frames.slice(pictures.length, pictures.length + AT_ONCE);
+      const some = frames.slice(pictures.length, pictures.length + this.atOnce);
       const other = some.findIndex((its) => !alike(its, some[0]));
       const told = other < 0 ? some : some.slice(0, other);
       pictures.push(...this.pictures(await this.decode(rows(told.map((its) => its.z)), told[0].given)));
     }
     return record(pictures, this.width, this.height, kind, fps);
+  }
+
+  /** The pictures of many codes, one question after the other; not all of them where nobody waits for them any more. */
+  async decodeAll(codes, given = [], isOld = () => false) {
+    const found = [];
+    while (found.length < codes.length && !isOld()) {
+      const some = codes.slice(found.length, found.length + this.atOnce);
+      found.push(...this.pictures(await this.decode(rows(some), given)));
+    }
+    return found;
   }
 
   /** Several pictures of RGBA bytes, one by one. */

@@ -1,7 +1,7 @@
 // New pictures, and the pictures of the data that are nearest to them.
 
 import { el, field, latest, paint, say, select, slider } from "studio/dom.js";
-import { clamped, PackedCodes, rows } from "studio/space.js";
+import { clamped, PackedCodes } from "studio/space.js";
 
 const COUNT = 32;
 const NEAR = 6;
@@ -48,7 +48,7 @@ export async function sampleView(page) {
     const asked = { ...wish };
     page.keep({ prior: asked.prior, temperature: asked.temperature, seed: asked.seed, given: asked.given[0] ?? "" });
     const drawn = await run.sample(asked);
-    const pictures = run.pictures(await run.decode(rows(drawn), manifest.condition ? asked.given : []));
+    const pictures = await run.decodeAll(drawn, manifest.condition ? asked.given : []);
     turn++;
     sheet.replaceChildren(
       ...pictures.map((rgba, i) => {

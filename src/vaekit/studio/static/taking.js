@@ -2,13 +2,12 @@
 
 import { el, say } from "studio/dom.js";
 
-export function takingPanel(page, edit) {
+export function takingPanel(page, edit, hasDetails) {
   const { run } = page;
   const { manifest } = run;
   const alphas = () => Object.entries(edit.now.alphas).filter(([, alpha]) => alpha);
   const latents = () => Object.entries(edit.now.latents).filter(([, sigmas]) => sigmas);
 
-  const hasDetails = () => edit.details && edit.picture;
   /** The name of the file alone, for a browser does not tell its folder; what begins with a dash would be an option. */
   const fileName = () => (edit.what.startsWith("-") ? `./${edit.what}` : edit.what);
 
