@@ -111,9 +111,9 @@ def test_a_smile_is_added_where_the_mouth_is(chromium, address, faces):
 
 @pytest.mark.slow
 def test_so_it_is_of_the_network_that_the_demo_trains(chromium, tmp_path):
-    """With an eighth of its images."""
+    """With as many images as its three minutes have on two cores; after an eighth of them it is not the mouth yet."""
     data = open_data("drawn-faces")
-    given = FACES_OPTIONS | {"images": 16_000, "threads": 1, "compile": "off", "tune": False}
+    given = FACES_OPTIONS | {"images": 120_000, "compile": "off", "tune": False}
     run = start(tmp_path / "faces", data, cook("faces", data.image, given))
     fit(run, data)
     compute_attributes(run, data)
