@@ -6,7 +6,7 @@ Codes are rows of D numbers, as JSON or as little-endian float32; pictures are (
 import json
 import math
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
@@ -269,20 +269,12 @@ def computing(api: APIRouter, run_of: Callable[[str], Shown]) -> None:
     @api.post("/runs/{run}/edit", response_class=Response, responses=CODES)
     async def edit(run: Name, asked: Edit, state: State = None) -> Response:
         """Codes moved along attribute vectors."""
-        its = run_of(run)
-        await its.ready(state)  # which takes long where it is opened for the first time
-        with ANSWERS.place():
-            z = await its.edit(array_of(asked.z), asked.add, asked.sigmas, state)
-            return Response(await ANSWERS.run(codes_as_json, z), media_type="application/json")
+        return await moved(run_of(run), state, lambda its: its.edit(array_of(asked.z), asked.add, asked.sigmas, state))
 
     @api.post("/runs/{run}/morph", response_class=Response, responses=CODES)
     async def morph(run: Name, asked: Morph, state: State = None) -> Response:
         """Codes on the way."""
-        its = run_of(run)
-        await its.ready(state)  # which takes long where it is opened for the first time
-        with ANSWERS.place():
-            z = await its.morph(array_of(asked.z), asked.steps, asked.kind, state)
-            return Response(await ANSWERS.run(codes_as_json, z), media_type="application/json")
+        return await moved(run_of(run), state, lambda its: its.morph(array_of(asked.z), asked.steps, asked.kind, state))
 
     @api.post("/runs/{run}/neighbours", response_class=Response, responses=NEIGHBOURS)
     async def neighbours(run: Name, asked: Near, state: State = None) -> Response:
@@ -298,6 +290,13 @@ def computing(api: APIRouter, run_of: Callable[[str], Shown]) -> None:
         with FILMS.place():  # before its pictures are in memory
             pictures = await run_of(run).decode(array_of(asked.z), asked.given, state)
             return Response(await FILMS.run(filmed, pictures, asked), media_type=f"image/{asked.kind}")
+
+
+async def moved(its: Shown, state: str | None, work: Callable[[Shown], Awaitable[np.ndarray]]) -> Response:
+    """New codes of some that were given, which hold a place from before they are computed."""
+    await its.ready(state)  # which takes long where it is opened for the first time
+    with ANSWERS.place():
+        return Response(await ANSWERS.run(codes_as_json, await work(its)), media_type="application/json")
 
 
 def status_of(its: Shown) -> dict[str, Any]:
