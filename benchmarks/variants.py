@@ -112,8 +112,9 @@ def figures_of(name: str, data: Dataset, images: int, work: Path, judge: Judge) 
     real = data.take(rows)
     if model.has_prior:
         found["frechet"] = quality(judge, real, sample(model, len(rows))).frechet
+    asked = run.description.get("second_stage") or STAGE  # those of the recipe, where it has some
     try:
-        about = fit_second_stage(run, data, [kind for kind in kinds_for(model) if kind in STAGE], steps=CODES, judge=judge)
+        about = fit_second_stage(run, data, [kind for kind in kinds_for(model) if kind in asked], steps=CODES, judge=judge)
     except VaekitError as error:
         found["second"] = str(error)
         return found

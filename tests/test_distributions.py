@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import quad
+from torch import nn
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
 from vaekit.distributions import (
@@ -337,9 +338,37 @@ def test_a_correlated_gaussian_is_torchs():
     torch.testing.assert_close(torch.cov(drawn[:, 0].T), factor[0] @ factor[0].T, atol=0.03, rtol=0.03)
 
 
-def test_a_full_gaussian_fills_its_triangle():
-    posterior = FullGaussian(features=5, latent=4).double()
-    factor = posterior(torch.randn(2, 5, dtype=F64)).factor
+def test_a_full_gaussian_begins_as_a_diagonal_one_and_fills_its_triangle():
+    posterior, h = FullGaussian(features=5, latent=4).double(), torch.randn(2, 5, dtype=F64)
+    factor = posterior(h).factor
+    assert torch.equal(factor, torch.diag_embed(factor.diagonal(dim1=1, dim2=2)))
+    nn.init.normal_(posterior.head.weight)
+    factor = posterior(h).factor
     assert torch.equal(factor, factor.tril())
     assert (factor.diagonal(dim1=1, dim2=2) > 0).all()
     assert len(factor[0].unique()) == 11  # ten numbers of its own, and 0
+
+
+def test_a_full_gaussian_learns_the_posterior_that_a_diagonal_one_cannot():
+    """x = z W + noise: with log p(x) exact, and features that are x, the gap of a full q(z | x) closes."""
+    torch.manual_seed(0)
+    latent, noise = 3, 0.3
+    weights = torch.randn(latent, 5, dtype=F64)
+    x = torch.randn(128, latent, dtype=F64) @ weights + noise * torch.randn(128, 5, dtype=F64)
+    exact = MultivariateNormal(torch.zeros(5, dtype=F64), weights.T @ weights + noise**2 * torch.eye(5)).log_prob(x).mean()
+    gaps = {}
+    for kind in (DiagonalGaussian, FullGaussian):
+        posterior = kind(features=5, latent=latent).double()
+        optimizer = torch.optim.Adam(posterior.parameters(), lr=0.05)
+        for step in range(800):
+            for group in optimizer.param_groups:
+                group["lr"] = 0.05 * (1 - step / 800)
+            z, log_q = draw(posterior(x), 1)
+            log_p = Normal(z @ weights, noise).log_prob(x).sum(-1) + Normal(0, 1).log_prob(z).sum(-1)
+            gap = exact - (log_p - log_q).mean()
+            optimizer.zero_grad()
+            gap.backward()
+            optimizer.step()
+        gaps[kind] = gap.item()
+    assert gaps[FullGaussian] < 0.1
+    assert gaps[DiagonalGaussian] > 0.5

@@ -51,7 +51,8 @@ class DiagonalGaussian(Posterior):
 class FullGaussian(Posterior):
     """q(z | x) = N(mu, L L^T), L a lower triangle: latents that vary together (Kingma & Welling, 2019, section 2.5.1).
 
-    The head gives mu, the log-variances of L's diagonal, and what is below it. https://arxiv.org/abs/1906.02691
+    The head gives mu, the log-variances of L's diagonal, and D times what is below it, which begins with 0, a diagonal Gaussian:
+    moved as fast as the others, its D (D - 1) / 2 numbers would drown them in noise. https://arxiv.org/abs/1906.02691
     """
 
     places: ClassVar[Tensor]  # a buffer, (D, D): where each entry of L is among the head's numbers, 0 for none
@@ -59,6 +60,8 @@ class FullGaussian(Posterior):
     def __post_init__(self):
         self.below = self.latent * (self.latent - 1) // 2
         self.head = nn.Linear(self.features, 2 * self.latent + self.below)
+        nn.init.zeros_(self.head.weight[2 * self.latent :])
+        nn.init.zeros_(self.head.bias[2 * self.latent :])
         places = torch.zeros(self.latent, self.latent, dtype=torch.long)
         row, column = torch.tril_indices(self.latent, self.latent, -1)
         places[row, column] = 1 + torch.arange(self.below)
@@ -67,5 +70,5 @@ class FullGaussian(Posterior):
     def forward(self, h):
         with torch.autocast(h.device.type, enabled=False):
             mu, log_var, below = self.head(full_precision(h)).split([self.latent, self.latent, self.below], -1)
-            factor = F.pad(below, (1, 0))[..., self.places] + torch.diag_embed((bounded(log_var) / 2).exp())
-            return CorrelatedGaussian(mu, factor)
+            below = F.pad(below / self.latent, (1, 0))[..., self.places]
+            return CorrelatedGaussian(mu, below + torch.diag_embed((bounded(log_var) / 2).exp()))
