@@ -96,8 +96,9 @@ class Run(Findings):
 
     def build(self, what: str) -> Any:
         """The model, objective or training of run.json. Raises DataError where it describes none."""
+        description = self.description
         try:
-            return build(self.description[what])
+            return build(description[what])
         except (AttributeError, RuntimeError, TypeError, ValueError) as error:
             told = f"{self.path / 'run.json'} describes no {what} ({type(error).__name__}: {error})"
             raise DataError(f"{told}. Restore it from a copy, or train again.") from error

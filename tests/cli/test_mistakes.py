@@ -1,6 +1,8 @@
 """What can go wrong is told in one message, with the exit code that says so, and nothing is lost."""
 
+import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from PIL import Image
 from commands import QUICK
 from vaekit import cli
 
+NOBODY = 65534
 USAGE = {
     "no such command": ("trian", "Did you mean 'train'"),
     "no data": ("train", "vaekit train needs DATA, which was not given. Write vaekit train DATA."),
@@ -259,3 +262,27 @@ def test_a_defect_is_told_as_one(capsys, monkeypatch):
     assert "--debug" in capsys.readouterr().err
     with pytest.raises(ZeroDivisionError):
         cli.main(["recipes", "vae", "--debug"])
+
+
+@pytest.fixture
+def sealed(trained):
+    """A copy of the run that may be read and not be written, by root neither."""
+    with tempfile.TemporaryDirectory() as folder:  # those of pytest are its user's alone
+        run = shutil.copytree(trained, Path(folder, "run"))
+        Path(folder).chmod(0o755)
+        run.chmod(0o555)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(NOBODY)
+        yield run
+        os.seteuid(user)
+        run.chmod(0o755)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "plot", "fit-prior", "attributes"])
+def test_a_run_that_cannot_be_written_is_refused_before_anything_is_computed(vaekit, sealed, command):
+    told = vaekit(command, sealed)
+    assert told.code == 2
+    assert told.out == ""
+    assert f"{sealed} cannot be written to: Permission denied" in told.err
+    assert "work on a copy" in told.err

@@ -55,7 +55,7 @@ def attributes(
         raise UsageError("--names says which attributes to find the best method for. Add --method best.")
     if steps != STEPS and method != "best":
         raise UsageError("--steps are those of the judges that choose the best method. Add --method best.")
-    found, data = reopened(run)
+    found, data = reopened(run, kept=True)
     if method == "best":
         with counting("judges taught and edits compared", "steps") as show:
             about = choose_attributes(found, data, names or (), seed=seed, steps=steps, progress=show)

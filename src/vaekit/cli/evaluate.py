@@ -15,6 +15,7 @@ from ..nets.judge import FeatureNet, judge_from
 from ..run import Run
 from .answer import Answer, metric_rows, nll_lines, spread_rows, table
 from .compare import check_same
+from .places import writable
 from .progress import console, counting, doing
 from .reading import OptionalCount, Seed, reopened
 from .stopping import reason
@@ -74,10 +75,11 @@ def evaluate(
         raise UsageError("--precision and --compile are about the bound on log p(x). Add --samples 5000.")
     execution = Execution(find_device("auto"), precision, compile="on" if compile else "off", threads=available_threads())
     execution.apply()
-    first, data = reopened(run)
+    first, data = reopened(run, kept=True)
     runs = [first, *map(Run.open, others)]
     for other in runs[1:]:
         check_same(first, other)  # so that they have data and judge in common
+        writable(other.path, None, folder=True)
     if not len(data.splits[split]):
         have = ", ".join(f"{name} {len(rows):,}" for name, rows in data.splits.items())
         raise UsageError(f"{data.name} has no {split} pictures ({have}). Give another split: --split validation")

@@ -51,7 +51,7 @@ def plot(run: Path, /, *, beside: Path | None = None, seed: Seed = 0) -> Answer:
     seed
         Of samples and of the choice of points.
     """
-    found, data = reopened(run)
+    found, data = reopened(run, kept=True)
     with doing("drawing"):
         page = write_report(found, data, Run.open(beside) if beside else None, seed)
     figures = sorted(str(path) for path in found.figures.glob("*.png"))
@@ -165,7 +165,7 @@ def fit_prior(
     seed
         The same seed gives the same densities.
     """
-    found, data = reopened(run)
+    found, data = reopened(run, kept=True)
     eye = judge_from(judge, data.image) if judge else None
     with counting("fitted to the codes:", "steps") as show:
         about = fit_second_stage(found, data, kinds, steps=steps, seed=seed, judge=eye, progress=show)

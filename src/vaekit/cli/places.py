@@ -8,8 +8,11 @@ from ..errors import UsageError
 from . import RANK
 
 
-def writable(path: Path, option: str = "--out", *, folder: bool = False) -> Path:
-    """The same path, at which a file or a folder can be made. Raises UsageError where that cannot be; leaves nothing there."""
+def writable(path: Path, option: str | None = "--out", *, folder: bool = False) -> Path:
+    """The same path, at which a file or a folder can be made. Raises UsageError where that cannot be; leaves nothing there.
+
+    `option`: that which gives another place, None for a folder that the command changes.
+    """
     if RANK:  # the first process alone writes
         return path
     here = path if folder else path.parent
@@ -24,6 +27,8 @@ def writable(path: Path, option: str = "--out", *, folder: bool = False) -> Path
                 return path
         except OSError as error:
             why = f"{error.strerror or error}: {there}"
+    if option is None:
+        raise UsageError(f"{path} cannot be written to: {why}. What is found is kept there: work on a copy of it.")
     what = "folder" if folder else "file"
     raise UsageError(
         f"{path} cannot be written: {why}. Expected a {what} that is there, or can be made. Give another place: "

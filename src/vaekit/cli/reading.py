@@ -11,6 +11,7 @@ from ..data import Dataset, open_data
 from ..data.sources import NAMES
 from ..errors import UsageError
 from ..run import Run
+from .places import writable
 from .progress import decoding
 
 Seed = Annotated[int, Parameter(validator=validators.Number(gte=0))]
@@ -31,9 +32,11 @@ def opened(source: str, **options: Any) -> Dataset:
         return open_data(source, **{name: value for name, value in options.items() if value is not None}, progress=show)
 
 
-def reopened(path: Path) -> tuple[Run, Dataset]:
-    """A run and the data it was trained on."""
+def reopened(path: Path, *, kept: bool = False) -> tuple[Run, Dataset]:
+    """A run and the data it was trained on. `kept`: what is found about it will be written into it."""
     run = Run.open(path)
+    if kept:
+        writable(run.path, None, folder=True)
     with decoding() as show:
         return run, run.open_data(show)
 
