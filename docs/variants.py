@@ -10,7 +10,8 @@ Every line is a recipe: `vaekit train PICTURES --recipe NAME`. What a line does 
 `--latent`, `--likelihood` and `--sigma`; `ladder` and `nvae` have nets of their own and no `--latent`, `density` and `pixel-vae`
 take `--latent` alone, `book` no `--likelihood` and no `--sigma`, and `autoencoder` and recipes whose loss has no log p(x given z)
 no `--sigma`. `--beta` and `--free-bits` belong to the plain ELBO: a recipe with an objective of its own refuses them (`nvae`
-takes `--beta`), and `--set` changes its numbers (`--recipe beta-vae --set objective.beta=8`).
+takes `--beta`), and `--set` changes its numbers (`--recipe beta-vae --set objective.beta=8`). `--spatial 8` gives most of them
+latents at each of 8 x 8 places instead of latents of the whole picture, `--latent` of them at each.
 
 In Python: `cook("factor-vae", data.image, {"latent": 10})`; each is one part or objective: [how-it-works.md](how-it-works.md).
 This page is written by `python docs/variants.py`.

@@ -140,6 +140,12 @@ PRIORS: dict[str, Callable[[Image, int], Prior | None]] = {  # of an image's sha
 OF_GAUSSIANS = ("normal", "flow", "spline", "mixture", "vamp", "exemplar")
 FULL = ("diagonal", "full")
 CODES = ("vector-quantized", "residual-quantized", "finite-scalar", "lookup-free")
+FITTING: dict[str, tuple[str, ...]] = {  # the priors that lie where a posterior's codes do
+    **dict.fromkeys(("point", "diagonal", "full", "iaf", "spline"), OF_GAUSSIANS),
+    "sphere": ("sphere",),
+    "categorical": ("categories",),
+    **dict.fromkeys(CODES, ("codes",)),
+}
 
 LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
     "bernoulli": BernoulliPixels,
@@ -224,6 +230,11 @@ def vae_gan(image: Image = (1, 8, 8)) -> Make:
         return vae("bernoulli", image=image)()[0], VAEGAN(image=image)
 
     return make
+
+
+def exemplars() -> Make:
+    """Draws of a prior that is another one for each image in training; they weigh little, being noise to losses of 8 images."""
+    return lambda: (vae("bernoulli", prior="exemplar")()[0], InfoVAE(weight=1.0, alpha=0.5))
 
 
 def perceptual() -> Make:
@@ -336,7 +347,7 @@ VARIANTS: dict[str, Make] = (  # every part and every objective; what only some 
     | {"conditional label prior info-vae": conditional(LABELS, prior="label", objective="info-vae")}
     | {"semi-supervised": conditional(LABELS, objective="semi")}
     | {"ladder": ladder(), "ladder colour, not square": ladder((3, 7, 10), "elbo-free-group", "optimal-gaussian")}
-    | {"vae info-vae mixture prior": vae("bernoulli", "info-vae", prior="mixture")}
+    | {"vae info-vae mixture prior": vae("bernoulli", "info-vae", prior="mixture"), "vae info-vae exemplar prior": exemplars()}
     | {f"ladder {objective}": ladder(objective=objective) for objective in ("iwae", "balanced")}
     | {"neighbours": neighbours((1, 8, 8)), "neighbours colour, not square": neighbours((3, 7, 10), patch=2, reach=2)}
     | {"neighbours of levels": neighbours((3, 7, 10), patch=2, kind=NeighbourLogistic)}

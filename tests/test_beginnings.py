@@ -14,6 +14,7 @@ from vaekit.errors import DataError, UsageError
 from vaekit.execution import Execution
 from vaekit.finish import measure
 from vaekit.fitting import Silent, fit
+from vaekit.known import condition_of, shown_of
 from vaekit.objectives import Perceptual
 from vaekit.planning import start
 from vaekit.recipes import Recipe, cook, going_on
@@ -157,3 +158,19 @@ def test_what_cannot_be_gone_on_with(before, tmp_path):
         going_on("vq-vae", model, {})
     with pytest.raises(UsageError, match="nothing in encoder to keep"):
         start(tmp_path / "run", dataset(), recipe(images=80, freeze=("encoder",)))
+
+
+def test_labels_that_nobody_would_see_are_refused():
+    data = replace(dataset(), labels=np.arange(40) % 4 - 1, label_names=tuple("abc"))  # the first of four has none
+    with pytest.raises(UsageError, match=r"tiny has 3 labels.*shown=2 .*Show 3 or more"):
+        condition_of(data, shown=2)
+    condition = condition_of(data, shown=3)
+    assert sorted(data.labels[shown_of(data, condition)]) == [0, 1, 2]
+    assert condition_of(replace(data, attributes=np.zeros((40, 1)), attribute_names=("size",)), ("size",), 1).shown == 1
+
+
+def test_data_of_which_nothing_is_known_are_told_both_ways_to_know():
+    with pytest.raises(UsageError, match=r"neither labels nor attributes.*into a subfolder of its own.*--attributes FILE"):
+        condition_of(dataset())
+    with pytest.raises(UsageError, match=r"no labels.*into a subfolder of its own\.$"):
+        condition_of(dataset(), ("label",))

@@ -163,6 +163,14 @@ def test_the_gradient_passes_as_if_nothing_had_been_chosen(posterior):
     assert h.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("kind", [torch.int64, torch.float32, F64])
+def test_nats_of_even_codes_are_no_whole_numbers(kind):
+    model, _ = coded("finite-scalar")()
+    nats = -model.p_z().log_prob(torch.zeros(2, 12, dtype=kind))
+    torch.testing.assert_close(nats, torch.full((2,), 4 * math.log(5 * 4 * 3), dtype=nats.dtype))
+    torch.testing.assert_close(UniformCodes(latent=12).nats(torch.zeros(2, 12, dtype=kind), model), nats)
+
+
 @pytest.mark.parametrize("posterior", CODES)
 def test_the_rate_is_the_length_of_the_codes(posterior):
     model, objective = coded(posterior)()
@@ -196,11 +204,8 @@ def test_what_does_not_fit_is_said():
         FiniteScalar(features=2, latent=2, sizes=(5,))
     with pytest.raises(UsageError, match="latent is 15; it must be a whole number, from 1 to 14"):
         LookupFree(features=2, latent=15)
-    model = tiny.model()
-    with pytest.raises(UsageError, match="Use StandardNormal"):
-        UniformCodes(latent=3)(model)
     with pytest.raises(UsageError, match="Use VectorQuantized"):
-        Quantized()(model(torch.rand(2, 1, 8, 8)), At(0))
+        Quantized()(tiny.model()(torch.rand(2, 1, 8, 8)), At(0))
     vq, _ = coded("vector-quantized")()
     with pytest.raises(UsageError, match="leave the temperature at 1"):
         vq.draw(2, 0.5)

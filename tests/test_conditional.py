@@ -14,7 +14,7 @@ from vaekit.data import open_data
 from vaekit.errors import DataError, UsageError
 from vaekit.execution import Execution
 from vaekit.known import condition_of, known_of
-from vaekit.latent import sample
+from vaekit.latent import label_probabilities, sample
 from vaekit.objectives import SemiSupervised
 from vaekit.recipes import cook
 from vaekit.state import State
@@ -115,6 +115,24 @@ def test_with_labels_that_are_sure_no_label_is_needed():
     torch.testing.assert_close(*found)
 
 
+def test_without_a_label_every_image_is_seen_with_every_label():
+    torch.manual_seed(0)
+    model, objective = conditional(LABELS, objective="semi")()
+    for told in (model.mark, model.hint):
+        torch.nn.init.normal_(told.weight)
+    x, c = torch.rand(3, 1, 8, 8), torch.tensor([[0.0, 1.0], [torch.nan, torch.nan], [1.0, 0.0]])
+    t = objective.look(model.eval(), x, c)
+    for place, (image, label) in enumerate((image, label) for image in range(3) for label in range(2)):
+        its, y = slice(place, place + 1), torch.eye(2)[[label]]
+        torch.testing.assert_close(t.each.group.q.mean[its], model(x[[image]], 1, y).group.q.mean)
+        torch.testing.assert_close(t.each.px.mean[:, its], model.decode(t.each.group.z[:, its], y).mean)
+        assert torch.equal(t.each.x[place], x[image])
+    torch.testing.assert_close(t.group.q.mean, model(x, 1, c).group.q.mean)
+    torch.testing.assert_close(t.log_q.exp(), objective.judge(x)[1].softmax(1))
+    assert t.labelled.tolist() == [True, False, True]
+    assert t.share == model.withheld
+
+
 def test_few_labels_teach_a_classifier():
     _, known = halves()
     few = known.copy()
@@ -123,6 +141,16 @@ def test_few_labels_teach_a_classifier():
     pixels = torch.from_numpy(halves()[0])
     told = validate(state.average, state.objective, lambda part: (pixels[part], torch.from_numpy(known[part])), 60)
     assert told["label_accuracy"] == 1
+
+
+def test_any_model_that_was_told_labels_names_them():
+    pixels, known = halves()
+    state = trained(conditional(LABELS), known, images=60 * 60)
+    found = label_probabilities(state.average, state.objective, pixels)
+    np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
+    assert (found.argmax(1) == known.argmax(1)).mean() > 0.95
+    with pytest.raises(UsageError, match=r"told no labels.*--condition label"):
+        label_probabilities(tiny.model(), state.objective, pixels)
 
 
 def test_semi_supervised_refuses_what_it_cannot_teach():
@@ -170,7 +198,7 @@ def test_what_a_data_set_does_not_know():
     with pytest.raises(UsageError, match="no labels to condition on"):
         condition_of(data, ["label"])
     with pytest.raises(UsageError, match="no attributes to condition on"):
-        condition_of(data)
+        condition_of(data, ["attributes"])
     with pytest.raises(UsageError, match="no attribute 'Hat'"):
         condition_of(data, ["Hat"])
     model, _ = conditional(LABELS)()

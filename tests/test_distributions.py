@@ -29,11 +29,13 @@ from vaekit.likelihoods import (
     LaplacePixels,
     LearnedGaussian,
     OptimalGaussian,
+    PerPixelGaussian,
+    StudentTPixels,
 )
 from vaekit.posteriors import Deterministic, DiagonalGaussian, FullGaussian, draw
 from vaekit.priors import StandardNormal
-from vaekit.recipes import LIKELIHOODS
 from vaekit.trace import Trace
+from vaekit.weighing import LIKELIHOODS
 
 LOGITS = (0.0, 1e-3, -1e-3, 9.9e-3, 1.01e-2, -1.01e-2, 0.5, -3.0, 10.0, 30.0, -30.0, 200.0, -200.0)
 F64 = torch.float64
@@ -164,7 +166,9 @@ def ask(likelihood, out: float, values: np.ndarray) -> np.ndarray:
     """log p(value | out) of single-pixel images, in float64."""
     grid = torch.as_tensor(values, dtype=F64).reshape(-1, 1, 1, 1)
     with torch.no_grad():
-        return likelihood.double().eval()(torch.full((1, 1, 1, 1, 1), out, dtype=F64)).log_prob(grid)[0].numpy()
+        return (
+            likelihood.double().eval()(torch.full((1, 1, likelihood.per_pixel, 1, 1), out, dtype=F64)).log_prob(grid)[0].numpy()
+        )
 
 
 def quadrature() -> tuple[np.ndarray, np.ndarray]:
@@ -232,9 +236,17 @@ def test_bernoulli_probabilities_sum_to_one():
         assert np.exp(ask(BernoulliPixels(), logit, np.array([0.0, 1.0]))).sum() == pytest.approx(1)
 
 
-@pytest.mark.parametrize(
-    "likelihood", [LaplacePixels(scale=0.07), FixedGaussian(scale=0.02), LearnedGaussian(), OptimalGaussian()]
+LINE = (
+    LaplacePixels(scale=0.07),
+    FixedGaussian(scale=0.02),
+    LearnedGaussian(),
+    OptimalGaussian(),
+    PerPixelGaussian(),
+    StudentTPixels(initial=0.07),
 )
+
+
+@pytest.mark.parametrize("likelihood", LINE, ids=lambda likelihood: type(likelihood).__name__)
 @pytest.mark.parametrize("out", [-4.0, 0.0, 1.5])
 def test_densities_over_the_line_integrate_to_one(likelihood, out):
     centre = 1 / (1 + math.exp(-out))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from vaekit.cli import COMMANDS, app, on_cluster, on_data
+from vaekit.stored import Stored
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -78,3 +79,23 @@ def test_the_five_lines_of_the_readme_are_the_example_and_run(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / "digits" / "weights.safetensors").exists()
+
+
+def test_parts_of_ones_own_are_trained_and_opened_again_as_shown(tmp_path):
+    files = {}
+    for block in blocks(ROOT / "docs" / "python.md", "python"):
+        if named := re.match(r"# (\w+\.py)\n", block):
+            files[named[1]] = block.replace("epochs=20", "epochs=1")
+    assert list(files) == ["mine.py", "train.py", "later.py"]
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    for name in ("train.py", "later.py"):
+        done = subprocess.run([sys.executable, "-W", "error", name], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert "torch.Size([16, 1, 8, 8])" in done.stdout
+    assert Stored(tmp_path / "runs" / "sparse" / "weights.safetensors")["prior.log_scales"].std() > 0  # the prior has learned
+    refused = subprocess.run(
+        [sys.executable, "-m", "vaekit", "evaluate", "runs/sparse"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 2
+    assert "import MODULE" in refused.stderr

@@ -2,17 +2,19 @@
 
 import dataclasses
 import math
+import re
 
 import pytest
 import torch
 
 import tiny
-from conformance import OBJECTIVES, coded, ladder, vae
+from conformance import FITTING, LABELS, OBJECTIVES, POSTERIORS, PRIORS, coded, conditional, ladder, vae, vae_gan
 from test_objectives import END, F64, NOW, random_trace, standard
+from vaekit.categorical import CategoricalLatents, UniformCategories
 from vaekit.codebooks import LookupFree, VectorQuantized
 from vaekit.distributions import Point
 from vaekit.errors import UsageError
-from vaekit.likelihoods import Likelihood
+from vaekit.likelihoods import BernoulliPixels, Likelihood
 from vaekit.objectives import (
     CIWAE,
     DIPVAE,
@@ -31,15 +33,19 @@ from vaekit.objectives import (
     InfoVAE,
     KLAutoencoder,
     Objective,
+    Reconstruction,
     SemiSupervised,
     Structural,
 )
 from vaekit.part import Part, check_bounds, kinds_of
-from vaekit.posteriors import Deterministic, Posterior
-from vaekit.priors import Prior
+from vaekit.planning import start
+from vaekit.posteriors import Deterministic, DiagonalGaussian, Posterior
+from vaekit.priors import Mixture, Prior
 from vaekit.recipes import cook, going_on
 from vaekit.schedules import Cyclical, Linear, Schedule
-from vaekit.trace import Group, Trace
+from vaekit.sphere import UniformSphere
+from vaekit.state import State
+from vaekit.trace import At, Group, Trace
 from vaekit.training import Training
 
 NUMBERS = [
@@ -182,3 +188,103 @@ def test_free_bits_per_latent_need_gaussians():
     t = Trace(x, (Group(point, standard(3), point.rsample((1,)), torch.zeros(1, 2)),), random_trace(batch=2).px)
     with pytest.raises(UsageError, match="Point and Gaussian"):
         ELBO(free_bits=0.1)(t, NOW)
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_posterior_and_prior_lie_in_one_space(posterior, prior):
+    make = vae("bernoulli", posterior=posterior, prior=prior)
+    if prior in ("none", *FITTING[posterior]):
+        model, _ = make()
+        t = model(torch.rand(2, 1, 8, 8))
+        assert prior == "none" or torch.isfinite(t.group.log_p).all()
+        return
+    with pytest.raises(UsageError) as refused:
+        make()
+    kind = getattr(POSTERIORS[posterior], "func", POSTERIORS[posterior])
+    names = [kind.__name__, *(type(PRIORS[its]((1, 8, 8), 3)).__name__ for its in (prior, FITTING[posterior][0]))]
+    words = r"The codes of {} are (.*), those of {} .*: a density of one says .* Give a prior of \1, such as {}."
+    assert re.fullmatch(words.format(*names), str(refused.value))
+
+
+@pytest.mark.parametrize("prior", [UniformSphere(latent=6), UniformCategories(latent=6, categories=3)])
+def test_no_probability_of_black_and_white_pictures_is_above_1(prior):
+    """Nor a bound on it: by a density on a sphere, or the probability of choices, numbers were good for any nats."""
+    with pytest.raises(UsageError, match=r"are any numbers, .* such as StandardNormal"):
+        tiny.model(posterior=DiagonalGaussian(features=16, latent=6), latent=6, likelihood=BernoulliPixels(), prior=prior)
+
+
+def test_choices_are_among_as_many_categories_in_the_prior():
+    posterior, prior = CategoricalLatents(features=16, latent=6, categories=3), UniformCategories(latent=6, categories=2)
+    with pytest.raises(UsageError, match=r"The posterior has categories=3 and the prior categories=2. Give both the same"):
+        tiny.model(latent=6, posterior=posterior, prior=prior)
+
+
+TRAINED = {name: conditional(LABELS, prior="label", objective=name) for name in OBJECTIVES}
+TRAINED |= {
+    name: lambda objective=objective: (TRAINED["elbo"]()[0], objective)
+    for name, objective in {
+        "info-vae by default": InfoVAE(),
+        "elbo of no rate": ELBO(beta=0),
+        "elbo that comes to no rate": ELBO(beta=Linear(images=100, start=1, end=0)),
+        "elbo that never has one": ELBO(beta=Linear(images=100, end=0)),
+        "capacity of no weight": Capacity(gamma=0),
+        "kl-autoencoder": KLAutoencoder(image=(1, 8, 8)),
+        "kl-autoencoder of no rate": KLAutoencoder(image=(1, 8, 8), weight=0),
+        "vae-gan": vae_gan()()[1],
+        "semi-supervised": SemiSupervised(image=(1, 8, 8), labels=2),
+    }.items()
+}
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_learned_prior_is_trained_or_refused(name):
+    torch.manual_seed(0)
+    model, objective = TRAINED[name]()
+    with torch.no_grad():
+        model.posterior.head.bias += 5  # above all that is free
+    x, c = torch.rand(4, 1, 8, 8), torch.eye(2).repeat(2, 1)
+    torch.stack([term.mean() for term in objective(objective.look(model, x, c), At(8)).values()]).sum().backward()
+    trained = all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.prior.parameters())
+    assert trained == objective.trains_prior
+    model.zero_grad()
+    if trained:
+        State.start(model, objective, tiny.training(images=8), tiny.CPU)
+        return
+    with pytest.raises(UsageError, match=rf"^{type(objective).__name__} .* ConditionalNormal learns.* freeze the prior"):
+        State.start(model, objective, tiny.training(images=8), tiny.CPU)
+    State.start(model, objective, tiny.training(images=8, freeze=("prior",)), tiny.CPU)
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_any_prior_with_weights_is_refused_by_what_trains_none(name):
+    posterior = next(posterior for posterior, fitting in FITTING.items() if posterior != "point" and name in ("none", *fitting))
+    model, _ = vae("bernoulli", posterior=posterior, prior=name)()
+    if model.prior is None or not list(model.prior.parameters()):
+        State.start(model, Reconstruction(), tiny.training(images=8), tiny.CPU)
+        return
+    with pytest.raises(UsageError, match=f"Reconstruction .* {type(model.prior).__name__} learns"):
+        State.start(model, Reconstruction(), tiny.training(images=8), tiny.CPU)
+
+
+def test_a_ladder_is_refused_by_what_trains_no_prior():
+    with pytest.raises(UsageError, match=r"Reconstruction .* Ladder learns"):
+        State.start(ladder()()[0], Reconstruction(), tiny.training(images=8), tiny.CPU)
+
+
+def test_a_prior_that_nothing_trains_is_refused_before_there_is_a_run(tmp_path):
+    recipe = tiny.recipe(InfoVAE(), lambda: tiny.model(prior=Mixture(latent=3)), images=80)
+    with pytest.raises(UsageError, match=r"InfoVAE .* Mixture learns"):
+        start(tmp_path / "run", tiny.dataset(), recipe)
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_points_are_refused_by_whatever_asks_for_their_density(name):
+    model, objective = vae("bernoulli", name, posterior="point")()
+    x = torch.rand(2, 1, 8, 8)
+    if not objective.trains_prior:
+        assert all(torch.isfinite(term).all() for term in objective(objective.look(model, x), END).values())
+        return
+    with pytest.raises(UsageError, match=r"[Pp]oint.*DiagonalGaussian|Point and Gaussian"):
+        objective(objective.look(model, x), END)

@@ -217,20 +217,6 @@ def test_dip_vae_asks_for_a_covariance_of_one(kind):
     torch.testing.assert_close(loss(plain, t), loss(ELBO(), t))
 
 
-def test_the_discrepancy_is_that_of_all_pairs():
-    t = Least()(images(6), 2)
-    torch.manual_seed(3)
-    found = mmd(t, "rbf")
-    torch.manual_seed(3)
-    p, z = t.groups[0].prior.sample((6,)), t.groups[0].z[0]
-
-    def k(a, b) -> float:
-        return math.exp(-(a - b).square().sum().item() / LATENT**2)
-
-    own = sum(k(s[i], s[j]) for s in (z, p) for i in range(6) for j in range(6) if i != j) / 30
-    assert found.item() == pytest.approx(own - 2 * sum(k(a, b) for a in z for b in p) / 36)
-
-
 @pytest.mark.parametrize("kernel", ["imq", "rbf"])
 def test_the_discrepancy_is_nothing_where_codes_are_the_priors_and_grows_with_the_distance(kernel):
     zero = torch.zeros(LATENT, dtype=F64)
@@ -347,15 +333,11 @@ def test_geco_forgets_by_images_not_by_steps():
     assert 0.5 ** (128 / GECO().half_life) == pytest.approx(0.99, abs=2e-4)  # Rezende & Viola's, a step
 
 
-def test_consistency_with_the_identity_is_the_elbo():
-    """The same noise is not drawn twice, so the rate is the same and the distortion near."""
-    model, x = Least(), images(400)
+def test_consistency_with_the_identity_and_the_same_noise_is_the_elbo():
+    model, x = Least(), images(5)  # which draws the same in every look
     objective = Consistency(turn=0.0, shift=0.0, scale=0.0)
-    found = objective(objective.look(model, x), NOW)
-    t = model(x, 1)
-    torch.testing.assert_close(found["rate"], rate(t))
-    assert found["consistency"].abs().max() == 0
-    assert found["distortion"].mean().item() == pytest.approx(ELBO()(t, NOW)["distortion"].mean().item(), rel=0.2)
+    nothing = {"consistency": torch.zeros(5, dtype=F64)}
+    torch.testing.assert_close(objective(objective.look(model, x), NOW), ELBO()(model(x, 1), NOW) | nothing)
 
 
 def test_a_moved_picture_is_moved_by_what_was_said():

@@ -2,19 +2,27 @@
 
 import errno
 import fcntl
+import json
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
 import tiny
+from conformance import needs
 from tiny import dataset, recipe
+from vaekit.adjusting import adjusted
 from vaekit.errors import DataError, UsageError, VaekitError
 from vaekit.fitting import fit
-from vaekit.planning import start
+from vaekit.objectives import ELBO
+from vaekit.part import Part, describe
+from vaekit.planning import kept_by_step, plan, start
+from vaekit.recipes import cook
 from vaekit.run import Run, claim_paths
 from vaekit.stored import Stored, save_part, save_tensors
+from vaekit.trace import At
 
 
 @pytest.fixture
@@ -75,6 +83,92 @@ def test_a_description_that_somebody_broke_is_named(change, words, trained):
     trained.describe(trained.description | change | {"status": "stopped"})
     with pytest.raises((DataError, UsageError), match=words):
         fit(trained, dataset())
+
+
+class Doubled(ELBO):
+    """An objective of one's own."""
+
+    def forward(self, t, at):
+        return {name: 2 * term for name, term in super().forward(t, at).items()}
+
+
+def test_a_part_of_ones_own_is_imported_first(tmp_path, quick, monkeypatch):
+    run = start(tmp_path / "own", dataset(), recipe(Doubled(), images=16))
+    fit(run, dataset())
+    assert isinstance(run.load_objective("cpu"), Doubled)
+    monkeypatch.delitem(Part.kinds, "Doubled")  # as in another process
+    with pytest.raises(
+        UsageError, match=r"objective that vaekit does not know: No part is named 'Doubled'.*MODULE.*Run\.open"
+    ) as told:
+        run.load_objective("cpu")
+    assert "Restore" not in str(told.value)
+    run.load_model("cpu")  # whose parts are all vaekit's
+    broken = run.description["objective"] | {"part": 3}
+    run.describe(run.description | {"objective": broken})
+    with pytest.raises(DataError, match=r"No part is named 3.*Restore it from a copy"):
+        run.load_objective("cpu")
+
+
+class NoObjective(Part):
+    """A part, and no objective."""
+
+
+class Talkative(ELBO):
+    """An objective that could not be written down."""
+
+    say: Callable[[str], None] = print
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"objective": NoObjective()}, r"objective .* derives from vaekit\.objectives\.Objective; this is a NoObjective"),
+        ({"objective": lambda t, at: t}, r"derives from vaekit\.objectives\.Objective; this is a function"),
+        ({"objective": ELBO}, r"this is the class ELBO"),
+        ({"model": torch.nn.Linear(2, 2)}, r"derives from vaekit\.model\.Model; this is a Linear"),
+        ({"training": None}, r"derives from vaekit\.training\.Training; this is a NoneType"),
+        ({"objective": Talkative()}, r"objective Talkative cannot be written to run\.json: .*not JSON serializable"),
+    ],
+)
+def test_what_is_no_part_is_refused_before_anything_is_written(change, words, tmp_path):
+    with pytest.raises(UsageError, match=words):
+        start(tmp_path / "run", dataset(), recipe(images=16)._replace(**change))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("components", "batch", "fits"), [(500, 8, True), (100_000, 8, False), (10, 2**40, True)])
+def test_what_memory_cannot_hold_is_refused_before_anything_is_allocated(components, batch, fits, tmp_path, monkeypatch):
+    """A batch is at most all pictures. On tensors without numbers: the sizes are real, the memory is not."""
+    with torch.device("meta"):
+        made = cook("vamp-prior", (3, 16, 16), {"batch_size": batch, "images": 64, "net": "mlp"})
+        made = adjusted(made, [f"model.prior.components={components}"])
+    monkeypatch.setattr("vaekit.planning.free_memory", lambda _: 2 * 10**9)
+    if fits:
+        plan(dataset(image=(3, 16, 16)), made)
+    else:
+        with pytest.raises(UsageError, match=r"at least \d+\.\d GB of memory.*cpu has 2\.0 GB free.*model\.prior\.components"):
+            start(tmp_path / "run", dataset(image=(3, 16, 16)), made)
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["vae", "ladder", "iwae", "vq-vae", "conditional", "vae-gan", "exemplar-prior"])
+def test_what_a_step_keeps_is_counted_without_taking_it(name):
+    image, kept = (1, 16, 16), {}
+    made = cook(name, image, needs(name, image))
+    own = {t.untyped_storage().data_ptr() for part in made[:2] for t in (*part.parameters(), *part.buffers())}
+
+    def keep(t: torch.Tensor) -> torch.Tensor:
+        kept[t.untyped_storage().data_ptr()] = t.untyped_storage()
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        x, condition = torch.rand(5, *image), getattr(made.model, "condition", None)
+        trace = made.objective.look(made.model, x, torch.full((5, len(condition.names)), torch.nan) if condition else None)
+        terms = made.objective(trace, At(torch.zeros(()), 5))
+    assert terms
+    really = sum(storage.nbytes() for place, storage in kept.items() if place not in own)
+    counted = kept_by_step(json.dumps(describe(made.model)), json.dumps(describe(made.objective)), 5)
+    assert 0 < counted == pytest.approx(really, rel=0.02)
 
 
 def test_other_damage_is_named(trained):

@@ -28,11 +28,18 @@ ALONE = Execution(tiny.CPU, threads=1)
 DOCS = Path(__file__).parent.parent / "docs"
 
 
+@pytest.mark.parametrize("places", [None, 3], ids=["whole", "places"])
 @pytest.mark.parametrize("name", VARIANTS)
-def test_its_recipe_trains(name):
+def test_its_recipe_trains(name, places):
     torch.manual_seed(0)
-    net = {} if VARIANTS[name].spatial else {"net": "mlp"}
-    made = cook(name, (1, 12, 10), {"images": 32, "batch_size": 8, **net, **conformance.needs(name, (1, 12, 10))})
+    net = {"spatial": places} if places else {} if VARIANTS[name].spatial else {"net": "mlp"}
+    given = {"images": 32, "batch_size": 8, **net, **conformance.needs(name, (1, 12, 10))}
+    made = cook(name, (1, 12, 10), given)
+    if name == "sphere" and places:
+        with pytest.raises(UsageError, match="one sphere for an image"):
+            made.model(torch.rand(2, 1, 12, 10))
+        return
+    assert getattr(made.model.encoder, "spatial", 0) == (places or VARIANTS[name].spatial)
     state = State.start(made.model, made.objective, made.training, tiny.CPU)
     pixels = tiny.pictures(20, (1, 12, 10))
     steps = list(
@@ -116,9 +123,11 @@ def test_a_weight_that_says_nothing_is_refused():
 
 
 def test_recipes_whose_papers_have_a_second_stage_end_with_it():
-    second = {name: cook(name, (1, 8, 8), {"net": "mlp"}).second for name in ("two-stage", "rae-l2", "rae-gp", "vae")}
-    assert second == {"two-stage": ("vae",), "rae-l2": ("mixture",), "rae-gp": ("mixture",), "vae": ()}
-    assert {kind for its in second.values() for kind in its} <= set(KINDS)
+    second = {name: cook(name, (1, 8, 8), conformance.needs(name, (1, 8, 8))).second for name in RECIPES}
+    codes = dict.fromkeys(("vq-vae", "rvq-vae", "fsq", "lfq"), ("transformer",))
+    expected = {"two-stage": ("vae",), "rae-l2": ("mixture",), "rae-gp": ("mixture",), **codes}
+    assert {name: its for name, its in second.items() if its} == expected
+    assert {kind for its in expected.values() for kind in its} <= {*KINDS, "transformer"}
 
 
 def test_every_recipe_is_listed():

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributions.kl import register_kl
 
 from . import world
-from .distributions import Density, full_precision, straight_through
+from .distributions import Density, Space, full_precision, straight_through
 from .errors import UsageError
 from .part import Bounds, Positive
 from .posteriors import Posterior
@@ -66,6 +66,8 @@ def _(q: OneHots, p: OneHots) -> Tensor:
 class CategoricalLatents(Posterior):
     """q(z | x) of latent / categories independent categorical variables."""
 
+    space = Space.CATEGORIES
+
     categories: Kinds = 10
     temperature: Positive = 2 / 3  # Maddison et al., appendix C.3
 
@@ -80,6 +82,8 @@ class CategoricalLatents(Posterior):
 
 class UniformCategories(Prior):
     """p(z): every category as probable as any other."""
+
+    space = Space.CATEGORIES
 
     categories: Kinds = 10
 

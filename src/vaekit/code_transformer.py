@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .codebooks import Coder
-from .distributions import Density
+from .distributions import Density, Space
 from .errors import UsageError
 from .part import Count
 from .priors import Prior
@@ -56,6 +56,8 @@ class Layer(nn.Module):
 
 class CodeTransformer(Prior):
     """p(codes) = prod_t p(code_t | code_1 ... code_(t-1)). `levels`: the L numbers of values of a place's codes."""
+
+    space = Space.CODES
 
     levels: tuple[int, ...]
     places: Count

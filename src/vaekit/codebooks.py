@@ -8,14 +8,14 @@ Shapes: B images, N places, L codes a place, D numbers in an entry; a codebook h
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import world
-from .distributions import Density, Point, full_precision, straight_through
+from .distributions import Density, Point, Space, full_precision, straight_through
 from .errors import UsageError
 from .part import Bounds, Count, Positive, Weight
 from .posteriors import Posterior
@@ -41,6 +41,8 @@ class Coded(Point):
 
 class Coder(Posterior):
     """A posterior of codes."""
+
+    space = Space.CODES
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -225,11 +227,9 @@ class LookupFree(Coder):
 class UniformCodes(Prior):
     """p(z) of a model of codes before anything is known of them: all are as probable (van den Oord et al., 2017)."""
 
-    def forward(self, model=None):
-        if not isinstance(model.posterior, Coder):
-            raise UsageError(
-                f"UniformCodes is the prior of codes; this model has {type(model.posterior).__name__}. Use StandardNormal."
-            )
+    space = Space.CODES
+
+    def forward(self, model: Any = None):
         return EvenCodes(model.posterior, model.places)
 
 
@@ -245,7 +245,9 @@ class EvenCodes(Density):
         raise UsageError("Codes have no mean to draw around: leave the temperature at 1.")
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return value.new_full(value.shape[:-1], -self.places * sum(math.log(size) for size in self.coder.levels))
+        nats = self.places * sum(math.log(size) for size in self.coder.levels)
+        kind = torch.promote_types(value.dtype, torch.float32)  # codes may come as whole numbers, their nats are none
+        return value.new_full(value.shape[:-1], -nats, dtype=kind)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         like = next(self.coder.parameters())

@@ -8,6 +8,7 @@ Shapes: B images, K samples, D latents; c (B, Y), a column for each label and ea
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 import torch
@@ -16,9 +17,11 @@ from torch import Tensor, nn
 from . import world
 from .distributions import Gaussian, bounded, full_precision
 from .errors import UsageError
-from .model import VAE
+from .likelihoods import FINEST, GaussianOfBatch
+from .model import VAE, Model
 from .part import Bounds, Count, Part, known
 from .priors import Prior
+from .trace import Trace
 
 
 class Condition(Part):
@@ -148,3 +151,42 @@ class Conditional(VAE):
         if isinstance(self.prior, ConditionalNormal):
             return self.prior(self, self.condition(c))
         return super().p_z()
+
+
+@dataclass(frozen=True)
+class Supposed(Trace):
+    """A trace, and that of every image with every label."""
+
+    c: Tensor  # (B, Y), one-hot, nan for an image without a label
+    log_q: Tensor  # (B, Y), log q(y | x)
+    each: Trace  # of B * Y images: the first with each label, then the second, ...
+    share: float  # of images of which the model is told nothing in training
+
+    @property
+    def labelled(self) -> Tensor:
+        """(B,)"""
+        return ~self.c.isnan().any(1)
+
+    @property
+    def y(self) -> Tensor:
+        """(B, Y), 0 for an image without a label."""
+        return self.c.nan_to_num(0.0)
+
+
+def supposed(model: Model, x: Tensor, samples: int, c: Tensor | None, log_q: Tensor) -> Supposed:
+    """Each image with what is known of it, c (B, Y), and with every label; log_q (B, Y): how probable they are.
+
+    Raises UsageError for a model that is told anything else.
+    """
+    if not isinstance(model, Conditional) or model.condition.attributes:
+        raise UsageError(f"This needs a Conditional model that is told labels alone; it is a {type(model).__name__}.")
+    labels = len(model.condition.labels)
+    every = torch.eye(labels, device=x.device).repeat(len(x), 1)
+    each = model(x.repeat_interleave(labels, 0), samples, every)
+    t, c = model(x, samples, c), x.new_full((len(x), labels), torch.nan) if c is None else c
+    if isinstance(each.px, GaussianOfBatch):  # the residual of decodings under other labels is not that of the model
+        share = torch.where(c.isnan().any(1, keepdim=True), log_q.detach().exp(), c.nan_to_num(0.0)).flatten()
+        errors = (each.x - each.px.mean).detach().square().mean((0, 2, 3, 4))
+        variance = world.mean((share * errors).sum() / len(x)).clamp_min(FINEST**2)
+        each = replace(each, px=each.px.at(variance))
+    return Supposed(t.x, t.groups, t.px, c, log_q, each, model.withheld)

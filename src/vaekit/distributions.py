@@ -5,6 +5,7 @@ Shapes: a distribution has a batch shape, (B,) or (K, B), and an event shape, (D
 
 import math
 from collections.abc import Callable, Sequence
+from enum import Enum
 from typing import Any
 
 import torch
@@ -17,6 +18,18 @@ from . import world
 
 LOG_2PI = math.log(2 * math.pi)
 LOG_VAR_LIMIT = 20.0  # exp(20 / 2) = 22026: far beyond any latent's scale, far below overflow
+
+
+class Space(Enum):
+    """Where codes lie, and the plainest prior there. A mass, a density on a surface and one over numbers have no ratio."""
+
+    NUMBERS = "any numbers", "StandardNormal"
+    SPHERE = "points of a sphere", "UniformSphere"
+    CATEGORIES = "choices among categories", "UniformCategories"
+    CODES = "entries of a codebook", "UniformCodes"
+
+    def __init__(self, codes: str, prior: str):
+        self.codes, self.prior = codes, prior
 
 
 def full_precision(t: Tensor) -> Tensor:
@@ -138,7 +151,8 @@ class CorrelatedGaussian(Density):
     @property
     def log_det(self) -> Tensor:
         """log |L|."""
-        return self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        one = torch.eye(self.factor.shape[-1], dtype=self.factor.dtype, device=self.factor.device)
+        return (self.factor * one).sum(-1).log().sum(-1)  # not .diagonal(), of which torch's compiler warns
 
     def rsample(self, sample_shape=()) -> Tensor:
         with exactly(self.loc):

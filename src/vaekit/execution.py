@@ -23,6 +23,7 @@ from .errors import UsageError
 from .objectives import Objective
 from .training import Training
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
 MODES = {"on": None, "whole": None, "reduce-overhead": "reduce-overhead", "max-autotune": "max-autotune"}  # torch.compile's
 FORMATS = {
     "contiguous": torch.contiguous_format,
@@ -163,8 +164,10 @@ def find_device(name: str) -> torch.device:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"Device {name!r} cannot be used ({reason}). Try --device cpu or --device auto.") from error
+        reason = f"it is none of {', '.join(DEVICES)}"  # torch would name a score of others
+        if name.partition(":")[0] in DEVICES:
+            reason = str(error).splitlines()[0]
+        raise UsageError(f"Device {name!r} cannot be used: {reason.rstrip('.')}. Try --device cpu or --device auto.") from error
     return torch.device(name)
 
 

@@ -1,6 +1,7 @@
 """What follows a training: its metrics, its attribute vectors, its report, all kept in the run folder."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from .latent import codes
 from .latent.encode import likeliest, picture_of, prior_codes
 from .latent.second_stage import (
     ASKED,
+    DEAR,
     PSEUDO,
+    Kinds,
     Progress,
     codes_for,
     device_of,
@@ -45,6 +48,7 @@ from .metrics.quality import (
 )
 from .model import Model
 from .nets.judge import FeatureNet
+from .part import known
 from .priors import Prior
 from .run import Run
 
@@ -278,20 +282,20 @@ def fit_second_stage(
     seed: int = 0,
     judge: FeatureNet | None = None,
     progress: Progress | None = None,
+    kept: Callable[[str], object] = lambda _: None,
 ) -> dict[str, Any]:
-    """Fit densities to codes of the training split, rank them on the validation split, keep all with the run.
+    """Fit densities to codes of the training split, rank them on the validation split, keep all with the run, each as soon as it
+    is fitted.
 
     They are ranked by the sum of two ranks: what they say of codes, and how far new pictures are from real ones to a judge,
     without one to a net with random weights. What is known of each by name, best first; "own" is the model's prior, where it has
-    one.
+    one. `kept` hears of each that is with the run.
     """
     model, data = run.load_model(), run.as_measured(data)
     learn = stand_ins(model, data, "train", seed)
     train, held = (codes_for(model, data.pixels, rows, seed) for rows in (learn, data.some("validation", ASKED, seed)))
-    labels = None if data.labels is None else data.labels[learn]
-    kinds = kinds_for(model, data.label_names if labels is not None else (), data.take(learn[:PSEUDO]))
-    how = {"kinds": kinds, "model": model, "steps": steps, "seed": seed}
-    fitted = {its.name: its for its in fit_priors(train, held, names, labels=labels, progress=progress, **how)}
+    kinds = stage_kinds(model, data, learn)
+    wanted = chosen(kinds, names)
     real, eye = data.take(data.some("validation", DRAWN, seed)), judge or random_judge(data.image, seed)
     shown, _ = picture_of(run, model, seed)
     asked = halves(held)[1]
@@ -305,17 +309,19 @@ def fit_second_stage(
 
     about = run.priors  # others may have been kept before
     for name, its in about.items():
-        if name not in fitted and any(its.get(key) != value for key, value in protocol.items()):  # of two, they do not compare
+        if any(its.get(key) != value for key, value in protocol.items()):  # of two, they do not compare
             density = run.load_prior(name)[1].to(device_of(model))
             its["nats"] = nats_of(density, torch.from_numpy(asked).to(device_of(model)), seed, model)
             its.update(judged(density))
-    about |= {
-        name: {"nats": its.nats, "seconds": round(its.seconds, 1), "fitted_on": len(train), **judged(its.prior)}
-        for name, its in fitted.items()
-    }
-    ranks = [sorted(about, key=lambda name: about[name][by]) for by in ("frechet", "nats")]
-    about = {name: about[name] for name in sorted(about, key=lambda name: sum(rank.index(name) for rank in ranks))}
-    run.save_priors({name: its.prior for name, its in fitted.items()}, about)
+    how = {"kinds": kinds, "model": model, "steps": steps, "seed": seed}
+    how |= {"labels": None if data.labels is None else data.labels[learn]}
+    for number, name in enumerate(wanted):
+        heard = partial(told_of_all, progress, number * steps, len(wanted) * steps) if progress else None
+        (its,) = fit_priors(train, held, [name], progress=heard, **how)
+        about[name] = {"nats": its.nats, "seconds": round(its.seconds, 1), "fitted_on": len(train), **judged(its.prior)}
+        about = ranked(about)
+        run.save_priors({name: its.prior}, about)
+        kept(name)
     if not model.has_prior:
         return about
     name, best = run.load_prior()
@@ -333,3 +339,32 @@ def fit_second_stage(
     }
     run.add_metrics({"prior_hole": about_hole})
     return about | {"own": {"nats": own, "frechet": seen(codes_from(run, model, "own", len(real), seed)[0]), "hole": hole}}
+
+
+def densities_for(run: Run, data: Dataset, names: Sequence[str] | None = None) -> list[str]:
+    """Those that `fit_second_stage` fits, in that order. Raises UsageError on a name that is none for the codes of this run."""
+    return chosen(stage_kinds(run.load_model("cpu"), data, data.splits["train"][:PSEUDO]), names)
+
+
+def stage_kinds(model: Model, data: Dataset, learn: np.ndarray) -> Kinds:
+    """The densities that can be fitted to codes of these pictures."""
+    return kinds_for(model, () if data.labels is None else data.label_names, data.take(learn[:PSEUDO]))
+
+
+def chosen(kinds: Kinds, names: Sequence[str] | None) -> list[str]:
+    """Each of these names once, else of all but the dear ones. Raises UsageError on a name that is none of them."""
+    for name in names or ():
+        if name not in kinds:
+            raise UsageError(f"No density {name!r} can be fitted to these codes. {known(name, kinds)}")
+    return list(dict.fromkeys(names or (name for name in kinds if name not in DEAR)))
+
+
+def told_of_all(progress: Progress, before: int, total: int, step: int, _steps: int) -> None:
+    """A step of one density, told as one of all."""
+    progress(before + step, total)
+
+
+def ranked(about: dict[str, Any]) -> dict[str, Any]:
+    """What is known of each density, best first: by the sum of two ranks."""
+    ranks = [sorted(about, key=lambda name: about[name][by]) for by in ("frechet", "nats")]
+    return {name: about[name] for name in sorted(about, key=lambda name: sum(rank.index(name) for rank in ranks))}

@@ -20,8 +20,13 @@ def condition_of(data: Dataset, names: Sequence[str] = (), shown: int | None = N
     """What a model of these data is to be told: `names` are "label", "attributes", or single attributes.
 
     Without names it is the label, or where there are none all attributes. `shown`: of how many training images. Raises
-    UsageError where the data do not have them.
+    UsageError where the data do not have them, or where fewer images are shown than there are labels.
     """
+    if not names and data.labels is None and not data.attribute_names:
+        raise UsageError(
+            f"{data.name} has neither labels nor attributes to condition on. For labels put each kind of picture into a "
+            "subfolder of its own; for attributes give a table: --attributes FILE"
+        )
     names = names or (["label"] if data.labels is not None else ["attributes"])
     single = [name for name in names if name not in ("label", "attributes")]
     for name in single:
@@ -31,6 +36,8 @@ def condition_of(data: Dataset, names: Sequence[str] = (), shown: int | None = N
         raise UsageError(f"{data.name} has no labels to condition on. Put each kind of picture into a subfolder of its own.")
     if "attributes" in names and not data.attribute_names:
         raise UsageError(f"{data.name} has no attributes to condition on. Give a table: --attributes FILE")
+    if "label" in names and shown is not None:
+        check_shown(data, shown)
     attributes = data.attribute_names if "attributes" in names else tuple(single)
     centre, spread = [], []
     for values in (column(data, name)[data.splits["train"]] for name in attributes):
@@ -40,6 +47,17 @@ def condition_of(data: Dataset, names: Sequence[str] = (), shown: int | None = N
     labels = data.label_names if "label" in names else ()
     told = {"labels": tuple(labels), "attributes": tuple(attributes), "centre": tuple(centre), "spread": tuple(spread)}
     return Condition(**told, shown=shown)
+
+
+def check_shown(data: Dataset, shown: int) -> None:
+    """Raises UsageError where of some label no training image would be shown."""
+    labels = labels_of(data)[data.splits["train"]]
+    kinds = len(np.unique(labels[labels >= 0]))
+    if shown < kinds:
+        raise UsageError(
+            f"{data.name} has {kinds} labels, of which shown={shown} would leave some without a single image. "
+            f"Show {kinds} or more: as many of each label."
+        )
 
 
 def known_of(data: Dataset, model: Model) -> np.ndarray:
@@ -79,9 +97,14 @@ def shown_of(data: Dataset, condition: Condition) -> np.ndarray:
     return rows[: condition.shown]
 
 
+def labels_of(data: Dataset) -> np.ndarray:
+    """(N,): the label of each image, -1 for those without any."""
+    return np.full(len(data), -1) if data.labels is None else data.labels
+
+
 def labelled(data: Dataset, name: str) -> np.ndarray:
     """(N,): 1 for the images with this label, 0 for others, nan for those without any."""
-    labels = data.labels if data.labels is not None else np.full(len(data), -1)
+    labels = labels_of(data)
     place = data.label_names.index(name) if name in data.label_names else -2
     return np.where(labels < 0, np.nan, labels == place)
 

@@ -113,6 +113,10 @@ class Ladder(Model):
         return sum(self.sizes)
 
     @property
+    def learns_prior(self) -> bool:
+        return any(p.requires_grad for p in self.steps.parameters())
+
+    @property
     def layered(self) -> list[nn.Module]:
         within = [part for steps in self.steps for step in steps for part in (step.prior, step.posterior, step.block)]  # pyright: ignore
         return [self.up, self.climbs, *within]

@@ -44,6 +44,11 @@ class Model(Part):
         return False
 
     @property
+    def learns_prior(self) -> bool:
+        """Whether p(z) has weights that are to be trained."""
+        return False
+
+    @property
     def at_once(self) -> int:
         """How many images are encoded, decoded or validated in one pass: fewer where one of them takes much memory."""
         channels, height, width = self.image
@@ -129,6 +134,7 @@ class VAE(Model):
             ("likelihood", "decoder", "per_pixel"),
             ("encoder", "decoder", "spatial"),
             ("encoder", "decoder", "image"),
+            ("posterior", "prior", "categories"),
         ):
             a, b = (getattr(getattr(self, part), field, None) for part in (this, that))
             if a is not None and b is not None and tuple_of(a) != tuple_of(b):
@@ -141,6 +147,12 @@ class VAE(Model):
                     f"The posterior has latent={self.posterior.latent}{at} and the {that} latent={given}. "
                     f"Give the {that} latent={wanted}."
                 )
+        if self.prior is not None and self.prior.space is not self.posterior.space:
+            q, p = self.posterior.space, self.prior.space
+            raise UsageError(
+                f"The codes of {type(self.posterior).__name__} are {q.codes}, those of {type(self.prior).__name__} {p.codes}: "
+                f"a density of one says nothing of the other. Give a prior of {q.codes}, such as {q.prior}."
+            )
 
     @property
     def has_prior(self) -> bool:
@@ -153,6 +165,10 @@ class VAE(Model):
     @property
     def is_standard(self) -> bool:
         return isinstance(self.prior, StandardNormal)
+
+    @property
+    def learns_prior(self) -> bool:
+        return self.prior is not None and any(p.requires_grad for p in self.prior.parameters())
 
     @property
     def layered(self) -> list[nn.Module]:

@@ -22,6 +22,8 @@ from torch import nn
 
 from .errors import UsageError
 
+ALIKE = 0.8  # of the letters of two names, of which one may be the other misspelt
+
 
 class Bounds(typing.NamedTuple):
     """Where a field's number lies, beside its type: `Annotated[float, Bounds(0, 1, below=True)]` is 0 or more and below 1."""
@@ -131,10 +133,22 @@ def describe(value: typing.Any) -> typing.Any:
     return value
 
 
+class UnknownPart(UsageError):
+    """A part of a description that is defined neither in vaekit nor in what was imported so far."""
+
+    def __init__(self, name: str):
+        near = difflib.get_close_matches(name, Part.kinds, n=1, cutoff=ALIKE)
+        hint = f"Did you mean {near[0]!r}? " if near else ""
+        super().__init__(
+            f"No part is named {name!r}. {hint}One of your own is known once the module that defines it is imported."
+        )
+
+
 def build(description: typing.Any) -> typing.Any:
     """The part that `describe` described, with fresh parameters.
 
     Raises UsageError on a part or a field that does not exist, or on a field that is missing; no other code can be named.
+    `UnknownPart` is raised of a part that somebody may have defined: it is known once its module was imported.
     """
     if isinstance(description, list):
         return tuple(build(item) for item in description)
@@ -142,8 +156,10 @@ def build(description: typing.Any) -> typing.Any:
         return description
     named = description.get("part")
     kind = Part.kinds.get(named) if isinstance(named, str) else None
+    if kind is None and isinstance(named, str) and named.isidentifier():
+        raise UnknownPart(named)
     if kind is None:
-        raise UsageError(f"No part is named {named!r}. {known(named, Part.kinds)}")
+        raise UsageError(f"No part is named {named!r}: a name was expected, such as 'VAE'.")
     given = {name: value for name, value in description.items() if name != "part"}
     fields = {field.name: field for field in fields_of(kind)}
     for name in given.keys() - fields.keys():

@@ -2,25 +2,42 @@
 
 import contextlib
 import importlib.metadata
+import json
 import platform
 import subprocess
 import time
 from collections.abc import Sequence
+from functools import lru_cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from . import execution as running
 from . import world
+from .batches import free_memory
 from .data import Dataset
 from .errors import DataError, UsageError
 from .library import build, describe
+from .model import Model
+from .objectives import Objective
 from .priors import Prior
 from .recipes import BUDGETS, Recipe
 from .run import Run
-from .state import freeze
+from .state import check_fit, freeze
 from .stored import digest_of
+from .trace import At
+from .training import Training
 
 LEAST = {"train": 2, "validation": 1}  # pictures
+PARTS: dict[str, tuple[type, str]] = {
+    "model": (Model, "vaekit.model"),
+    "objective": (Objective, "vaekit.objectives"),
+    "training": (Training, "vaekit.training"),
+}
+HELD = 5  # times the trained weights: themselves, their average, their gradients and both moments
+SUSPECT = 100  # times what a model holds and a batch takes, that a step hardly ever takes more than
 DISTRIBUTIONS = ("vaekit", "torch", "numpy", "pillow", "safetensors", "scikit-learn")
 
 
@@ -38,8 +55,8 @@ def start(
 
     `group`: the names of the folders beside it, itself included, that were begun together. `cache`: where the data were decoded
     to, if not in the usual place. `judge`: how the net that the objective asks about pictures was taught for this run, if it was.
-    Raises UsageError where the folder already holds another training, VaekitError where another process writes into it, DataError
-    where there is nothing to train on.
+    Raises UsageError where the recipe cannot be trained here, or the folder already holds another training; VaekitError where
+    another process writes into it; DataError where there is nothing to train on.
     """
     run, planned = Run(path), plan(data, recipe)
     begun = planned | provenance(command) | ({"group": list(group)} if group else {})
@@ -58,6 +75,7 @@ def start(
 
 def plan(data: Dataset, recipe: Recipe) -> dict[str, Any]:
     """What is to be trained, and how: the part of run.json that decides the result."""
+    check_parts(recipe)
     check_enough(data)
     if recipe.training.patience is not None and not recipe.objective.comparable:
         raise UsageError(
@@ -68,7 +86,9 @@ def plan(data: Dataset, recipe: Recipe) -> dict[str, Any]:
     for part in recipe.model.modules():
         if isinstance(part, Prior):
             part.check_pictures(len(data.splits["train"]))
-    check_frozen(recipe)
+    model = check_frozen(recipe)
+    check_fit(model, recipe.objective)
+    check_memory(model, recipe.objective, recipe.training, len(data.splits["train"]))
     return {
         "data": {"open": data.description, "name": data.name, "digest": data.digest, "image": list(data.image)},
         "model": describe(recipe.model),
@@ -79,14 +99,96 @@ def plan(data: Dataset, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def check_frozen(recipe: Recipe) -> None:
-    """Raises UsageError where a part that is to be frozen is not there, or has nothing to keep."""
+def check_parts(recipe: Recipe) -> None:
+    """Raises UsageError where model, objective or training is of another kind, or could not be described in run.json."""
+    for name, (base, place) in PARTS.items():
+        part = getattr(recipe, name)
+        if not isinstance(part, base):
+            what = f"the class {part.__name__}" if isinstance(part, type) else f"a {type(part).__name__}"
+            raise UsageError(
+                f"The {name} of a recipe is made from a class that derives from {place}.{base.__name__}; this is {what}."
+            )
+        try:
+            json.dumps(describe(part))
+        except TypeError as error:
+            raise UsageError(
+                f"The {name} {type(part).__name__} cannot be written to run.json: {error}. The fields of a part are numbers, "
+                "words, tuples of them and other parts; make what else it needs in __post_init__."
+            ) from error
+
+
+def check_frozen(recipe: Recipe) -> Model:
+    """The recipe's model, or one like it in which the parts are frozen that are to be.
+
+    Raises UsageError where one is not there, or has nothing to keep.
+    """
     if not recipe.training.freeze:
-        return
-    freeze(build(describe(recipe.model)), recipe.training.freeze)
+        return recipe.model
+    model = build(describe(recipe.model))
+    freeze(model, recipe.training.freeze)
     if not any(name.startswith("model.") for name in recipe.weights):
-        frozen = ", ".join(recipe.training.freeze)
-        raise UsageError(f"With random weights there is nothing in {frozen} to keep. Freeze parts of a trained model.")
+        names = ", ".join(recipe.training.freeze)
+        raise UsageError(f"With random weights there is nothing in {names} to keep. Freeze parts of a trained model.")
+    return model
+
+
+def check_memory(model: Model, objective: Objective, training: Training, pictures: int) -> None:
+    """Raises UsageError where the memory that is free is too little, before the system ends the training without a word.
+
+    At least so much is taken. It is counted on tensors without numbers, and only where a look at the sizes says that it may
+    matter.
+    """
+    try:
+        device = running.find_device(training.device)
+    except UsageError:
+        return  # who trains says so
+    images = max(1, min(training.batch_size or 1, pictures) // world.here.size)
+    tensors = [t for part in (model, objective) for t in (*part.parameters(), *part.buffers())]
+    batch, free = 4 * images * prod(model.image), free_memory(device)
+    if SUSPECT * (sum(t.nbytes for t in tensors) + batch) < free:
+        return
+    weights = HELD * sum(t.nbytes for t in tensors if t.requires_grad) // world.here.size
+    kept = 0 if training.freeze else kept_by_step(json.dumps(describe(model)), json.dumps(describe(objective)), images)
+    kept = kept // 2 if training.precision == "bf16" else kept
+    if weights + kept > free:
+        needed, step, left = (f"{size / 1e9:,.1f} GB" for size in (weights + kept, kept, free))
+        components = hasattr(getattr(model, "prior", None), "components")
+        fewer = ", or fewer --set model.prior.components" * components
+        raise UsageError(
+            f"This training takes at least {needed} of memory, {step} of it for a step over {images:,} images; {device} has "
+            f"{left} free. Give smaller nets or pictures, a smaller --batch-size{fewer}."
+        )
+
+
+@lru_cache(maxsize=16)
+def kept_by_step(model: str, objective: str, images: int) -> int:
+    """Bytes that a step over so many images keeps for its gradient beside the weights, by descriptions in JSON.
+
+    0 where that cannot be told without numbers, because sizes depend on them.
+    """
+    kept: dict[int, Any] = {}  # held, so that no other takes its place
+    try:
+        from torch._subclasses.fake_tensor import FakeTensorMode  # which takes its seconds at the first use
+
+        with FakeTensorMode(), torch.device("cpu"), world.alone(), torch.random.fork_rng(devices=[]):
+            its, aim = build(json.loads(model)), build(json.loads(objective))
+            own = {t.untyped_storage()._cdata for part in (its, aim) for t in (*part.parameters(), *part.buffers())}
+
+            def keep(t: torch.Tensor) -> torch.Tensor:
+                storage = t.untyped_storage()
+                if storage._cdata not in own:
+                    kept[storage._cdata] = storage
+                return t
+
+            told = len(its.condition.names) if hasattr(its, "condition") else None
+            with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+                c = None if told is None else torch.full((images, told), torch.nan)
+                trace = aim.look(its, torch.zeros(images, *its.image), c)
+                terms = aim(trace, At(torch.zeros(()), images))
+        del trace, terms
+    except (ImportError, RuntimeError, TypeError, ValueError):
+        return 0
+    return sum(storage.nbytes() for storage in kept.values())
 
 
 def check_enough(data: Dataset) -> None:

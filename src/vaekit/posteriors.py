@@ -6,12 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .distributions import CorrelatedGaussian, Density, Gaussian, Point, bounded, full_precision
+from .distributions import CorrelatedGaussian, Density, Gaussian, Point, Space, bounded, full_precision
 from .part import Count, Part
 
 
 class Posterior(Part):
     """Maps features to a density over z, batch (B,), event (D,)."""
+
+    space: ClassVar[Space] = Space.NUMBERS  # of z
 
     features: Count
     latent: Count
@@ -65,10 +67,11 @@ class FullGaussian(Posterior):
         places = torch.zeros(self.latent, self.latent, dtype=torch.long)
         row, column = torch.tril_indices(self.latent, self.latent, -1)
         places[row, column] = 1 + torch.arange(self.below)
+        places.diagonal().copy_(1 + self.below + torch.arange(self.latent))
         self.register_buffer("places", places, persistent=False)
 
     def forward(self, h):
         with torch.autocast(h.device.type, enabled=False):
             mu, log_var, below = self.head(full_precision(h)).split([self.latent, self.latent, self.below], -1)
-            below = F.pad(below / self.latent, (1, 0))[..., self.places]
-            return CorrelatedGaussian(mu, below + torch.diag_embed((bounded(log_var) / 2).exp()))
+            entries = torch.cat([below / self.latent, (bounded(log_var) / 2).exp()], -1)
+            return CorrelatedGaussian(mu, F.pad(entries, (1, 0))[..., self.places])

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, MixtureSameFamily
 
 from . import world
-from .distributions import Flow, Gaussian, bounded, full_precision
+from .distributions import Flow, Gaussian, Space, bounded, full_precision
 from .errors import UsageError
 from .part import Bounds, Count, Part
 from .trace import Trace
@@ -15,6 +15,8 @@ from .trace import Trace
 
 class Prior(Part):
     """A distribution over z, event (D,); batch () or (B,)."""
+
+    space: ClassVar[Space] = Space.NUMBERS  # of z
 
     latent: Count
 
@@ -152,9 +154,18 @@ def levels(x: Tensor) -> Tensor:
     return (x * 255).round().to(torch.uint8)
 
 
+class Choice(Categorical):
+    """One of C parts with the logits (..., C), chosen for each image of the whole batch (Gumbel's maximum)."""
+
+    def sample(self, sample_shape=()) -> Tensor:
+        images = len(sample_shape) - (not self.batch_shape)
+        u = world.uniform((*sample_shape, *self.logits.shape), images, self.logits).clamp(1e-7, 1 - 1e-7)
+        return (self.logits - (-u.log()).log()).argmax(-1)
+
+
 def mixture(logits: Tensor, parts: Distribution) -> Distribution:
-    """Of distributions with the batch shape (C,)."""
-    return MixtureSameFamily(Categorical(logits=logits, validate_args=False), parts, validate_args=False)
+    """Of distributions with the batch shape (C,), or (B, C) with logits (B, C)."""
+    return MixtureSameFamily(Choice(logits=logits, validate_args=False), parts, validate_args=False)
 
 
 class Coupling(nn.Module):

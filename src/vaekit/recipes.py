@@ -14,43 +14,18 @@ from .autoregressive import NeighbourBernoulli, NeighbourLogistic, Neighbours
 from .conditional import Condition, Conditional
 from .errors import UsageError
 from .ladder import Ladder
-from .levels import CategoricalLevels, LogisticLevels
-from .likelihoods import (
-    BernoulliPixels,
-    ContinuousBernoulliPixels,
-    FixedGaussian,
-    LaplacePixels,
-    LearnedGaussian,
-    Likelihood,
-    OptimalGaussian,
-    PerPixelGaussian,
-    StudentTPixels,
-    check_weighed,
-)
+from .likelihoods import Likelihood, check_weighed
 from .model import VAE, Model
 from .nets import NETS, SPATIAL, MixerDecoder, MixerEncoder, MLPEncoder
 from .nets.judge import FeatureNet, judge_from
-from .objectives import ELBO, BalancedELBO, Classic, Objective, Reconstruction
-from .objectives.classic import sigma_of
+from .objectives import ELBO, BalancedELBO, Objective, Reconstruction
 from .part import fields_of, known
 from .posteriors import DiagonalGaussian
 from .priors import CouplingFlow
-from .schedules import Cosine, Cyclical, Linear, Schedule
+from .schedules import Linear
 from .training import Training
 from .variants import AUTOENCODER, VARIANTS, Shape, Sizes, Variant
-
-LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
-    "bernoulli": BernoulliPixels,
-    "continuous-bernoulli": ContinuousBernoulliPixels,
-    "gaussian": OptimalGaussian,
-    "learned-gaussian": LearnedGaussian,
-    "per-pixel-gaussian": PerPixelGaussian,
-    "laplace": LaplacePixels,
-    "student-t": StudentTPixels,
-    "logistic": LogisticLevels,
-    "categorical": CategoricalLevels,
-}
-SCHEDULES: dict[str, type[Schedule]] = {"linear": Linear, "cosine": Cosine, "cyclical": Cyclical}
+from .weighing import WEIGHTS, weigh
 
 
 class Recipe(NamedTuple):
@@ -71,18 +46,21 @@ def compose(
     likelihood: Likelihood,
     variant: Variant = VARIANTS["vae"],
     *,
+    spatial: int | None = None,
     condition: Condition | None = None,
 ) -> VAE:
-    """A VAE with one of the nets `mlp`, `conv`, `resnet`, `mixer`; posterior, prior and places are the variant's. With a
-    `condition` it is conditional: `known.condition_of` makes one of what a data set knows."""
+    """A VAE with one of the nets `mlp`, `conv`, `resnet`, `mixer`; posterior and prior are the variant's. `spatial`: latents at
+    each of so many places a side at most, 0 for those of the whole picture, by default the variant's. With a `condition` it is
+    conditional: `known.condition_of` makes one of what a data set knows."""
+    spatial = variant.spatial if spatial is None else spatial
     if net not in NETS:
         raise UsageError(f"No net is named {net!r}. {known(net, NETS)}")
     if latent < 1:
         raise UsageError(f"A model with {latent} latents has nowhere to put an image; give at least 1.")
-    if variant.spatial and net not in SPATIAL:
+    if spatial and net not in SPATIAL:
         raise UsageError(f"The net {net!r} keeps no places for latents of their own; choose {' or '.join(SPATIAL)}.")
     encoder_kind, decoder_kind = NETS[net]
-    places = {"spatial": variant.spatial} if variant.spatial else {}
+    places = {"spatial": spatial} if spatial else {}
     encoder = encoder_kind(image=image, **places)
     vectors = getattr(encoder, "vectors", 1)
     sizes = Sizes(image, encoder.features, latent, latent * vectors, told=condition.told if condition else 0)
@@ -93,60 +71,23 @@ def compose(
     return VAE(**parts, likelihood=likelihood)
 
 
-def weigh(
+def default_net(image: Shape, spatial: int | None = None) -> str:
+    return "mlp" if prod(image[1:]) <= 16 * 16 and not spatial else "conv"
+
+
+def vae(
     image: Shape,
-    likelihood: str | None = None,
     *,
-    beta: float | None = None,
-    sigma: float | None = None,
-    r_loss_factor: float | None = None,
-    error: str = "mse",
-    beta_schedule: str | None = None,
-    beta_images: float | None = None,
-    free_bits: float | None = None,
-) -> tuple[Likelihood, Objective]:
-    """One of the three ways to say how much reconstruction counts; by default the optimal sigma and beta = 1.
-
-    `beta_schedule` (linear, cosine, cyclical) brings beta from 0 up over `beta_images`; `free_bits` are nats per latent.
-    Raises UsageError where two options contradict each other.
-    """
-    ways = {"likelihood": likelihood, "beta": beta, "sigma": sigma, "free_bits": free_bits}
-    ways |= {"beta_schedule": beta_schedule, "beta_images": beta_images}
-    given = [f"{name}={value}" for name, value in ways.items() if value is not None]
-    if r_loss_factor is not None:
-        if given:
-            both = ", ".join([*given, f"r_loss_factor={r_loss_factor}"])
-            raise UsageError(f"{both} say the same thing in different ways. Give r_loss_factor alone, or leave it out.")
-        objective = Classic(r_loss_factor=r_loss_factor, error=error)  # which says what is wrong with a factor that is none
-        density = FixedGaussian(scale=sigma_of(r_loss_factor, prod(image))) if error == "mse" else OptimalGaussian()
-        return density, objective
-    if likelihood not in (None, *LIKELIHOODS):
-        raise UsageError(f"No likelihood is named {likelihood!r}. {known(likelihood, LIKELIHOODS)}")
-    if sigma is not None and likelihood not in (None, "gaussian"):
-        raise UsageError(f"likelihood={likelihood} has no sigma, and sigma={sigma} was given. Leave out one of them.")
-    density = FixedGaussian(scale=sigma) if sigma is not None else LIKELIHOODS[likelihood or "gaussian"]()
-    return density, ELBO(beta=rising(1.0 if beta is None else beta, beta_schedule, beta_images), free_bits=free_bits or 0.0)
-
-
-def rising(beta: float, schedule: str | None, images: float | None) -> float | Schedule:
-    """beta itself, or its schedule over so many images."""
-    if schedule is None and images is None:
-        return beta
-    if schedule not in SCHEDULES or images is None:
-        given = f"beta_schedule={schedule} with beta_images={images}"
-        raise UsageError(f"{given}: a schedule has a name ({', '.join(SCHEDULES)}) and a length. Give both.")
-    return SCHEDULES[schedule](images=images, end=beta)
-
-
-def default_net(image: Shape) -> str:
-    return "mlp" if prod(image[1:]) <= 16 * 16 else "conv"
-
-
-def vae(image: Shape, *, net: str | None = None, latent: int = 32, condition: Condition | None = None, **options: Any) -> Recipe:
+    net: str | None = None,
+    latent: int = 32,
+    spatial: int | None = None,
+    condition: Condition | None = None,
+    **options: Any,
+) -> Recipe:
     """A VAE with the optimal sigma: the place to start with pictures of your own."""
     weights, training = parted(options)
     density, objective = weigh(image, **weights)
-    model = compose(image, net or default_net(image), latent, density, condition=condition)
+    model = compose(image, net or default_net(image, spatial), latent, density, spatial=spatial, condition=condition)
     return Recipe(model, objective, settings(training))
 
 
@@ -278,6 +219,7 @@ def varied(name: str, variant: Variant) -> Callable[..., Recipe]:
         *,
         net: str | None = None,
         latent: int = variant.latent,
+        spatial: int | None = None,
         condition: Condition | None = None,
         features: FeatureNet | str | Path | None = None,
         **options: Any,
@@ -292,8 +234,8 @@ def varied(name: str, variant: Variant) -> Callable[..., Recipe]:
         if variant.warmup and not {"beta_schedule", "r_loss_factor"} & weights.keys():
             own |= {"beta_schedule": "linear", "beta_images": variant.warmup * (plan.images or DEFAULT_IMAGES)}
         density, objective = weigh(image, **own | weights)
-        chosen = net or ("conv" if variant.spatial else default_net(image))
-        model = compose(image, chosen, latent, density, variant, condition=condition)
+        chosen = net or default_net(image, variant.spatial if spatial is None else spatial)
+        model = compose(image, chosen, latent, density, variant, spatial=spatial, condition=condition)
         if variant.objective:
             made = learning(variant, model, features, plan)
             idle = sorted(weights.keys() - {"likelihood", *(["sigma"] if made.objective.asks_density else [])})
@@ -337,7 +279,6 @@ RECIPES: dict[str, Callable[..., Recipe]] = {
 }
 
 
-WEIGHTS = tuple(name for name in inspect.signature(weigh).parameters if name not in ("image", "error"))
 SETTINGS = tuple(field.name for field in fields_of(Training) if field.name != "epoch")  # that one is set from the data
 PIXELS = {"likelihood", "sigma", "r_loss_factor"}  # what says how pixels are weighed
 BUDGETS = ("epochs", "images", "minutes")
@@ -372,7 +313,7 @@ def cook(name: str, image: Shape, options: dict[str, Any]) -> Recipe:
     return RECIPES[name](image, **options)
 
 
-BROUGHT = ("net", "latent", "likelihood", "sigma", "r_loss_factor", "error", "condition")  # by a model
+BROUGHT = ("net", "latent", "spatial", "likelihood", "sigma", "r_loss_factor", "error", "condition")  # by a model
 
 
 def going_on(name: str, model: Model, options: dict[str, Any]) -> Recipe:

@@ -37,6 +37,7 @@ from .findings import Findings
 from .library import build
 from .model import Model
 from .objectives import Objective
+from .part import UnknownPart
 from .stored import Stored, digest_of, follow, save_tensors
 
 FORMAT = 1
@@ -95,10 +96,18 @@ class Run(Findings):
         return description
 
     def build(self, what: str) -> Any:
-        """The model, objective or training of run.json. Raises DataError where it describes none."""
+        """The model, objective or training of run.json.
+
+        Raises DataError where it describes none, UsageError where it has a part that nobody imported.
+        """
         description = self.description
         try:
             return build(description[what])
+        except UnknownPart as error:
+            raise UsageError(
+                f"{self.path / 'run.json'} describes a {what} that vaekit does not know: {error} In Python: import MODULE, then "
+                f"Run.open({str(self.path)!r}). More: docs/python.md, Parts of your own."
+            ) from error
         except (AttributeError, RuntimeError, TypeError, ValueError) as error:
             told = f"{self.path / 'run.json'} describes no {what} ({type(error).__name__}: {error})"
             raise DataError(f"{told}. Restore it from a copy, or train again.") from error

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.distributions.kl import register_kl
 
 from . import world
-from .distributions import Density, bounded, full_precision
+from .distributions import Density, Space, bounded, full_precision
 from .errors import UsageError
 from .part import Bounds
 from .posteriors import Posterior
@@ -124,6 +124,8 @@ def _(q: VonMisesFisher, p: EvenSphere) -> Tensor:
 class Spherical(Posterior):
     """q(z | x) = vMF(m, kappa) on the unit sphere in `latent` dimensions."""
 
+    space = Space.SPHERE
+
     latent: Dimensions
 
     def __post_init__(self):
@@ -131,7 +133,9 @@ class Spherical(Posterior):
 
     def forward(self, h):
         if h.dim() != 2:
-            raise UsageError("Spherical has one sphere for an image, not one for each place. Use nets with spatial=0.")
+            raise UsageError(
+                "Spherical has one sphere for an image, not one for each place. Use nets with spatial=0: leave out --spatial."
+            )
         with torch.autocast(h.device.type, enabled=False):
             direction, raw = self.head(full_precision(h)).split([self.latent, 1], -1)
             return VonMisesFisher(nn.functional.normalize(direction, dim=-1), bounded(raw[..., 0] + 1, LOG_SHARPEST).exp())
@@ -139,6 +143,8 @@ class Spherical(Posterior):
 
 class UniformSphere(Prior):
     """p(z): uniform on the unit sphere."""
+
+    space = Space.SPHERE
 
     latent: Dimensions
 

@@ -38,17 +38,13 @@ class State:
     def start(cls, model: Model, objective: Objective, training: Training, device: torch.device, shard: bool = False) -> "State":
         """Before the first step. `shard`: every process holds a piece of all weights, moments and averages.
 
-        Raises UsageError where the objective asks for a gradient that the model's likelihood does not pass on.
+        Raises UsageError where the objective does not fit the model: see `check_fit`.
         """
-        if model.likelihood.drawn and not objective.asks_density:
-            raise UsageError(
-                f"{type(objective).__name__} compares pictures, but {type(model.likelihood).__name__} draws them pixel after "
-                "pixel, which no gradient passes. Train it with ELBO, or another objective of log p(x | z)."
-            )
         together = placed(Gathered(model, objective), model, device, shard)
         average = build(describe(model)).requires_grad_(False).eval()
         for owner in (model, average):
             freeze(owner, training.freeze)
+        check_fit(model, objective)
         averaged = placed(Gathered(average), average, device, shard)
         become(average, model)
         own: dict[Tensor, Tensor] = {p: nn.Parameter(held(p)) if shard else p for p in together.parameters() if p.requires_grad}
@@ -130,6 +126,22 @@ class State:
         self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
         for name, value in position.items():
             setattr(self, name, deepcopy(value))
+
+
+def check_fit(model: Model, objective: Objective) -> None:
+    """Raises UsageError where the objective wants a gradient that the likelihood does not pass on, or trains no learned prior."""
+    name = type(objective).__name__
+    if model.likelihood.drawn and not objective.asks_density:
+        raise UsageError(
+            f"{name} compares pictures, but {type(model.likelihood).__name__} draws them pixel after pixel, which no gradient "
+            "passes. Train it with ELBO, or another objective of log p(x | z)."
+        )
+    if model.learns_prior and not objective.trains_prior:
+        prior = getattr(model, "prior", model)
+        raise UsageError(
+            f"{name} with these numbers has no rate, by which alone {type(prior).__name__} learns: its prior would stay as it "
+            "began. Take StandardNormal, freeze the prior, or train with the rate: ELBO, or InfoVAE with alpha below 1."
+        )
 
 
 def freeze(model: Model, names: Sequence[str]) -> None:

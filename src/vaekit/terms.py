@@ -79,8 +79,9 @@ def log_joint(t: Trace) -> Tensor:
 
 
 def log_weights(t: Trace) -> Tensor:
-    """log w = log p(x, z) - log q(z | x), (K, B)."""
-    return log_joint(t) - sum(group.log_q for group in t.groups)
+    """log w = log p(x, z) - log q(z | x), (K, B). UsageError of points, too."""
+    check_weighed(len(t.log_px), t.px)
+    return t.log_px - sum(group.log_ratio for group in t.groups)
 
 
 def mean_of_weights(log_w: Tensor, over: int = 0) -> Tensor:

@@ -60,12 +60,18 @@ class Group:
         return self.prior.log_prob(self.z)
 
     @once
+    def log_ratio(self) -> Tensor:
+        """log q(z | x) - log p(z), (K, B). UsageError of points."""
+        log_p = self.log_p
+        if not self.has_rate:
+            raise UsageError("Codes that are points have no KL to a density. Give VAE a posterior that is one: DiagonalGaussian.")
+        return self.log_q - log_p
+
+    @once
     def kl(self) -> Tensor:
         """KL(q || p) in nats, (B,): in closed form where one is known, else the K-sample estimate. UsageError of points."""
         kl = closed_kl(self.q, self.prior)
-        if not self.has_rate:
-            raise UsageError("Codes that are points have no KL to a density. Give VAE a posterior that is one: DiagonalGaussian.")
-        return (self.log_q - self.log_p if kl is None else kl).expand(self.log_q.shape).mean(0)
+        return (self.log_ratio if kl is None else kl).expand(self.log_q.shape).mean(0)
 
     def kl_per_latent(self) -> Tensor:
         """KL(q || p) of every latent in nats, (B, D); only where both are diagonal Gaussians."""
@@ -87,8 +93,8 @@ def closed_kl(q: Distribution, p: Distribution) -> Tensor | None:
 
 
 def dreamt(p: Distribution, n: int) -> Tensor:
-    """n draws of a prior (n, D); where it is another one for each of n images, one for each."""
-    if p.batch_shape:
+    """n draws of a prior (n, D); where it is another one for each of n images, one for each. No gradient passes."""
+    if p.batch_shape:  # a process knows the priors of its own images alone; the numbers of `world` are theirs
         return p.sample()
     if not world.here.dealt:
         return p.sample((n,))

@@ -255,9 +255,10 @@ def validate(
 
     def summed(t: Trace) -> dict[str, tuple[float, int]]:
         """Of each value its sum, and over how many images."""
-        loss = torch.stack([term.mean() for term in objective(t, At(math.inf, epoch)).values()]).sum()
+        at = At(math.inf, epoch)
+        loss = torch.stack([term.mean() for term in objective(t, at).values()]).sum()
         means = {**bound(t), "mse": (t.px.mean[0] - t.x).square().mean(), "loss": loss}
-        more = {name: (each.nansum().item(), int((~each.isnan()).sum())) for name, each in objective.measures(t).items()}
+        more = {name: (each.nansum().item(), int((~each.isnan()).sum())) for name, each in objective.measures(t, at).items()}
         return {name: (value.item() * len(t.x), len(t.x)) for name, value in means.items()} | more
 
     parts = chunks(count, max(1, model.at_once // objective.decodings))

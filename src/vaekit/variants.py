@@ -45,7 +45,7 @@ class Variant(NamedTuple):
     objective: Callable[[Sizes], objectives.Objective] | None = None
     posterior: Callable[[Sizes], Posterior] = lambda s: DiagonalGaussian(features=s.features, latent=s.latent)
     prior: Callable[[Sizes], Prior | None] = lambda s: StandardNormal(latent=s.latents)
-    pixels: Mapping[str, str | float] = MappingProxyType({})  # options of `recipes.weigh`, where none of them is given
+    pixels: Mapping[str, str | float] = MappingProxyType({})  # options of `weighing.weigh`, where none of them is given
     warmup: float = 0.0  # share of the training in which beta rises, where no schedule is given: latents have to be in use first
     latent: int = 32
     spatial: int = 0  # latents at each of so many places a side; 0: of the whole image
@@ -72,6 +72,7 @@ def codes(
         prior=lambda s: UniformCodes(latent=s.latents),
         latent=latent,
         spatial=8,
+        second=("transformer",),
     )
 
 
@@ -380,7 +381,7 @@ VARIANTS: dict[str, Variant] = {
         "https://arxiv.org/abs/2112.10752",
         "sharp pictures from small maps of latents, for a diffusion over them",
         "a critic of patches over three batches",
-        objective=lambda s: objectives.KLAutoencoder(image=s.image, judge=s.judge),
+        objective=lambda s: objectives.KLAutoencoder(image=s.image, judge=s.judge, start=min(20_000, s.budget / 2)),
         asks=True,
         latent=4,
         spatial=8,

@@ -6,6 +6,8 @@ from PIL import Image
 
 from commands import QUICK
 from vaekit import Run, draw
+from vaekit.cli.answer import nll_lines
+from vaekit.cli.compare import short
 from vaekit.latent import reconstruct
 
 
@@ -48,7 +50,23 @@ def test_figures_of_two_kinds_are_not_compared(vaekit, trained, home):
     said = vaekit("compare", trained, other, "--json").json
     assert {"elbo", "distortion", "nll"} <= set(said["not_compared"])
     assert {"rmse", "bits_per_dim"} <= said["metrics"][str(trained)].keys()
+    several = vaekit("evaluate", trained, other, "--json").json
+    assert {"elbo", "distortion", "loss"} <= set(several["not_compared"])
+    assert "rmse" in several["metrics"]
+    assert not set(several["not_compared"]) & several["metrics"].keys()
     assert said["differences"][str(other)].keys() == {"rate", "squared error", "psnr", "ssim"}
     text = vaekit("compare", trained, other).out
     assert "does not compare" in text
     assert "probabilities of 256 levels" in text
+
+
+def test_a_part_is_told_shortly():
+    told = {"part": "Linear", "images": 1500.0, "end": 1, "inner": {"part": "Judge", "width": 8}}
+    assert short(told) == "Linear(images=1500, end=1, inner=Judge)"
+
+
+def test_draws_that_are_all_alike_are_told_to_be():
+    nll = {"value": 3.0, "count": 5, "split": "test", "trained_on": 9, "how": "IS-20", "pixels": "grey"}
+    alike, other = (nll_lines({"nll": nll | {"curve": {"1": first, "20": 3.0}}})[1] for first in (3.0, 3.5))
+    assert "more draws add nothing" in alike
+    assert other.endswith("3.50 at 1, 3.00 at 20 samples")

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -13,9 +14,10 @@ from PIL import Image
 
 import tiny
 from commands import QUICK, SHAPES, shape_of
-from vaekit import cli
+from vaekit import cli, finish
 from vaekit.planning import start
 from vaekit.recipes import RECIPES, cook
+from vaekit.run import Run
 
 # The front door
 
@@ -342,7 +344,10 @@ def test_a_second_stage_is_fitted_drawn_from_and_told(vaekit, trained, tmp_path)
     assert said.code == 0
     assert said.json.keys() == {"gaussian", "flow", "own"}
     assert 0 <= said.json["own"]["hole"] <= 1
-    assert "fall where next to no code is" in vaekit("fit-prior", run, "--kinds", "mixture", "--steps", 20).out
+    told = vaekit("fit-prior", run, "--kinds", "mixture", "--steps", 20)
+    assert "fall where next to no code is" in told.out
+    assert "lower is better" in told.out
+    assert "one density, in 20 steps at most: mixture" in told.err
     for name in ("gaussian", "flow", "mixture"):  # those of before are kept
         said = vaekit("sample", run, "-n", 4, "--prior", name, "--json")
         assert f"the density {name!r}" in said.json["how"]
@@ -359,3 +364,26 @@ def test_a_second_stage_is_fitted_drawn_from_and_told(vaekit, trained, tmp_path)
     said = vaekit("sample", run, "--prior", "flow")
     assert said.code == 2
     assert "vaekit fit-prior" in said.err
+
+
+def test_a_second_stage_that_is_stopped_keeps_what_is_fitted(vaekit, trained, tmp_path, monkeypatch):
+    run = shutil.copytree(trained, tmp_path / "run")
+    fit = finish.fit_priors
+
+    def stopped(train: np.ndarray, held: np.ndarray, names: list[str], **how: Any) -> list:
+        if names == ["flow"]:
+            raise KeyboardInterrupt
+        return fit(train, held, names, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vaekit.finish.fit_priors", stopped)
+        said = vaekit("fit-prior", run, "--kinds", "mixture", "gaussian", "flow", "diagonal", "--steps", 5)
+    assert said.code == 130
+    assert f"Fitted and kept: mixture, gaussian. To go on: vaekit fit-prior {run} --kinds flow diagonal --steps 5" in said.err
+    assert Run(run).priors.keys() == {"mixture", "gaussian"}
+    assert vaekit("sample", run, "-n", 2, "--prior", "mixture").code == 0
+    before = {name: its["nats"] for name, its in Run(run).priors.items()}
+    assert vaekit("fit-prior", run, "--kinds", "flow", "diagonal", "--steps", 5).code == 0
+    after = Run(run).priors
+    assert after.keys() == {"mixture", "gaussian", "flow", "diagonal"}
+    assert before == {name: after[name]["nats"] for name in before}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cyclopts import App, Argument, CoercionError, Token
 from PIL import Image
 
 from commands import QUICK
@@ -20,13 +21,20 @@ USAGE = {
     "no value": ("train PICTURES --latent", "--latent was given no value. Write --latent VALUE."),
     "one of two values": ("sweep a --out b --latents 2", "--latents was given 1 of 2 values. Write --latents VALUE VALUE."),
     "a word for a number": ("train a --latent x", "--latent 'x' was given; a whole number was expected."),
+    "a fraction for a whole number": ("train a --latent 2.5", "--latent '2.5' was given; a whole number was expected."),
+    "a fraction in a list": ("sweep a --out b --latents 2 4.5", "--latents '4.5' was given; a whole number was expected."),
+    "a fraction of a batch": ("train a --batch-size 2.5", "'auto' or a whole number was expected."),
+    "no value of several": ("fit-prior RUN --kinds", "--kinds was given no value. Write --kinds VALUE."),
+    "no such density": ("fit-prior RUN --kinds mixtur", "Did you mean 'mixture'"),
     "a word for a number or a word": ("train a --batch-size x", "'auto' or a whole number was expected."),
     "twice": ("train a --seed 1 --seed 2", "--seed was given more than once, and holds one value. Give it once."),
     "no such option": ("train PICTURES --latnet 3", "--latent"),
     "no such recipe": ("train NOWHERE --recipe vea", "Did you mean 'vae'"),
     "no such net": ("train NOWHERE --net mpl", "Did you mean 'mlp'"),
     "no such likelihood": ("train NOWHERE --likelihood gausian", "Did you mean 'gaussian'"),
-    "no such device": ("train NOWHERE --device gpu", "--device cpu"),
+    "no such device": ("train NOWHERE --device gpu", "it is none of auto, cpu, cuda, mps. Try --device cpu"),
+    "a likelihood beside a factor": ("train NOWHERE --likelihood bernoulli --r-loss-factor 9", "decides likelihood and beta"),
+    "a sigma below 0": ("train NOWHERE --sigma -1", "sigma is -1.0; it must be a number, above 0."),
     "two weights": ("train NOWHERE --beta 2 --r-loss-factor 10", "Give r_loss_factor alone"),
     "no epochs": ("train NOWHERE --epochs 0", "above 0"),
     "no latents": ("train NOWHERE --latent 0", "--latent"),
@@ -74,7 +82,13 @@ USAGE = {
     "shown of nothing": ("train NOWHERE --shown 5", "--condition label"),
     "condition on what is not there": ("train PICTURES --condition Drk", "no attribute 'Drk'"),
     "nothing to set": ("train NOWHERE --set objective.bta=2", "Did you mean 'objective.beta'"),
-    "set to a word": ("train NOWHERE --set objective.beta=much", "does not fit"),
+    "set to a word": ("train NOWHERE --set objective.beta=much", "does not fit: expected a number. There is 1.0 now"),
+    "set to a fraction": ("train NOWHERE --set model.decoder.width=2.5", "expected a whole number. There is 32 now"),
+    "set to nothing": ("train NOWHERE --set objective.beta", "says no value. Write objective.beta=VALUE."),
+    "set by the end of a place": ("train NOWHERE --recipe factor-vae --set gamma=5", "Did you mean 'objective.gamma'?"),
+    "set by the end of two": ("train a --set features=5", "'model.encoder.features' or 'model.posterior.features'?"),
+    "set to another part": ("train NOWHERE --set model.encoder.part=MLPEncoder", "Another net: --net"),
+    "set to a part's name": ("train NOWHERE --set model.encoder=MLPEncoder", "numbers of its own: model.encoder.image, "),
     "from what is no run": ("train NOWHERE --init PICTURES", "no run.json"),
     "another net for a trained model": ("train NOWHERE --init RUN --net conv", "brings its net with it"),
     "another model's recipe": ("train NOWHERE --init RUN --recipe iaf", "Choose a recipe that fits it"),
@@ -90,7 +104,8 @@ USAGE = {
     "factors that are none": ("evaluate RUN --factors Dark Bg", "Did you mean 'Big'"),
     "sigma of no density": ("train PICTURES --recipe wae-mmd --sigma 0.1", "to which sigma says nothing"),
     "beta over images of another loss": ("train PICTURES --r-loss-factor 500 --beta-images 1000", "in different ways"),
-    "one factor": ("evaluate RUN --factors Dark", "two or more factors"),
+    "one factor": ("evaluate RUN --factors Dark", "two or more factors were expected, and Dark was given. Known"),
+    "one factor twice": ("evaluate FLAT --factors label label", "Known of the pictures of pictures: label."),
     "factors of training pictures": ("evaluate RUN --split train --factors Dark Big", "Give --split validation"),
     "new pictures beside training pictures": ("evaluate RUN --split train --pictures 8", "Give --split test"),
     "three new pictures": ("evaluate RUN --pictures 3", "6 or more of all three"),
@@ -107,6 +122,8 @@ DATA = {
     "folder of texts": ("train TEXTS", "can be decoded"),
     "no such table": ("train PICTURES --attributes NOWHERE", "Check the path"),
     "table of others": ("train PICTURES --attributes OTHERS", "Mend that column"),
+    "no such net to judge": ("train PICTURES --recipe perceptual --judge NOWHERE.onnx", ".onnx. Check the path."),
+    "no such judge": ("evaluate RUN --pictures 8 --judge NOWHERE", "Check the path."),
     "two pictures": ("train PAIR --size 16", "Add pictures"),
     "broken picture": ("reconstruct RUN BROKEN", "no good picture"),
     "missing picture": ("edit RUN NOWHERE --add Dark=1", "Check the path"),
@@ -161,6 +178,25 @@ def test_a_mistake_is_told_in_one_message(vaekit, words, code, command, told):
     assert told in said.err.split("error: ", 1)[1]
     assert not Path("runs").exists()
     assert before == {path: path.stat().st_mtime_ns for path in words["PICTURES"].rglob("*")}
+
+
+def whole_numbers(*commands: App) -> list[Argument]:
+    """Every option of these commands and of those below them that is a whole number."""
+    named = [command[name] for command in commands for name in command if not name.startswith("-")]
+    own = [argument for each in named if each.default_command for argument in each.assemble_argument_collection()]
+    return [argument for argument in own if "int" in str(argument.hint)] + (whole_numbers(*named) if named else [])
+
+
+def test_no_whole_number_is_cut_off_in_silence():
+    found = whole_numbers(cli.app)
+    assert {"--latent", "--batch-size", "--latents", "--port", "--nodes"} <= {argument.name for argument in found}
+    for argument in found:
+        for value in ("2.5", "nan"):
+            argument.tokens = [Token(value=value)] * argument.token_count()[0]
+            with pytest.raises(CoercionError):
+                argument.convert()
+        argument.tokens = [Token(value="2e2")] * argument.token_count()[0]
+        assert argument.convert() in (200, (200, 200))
 
 
 def test_damaged_weights_and_run_files(vaekit, flat, tmp_path):

@@ -28,7 +28,8 @@ def test_without_features_a_judge_is_taught_once_for_a_run(vaekit, home, tmp_pat
 def test_a_judge_that_cannot_be_taught(vaekit, home, tmp_path, monkeypatch):
     circles, run = home / "pictures" / "circles", tmp_path / "run"  # no subfolders, no table: nothing is known of them
     refused = vaekit("train", circles, "--recipe", "perceptual", "--out", run, *QUICK)
-    assert (refused.code, "vaekit judge DATA" in refused.err) == (2, True)
+    assert (refused.code, "circles has neither labels nor attributes" in refused.err) == (2, True)
+    assert "No features are compared" not in refused.err
     assert not run.exists()
     settings = [word for word in QUICK if word not in ("--net", "mlp")]
     said = vaekit("train", circles, "--recipe", "kl-autoencoder", "--out", run, "--no-report", *settings)

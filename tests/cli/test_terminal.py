@@ -2,18 +2,23 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 from commands import QUICK
+from conformance import needs
 from vaekit import cli
 from vaekit.cli import progress
+from vaekit.cli.progress import weights_line
+from vaekit.recipes import cook
 
 
 class Clock:
@@ -146,3 +151,25 @@ def wait_for(process: subprocess.Popen, word: str) -> None:
     if not any(word in line for line in process.stderr):
         process.communicate()
         pytest.fail(f"{word!r} was never said")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "given", "told"),
+    [
+        ("vae", {"sigma": 0.3}, "= sigma 0.3"),
+        ("vae", {}, "sigma is the optimal one, found while training; were it 0.1"),
+        ("vae", {"sigma": 0.3, "beta": 0.0}, "sigma 0.3; no rate stands beside it"),
+        ("vae", {"likelihood": "bernoulli"}, "no weighted squared error, so r_loss_factor and sigma do not apply"),
+        *(
+            (name, {"sigma": 0.3}, "sigma 0.3; .* has weights of its own beside it")
+            for name in ("factor-vae", "beta-tcvae", "annealed-capacity", "vq-vae", "semi-supervised", "cr-vae")
+        ),
+        ("factor-vae", {"likelihood": "gaussian"}, "found while training; FactorVAE has weights of its own"),
+        ("vae-gan", {}, r"VAEGAN has no -log p\(x.z\), so sigma weighs nothing in it"),
+        ("kl-autoencoder", {}, r"KLAutoencoder has no -log p\(x.z\)"),
+    ],
+)
+def test_what_weighs_pixels_is_told_as_it_is(recipe, given, told):
+    made = cook(recipe, (1, 16, 16), needs(recipe, (1, 16, 16)) | given)
+    state = SimpleNamespace(model=made.model, objective=made.objective, step=0)
+    assert re.search(told, weights_line(state))

@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> None:
     except VaekitError as error:
         code = tell(errors, "" if isinstance(error, Stopped) else "error", str(error), error.code)
     except KeyboardInterrupt as stop:
-        code = tell(errors, "", "Stopped. What was saved stays; run the same command again to go on.", code_of(stop))
+        code = tell(errors, "", "Stopped. What was saved stays; run the same command again.", code_of(stop))
     except BrokenPipeError:  # `vaekit ... | head`: the reader has what it wanted
         code = 0
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit raises once more

@@ -5,6 +5,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+CERTAIN = 1e-3  # nats by which bounds by more draws differ where each draw is the same
+ALIKE = ": every draw says the same, as codes do that are certain or not in use; more draws add nothing"
+
 
 class Answer(NamedTuple):
     """The result as plain data, and as text for a person; the exit code that says how a check ended; what then follows."""
@@ -39,10 +42,12 @@ def nll_lines(metrics: dict[str, Any]) -> list[str]:
     nll = metrics["nll"]
     within = "95 % {:.2f} to {:.2f} ".format(*nll["interval"]) if "interval" in nll else ""  # of one image there is none
     curve = ", ".join(f"{value:.2f} at {k}" for k, value in nll["curve"].items())
+    ends = [*nll["curve"].values()]
+    certain = len(ends) > 1 and max(ends) - min(ends) < CERTAIN
     return [
         f"-log p(x) <= {nll['value']:.2f} nats, {within}over {nll['count']:,} {nll['split']} images, "
         f"trained on {nll['trained_on']:,}",
-        f"  {nll['how']}; {curve} samples",
+        f"  {nll['how']}; {curve} samples{ALIKE * certain}",
         f"  pixels: {nll['pixels']}",
     ]
 

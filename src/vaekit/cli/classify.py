@@ -7,15 +7,18 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..files import write_atomic
-from ..latent.label import classifier, label_probabilities
+from ..latent.label import label_probabilities, told_labels
 from ..run import Run
 from .answer import Answer
 from .places import writable
+from .progress import doing
 from .reading import opened
 
 
 def classify(run: Path, data: str, /, *, out: Path) -> Answer:
-    """The likeliest label of each picture and its probability, by a run of the recipe `semi-supervised`.
+    """The likeliest label of each picture and its probability, by a model that was told labels.
+
+    By the classifier of `semi-supervised`; of other conditional models by how well a picture fits each label.
 
     Parameters
     ----------
@@ -29,11 +32,12 @@ def classify(run: Path, data: str, /, *, out: Path) -> Answer:
     if out.suffix != ".csv":
         raise UsageError(f"--out {out} ends in {out.suffix or 'nothing'}; give a name that ends in .csv.")
     found, out = Run.open(run), writable(out)
-    objective = classifier(found.load_objective())
+    model = told_labels(found.load_model())
     about = found.description["data"]
     channels, height, width = about["image"]
     dataset = opened(data, size=(height, width), channels=channels, crop=about["open"].get("crop"))
-    probabilities = label_probabilities(objective, dataset.pixels)
+    with doing("classifying"):
+        probabilities = label_probabilities(model, found.load_objective(), dataset.pixels)
     names = found.description["model"]["condition"]["labels"]
     likeliest = [names[place] for place in probabilities.argmax(1)]
     text = io.StringIO()

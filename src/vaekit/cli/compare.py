@@ -58,7 +58,7 @@ def compare(run: Path, others: list[Path], /, *, seed: Seed = 0) -> Answer:
     models = [each.load_model() for each in runs]
     with doing("comparing"):
         seen = [per_image(model, each.as_measured(data), rows, seed) for model, each in zip(models, runs, strict=True)]
-    strange = unlike(names, models, runs)
+    strange = unlike(names, [kind_of(model) for model in models], runs)
     metrics = {name: each.metrics for name, each in zip(names, runs, strict=True)}
     shared = [key for key in metrics[names[0]] if all(key in its for its in metrics.values())]
     common = [key for key in shared if key not in strange and alike(key, [its[key] for its in metrics.values()])]
@@ -70,11 +70,6 @@ def compare(run: Path, others: list[Path], /, *, seed: Seed = 0) -> Answer:
     }
     beside = [(key, *(number(metrics[name][key]["value"]) for name in names), metrics[names[0]][key]["unit"]) for key in common]
     left_out = [key for key in shared if key not in common]
-    otherwise = [
-        (key, name, number(metrics[name][key]["value"]), strange[key][name] if key in strange else told(metrics[name][key]))
-        for key in left_out
-        for name in names
-    ]
     apart = [
         (
             name,
@@ -89,23 +84,44 @@ def compare(run: Path, others: list[Path], /, *, seed: Seed = 0) -> Answer:
     tables = [
         [("metric", *names, "unit"), *beside],
         [(f"beside {names[0]}", f"of {len(rows):,} images", "difference", "95 %", "beyond the noise"), *apart],
-        [("does not compare", "run", "value", "measured"), *otherwise],
+        rows_apart(left_out, metrics, strange),
     ]
     values = {name: {key: its[key]["value"] for key in common} for name, its in metrics.items()}
     answer = {"metrics": values, "differences": found, "images": len(rows), "not_compared": left_out}
     return Answer(answer, "\n\n".join(table(each) for each in tables if len(each) > 1))
 
 
-def unlike(names: Sequence[str], models: Sequence[Model], runs: Sequence[Run]) -> dict[str, dict[str, str]]:
-    """The figures that are other quantities in some of the runs: what they are in each."""
-    kinds = {name: kind_of(model) for name, model in zip(names, models, strict=True)}
+def rows_apart(
+    keys: Sequence[str], metrics: dict[str, dict[str, Any]], strange: dict[str, dict[str, str]]
+) -> list[tuple[str, ...]]:
+    """Under a heading, the figures of every run that do not compare, and why."""
+    rows = [
+        (key, name, number(its[key]["value"]), strange[key][name] if key in strange else told(its[key]))
+        for key in keys
+        for name, its in metrics.items()
+    ]
+    return [("does not compare", "run", "value", "measured"), *rows]
+
+
+def unlike(names: Sequence[str], densities: Sequence[str], runs: Sequence[Run]) -> dict[str, dict[str, str]]:
+    """The figures that are other quantities in some of the runs: what they are in each, where `densities` are of these kinds."""
+    kinds = dict(zip(names, densities, strict=True))
     wholes = [run.description["objective"] for run in runs]
     other = {key for whole in wholes for key in whole if any(its.get(key) != whole[key] for its in wholes)} | {"part"}
     objectives = {
-        name: ", ".join(f"{key}={whole[key]}" for key in whole if key in other) for name, whole in zip(names, wholes, strict=True)
+        name: ", ".join(f"{key}={short(whole[key])}" for key in whole if key in other)
+        for name, whole in zip(names, wholes, strict=True)
     }
     found = dict.fromkeys(DENSITIES, kinds) if len(set(kinds.values())) > 1 else {}
     return found | ({"loss": objectives} if len(set(objectives.values())) > 1 else {})
+
+
+def short(described: Any, within: bool = False) -> str:
+    """A description in few words: a part with its numbers, of the parts in it their names alone."""
+    if isinstance(described, dict):
+        numbers = ", ".join(f"{key}={short(value, True)}" for key, value in described.items() if key != "part")
+        return described["part"] if within else f"{described['part']}({numbers})"
+    return f"{described:g}" if isinstance(described, float) else str(described)
 
 
 def kind_of(model: Model) -> str:

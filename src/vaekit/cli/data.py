@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from ..errors import CheckFailed
 from .answer import Answer
-from .reading import opened, parse_size
+from .reading import OptionalWhole, opened, parse_size
 
 
 def check(
@@ -18,7 +18,7 @@ def check(
     group: str | None = None,
     size: str | None = None,
     crop: str | None = None,
-    channels: int | None = None,
+    channels: OptionalWhole = None,
     cache: Path | None = None,
     paths: bool = True,
     strict: Annotated[bool, Parameter(negative=())] = False,

@@ -3,14 +3,12 @@
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from ..doctor import CHECKS, Finding, examine
 from ..errors import CheckFailed, UsageError
 from ..part import known
 from .answer import Answer, number, table
 from .progress import doing
-from .reading import Seed, reopened
+from .reading import Seed, Several, reopened
 
 NAMES = tuple(check.__name__.replace("_", " ") for check in CHECKS)
 ANY = "any"
@@ -20,7 +18,7 @@ def doctor(
     run: Path,
     /,
     *,
-    fail_on: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
+    fail_on: Annotated[list[str] | None, Several] = None,
     seed: Seed = 0,
 ) -> Answer:
     """What ails a run, finished or not: what was measured, what is normal, the likely cause, what mends it.

@@ -21,7 +21,7 @@ from .answer import Answer, table
 from .look import png, read, write_one, write_sheet
 from .places import writable
 from .progress import counting, doing
-from .reading import Count, Seed, parse_weights, reopened
+from .reading import Count, Seed, Several, Whole, parse_weights, reopened
 
 
 def attributes(
@@ -29,7 +29,7 @@ def attributes(
     /,
     *,
     method: Literal["mean", "balanced", "ridge", "shrunk", "logistic", "lda", "best"] = "mean",
-    names: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
+    names: Annotated[list[str] | None, Several] = None,
     steps: Count = STEPS,
     seed: Seed = 0,
 ) -> Answer:
@@ -83,7 +83,7 @@ def edit(
     /,
     *,
     add: Annotated[list[str], Parameter(negative=())],
-    keep: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
+    keep: Annotated[list[str] | None, Several] = None,
     sigmas: bool = False,
     details: bool = False,
     vectors: Path | None = None,
@@ -161,7 +161,7 @@ def morph(
     /,
     *,
     out: Path | None = None,
-    steps: int = 9,
+    steps: Whole = 9,
     kind: Literal["lerp", "slerp"] = "lerp",
     fps: float = 12,
 ) -> Answer:

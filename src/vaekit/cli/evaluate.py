@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cyclopts import Parameter
-
 from .. import world
 from ..data import Dataset
 from ..errors import UsageError
@@ -14,10 +12,10 @@ from ..metrics.quality import print_of
 from ..nets.judge import FeatureNet, judge_from
 from ..run import Run
 from .answer import Answer, metric_rows, nll_lines, spread_rows, table
-from .compare import check_same
+from .compare import check_same, kind_of, rows_apart, unlike
 from .places import writable
 from .progress import console, counting, doing
-from .reading import OptionalCount, Seed, reopened
+from .reading import OptionalCount, Seed, Several, reopened
 from .stopping import reason
 
 
@@ -27,7 +25,7 @@ def evaluate(
     *others: Path,
     split: Literal["train", "validation", "test"] = "test",
     samples: OptionalCount = None,
-    factors: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
+    factors: Annotated[list[str] | None, Several] = None,
     pictures: OptionalCount = None,
     prior: str | None = None,
     judge: Path | None = None,
@@ -49,7 +47,7 @@ def evaluate(
     samples
         Draws of z for each image, in the importance-sampled bound; the literature's number is 5000.
     factors
-        Attributes, or label, or all attributes by `all`: the scores of disentanglement of these factors of variation.
+        Two or more factors of variation: attributes, label beside them, or `all` attributes. Adds the scores of disentanglement.
     pictures
         How many new pictures to compare with real ones; they are compared in the features of the judge.
     prior
@@ -85,6 +83,7 @@ def evaluate(
         raise UsageError(f"{data.name} has no {split} pictures ({have}). Give another split: --split validation")
     if pictures:
         places_of(data, split, pictures)  # what is refused is refused before a judge is taught
+    scored = factors_named(data, factors) if factors else ()
     eye = named_judge(judge, judge_from(judge, data.image)) if judge else None
     for each in runs if pictures else ():
         density_of(each, each.load_model("cpu"), prior or "own")
@@ -92,25 +91,38 @@ def evaluate(
         with counting("judge of pictures taught", "steps") as show:
             eye = own_judge(first.as_measured(data), seed, progress=show)
     drawn = {"pictures": pictures or 0, "prior": prior or "own", "judge": eye}
-    asked = {"samples": samples, "factors": factors or [], **drawn, "anneal": anneal or 0, "execution": execution}
+    asked = {"samples": samples, "factors": scored, **drawn, "anneal": anneal or 0, "execution": execution}
     answers = {str(each): measured(its, data, split, seed, **asked) for each, its in zip((run, *others), runs, strict=True)}
     if not others:
         return answers[str(run)]
-    found = spread([answer.data for answer in answers.values()])
-    about = {"runs": {name: answer.data for name, answer in answers.items()}, "metrics": found}
-    return Answer(about, f"{table(spread_rows({'': found}))}\nover {len(answers)} runs")
+    metrics = {name: answer.data for name, answer in answers.items()}
+    strange = unlike(list(metrics), [kind_of(each.load_model("cpu")) for each in runs], runs)
+    found = spread(list(metrics.values()))
+    apart = [key for key in found if key in strange]
+    found = {key: its for key, its in found.items() if key not in strange}
+    told = f"{table(spread_rows({'': found}))}\nover {len(runs)} runs"
+    told += f"\n\n{table(rows_apart(apart, metrics, strange))}" if apart else ""
+    return Answer({"runs": metrics, "metrics": found, "not_compared": apart}, told)
 
 
-def measured(found: Run, data: Dataset, split: str, seed: int, *, factors: list[str], **asked: Any) -> Answer:
+def factors_named(data: Dataset, names: list[str]) -> tuple[str, ...]:
+    """The factors of variation that these names mean. Raises UsageError where the data do not have two of them."""
+    from ..metrics.disentanglement import factors_of  # with half of scikit-learn, which takes seconds
+
+    factors = data.attribute_names if names == ["all"] else tuple(names)
+    if not factors:
+        raise UsageError(f"{data.name} has no attributes to be factors. Give a table when it is trained: --attributes FILE")
+    factors_of(data, factors)
+    return factors
+
+
+def measured(found: Run, data: Dataset, split: str, seed: int, **asked: Any) -> Answer:
     """One run, on a split; what is measured of the test split is kept."""
     status = found.description.get("status")
     if status != "finished":
         console.print(f"{found.path} is not finished (status: {status}): these are its best weights so far.", soft_wrap=True)
-    scored = data.attribute_names if factors == ["all"] else tuple(factors)
-    if factors and not scored:
-        raise UsageError(f"{data.name} has no attributes to be factors. Give a table when it is trained: --attributes FILE")
     with counting("bounded") if asked["samples"] or asked["anneal"] else doing("measuring") as show:
-        metrics = measure(found, data, split, seed, factors=scored, **asked, progress=show)
+        metrics = measure(found, data, split, seed, **asked, progress=show)
     answer = Answer(metrics, "\n".join([table(metric_rows(metrics)), *nll_lines(metrics)]))
     if split == "test" and world.here.first:
         try:

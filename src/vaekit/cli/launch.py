@@ -12,6 +12,7 @@ from ..errors import UsageError
 from . import SHARED
 from .answer import Answer
 from .places import writable
+from .reading import OptionalWhole, Whole
 
 TIME = re.compile(r"(\d+-)?\d+(:[0-5]?\d){1,2}|\d+(-\d+)?")  # minutes, 30:00, 24:00:00, 2-12, 2-12:00:00
 NAME = re.compile(r"[\w.,-]+")
@@ -50,13 +51,13 @@ exit "$code"
 
 def slurm(
     *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
-    nodes: int = 1,
-    processes: int | None = None,
-    gpus: int = 0,
-    cpus: int = 8,
+    nodes: Whole = 1,
+    processes: OptionalWhole = None,
+    gpus: Whole = 0,
+    cpus: Whole = 8,
     time: str = "24:00:00",
-    grace: int = 120,
-    restarts: int = 3,
+    grace: Whole = 120,
+    restarts: Whole = 3,
     name: str | None = None,
     partition: str | None = None,
     account: str | None = None,

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,9 +19,9 @@ from ..codebooks import Coder
 from ..conditional import Condition
 from ..data import read_image
 from ..data.quarantine import printable
-from ..errors import UsageError
+from ..errors import Stopped, UsageError
 from ..files import file_name, write_atomic
-from ..finish import STAGE_STEPS, fit_second_stage
+from ..finish import STAGE_STEPS, densities_for, fit_second_stage
 from ..latent import Codes, codes, decode, fit_gaussian
 from ..latent import encode as encode_images
 from ..latent import reconstruct as rebuild
@@ -36,7 +37,10 @@ from ..stored import save_part
 from .answer import Answer, table
 from .places import writable
 from .progress import console, counting, doing
-from .reading import Count, Seed, opened, parse_size, reopened
+from .reading import Count, OptionalWhole, Seed, Several, opened, parse_size, reopened
+from .stopping import code_of
+
+LOWER = "of nats and distance, lower is better"
 
 
 def plot(run: Path, /, *, beside: Path | None = None, seed: Seed = 0) -> Answer:
@@ -65,7 +69,7 @@ def sample(
     n: Annotated[Count, Parameter(name=["-n", "--n"])] = 64,
     out: Path | None = None,
     prior: str = "own",
-    given: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
+    given: Annotated[list[str] | None, Several] = None,
     temperature: float = 1.0,
     seed: Seed = 0,
     grid: bool = True,
@@ -142,7 +146,7 @@ def fit_prior(
     run: Path,
     /,
     *,
-    kinds: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    kinds: Annotated[list[str] | None, Several] = None,
     steps: Count = STAGE_STEPS,
     judge: Path | None = None,
     seed: Seed = 0,
@@ -167,14 +171,26 @@ def fit_prior(
     """
     found, data = reopened(run, kept=True)
     eye = judge_from(judge, data.image) if judge else None
-    with counting("fitted to the codes:", "steps") as show:
-        about = fit_second_stage(found, data, kinds, steps=steps, seed=seed, judge=eye, progress=show)
+    wanted, kept = densities_for(found, data, kinds), []
+    many = f"{len(wanted)} densities" if len(wanted) > 1 else "one density"
+    console.print(f"{many}, in {len(wanted) * steps:,} steps at most: {', '.join(wanted)}", soft_wrap=True)
+    try:
+        with counting("fitted to the codes:", "steps") as show:
+            how = {"steps": steps, "seed": seed, "judge": eye, "progress": show, "kept": kept.append}
+            about = fit_second_stage(found, data, wanted, **how)
+    except KeyboardInterrupt as stop:
+        rest = [name for name in wanted if name not in kept]
+        options = ["--steps", steps, "--seed", seed, *(["--judge", judge] if judge else [])]
+        again = shlex.join(map(str, ["vaekit", "fit-prior", run, "--kinds", *(rest or wanted[-1:]), *options]))
+        told = f"Stopped. Fitted and kept: {', '.join(kept) or 'none yet'}. To go on: {again}"
+        raise Stopped(told, code_of(stop)) from stop
     columns = (("nats", ",.2f"), ("frechet", ",.4g"), ("seconds", ",.1f"))
     rows = [(name, *(format(its[key], form) if key in its else "" for key, form in columns)) for name, its in about.items()]
     hole = about.get("own", {}).get("hole")
-    told = "" if hole is None else f"\n{hole:.1%} of the prior's draws fall where next to no code is"
-    told += f"\nbest by both ranks together: {next(iter(about))}, which `vaekit sample {run} --prior fitted` draws from"
-    return Answer(about, table([("density", "nats per held-out code", "distance of new pictures", "seconds"), *rows]) + told)
+    told = [table([("density", "nats per held-out code", "distance of new pictures", "seconds"), *rows]), LOWER]
+    told += [] if hole is None else [f"{hole:.1%} of the prior's draws fall where next to no code is"]
+    told += [f"best by both ranks together: {next(iter(about))}, which `vaekit sample {run} --prior fitted` draws from"]
+    return Answer(about, "\n".join(told))
 
 
 def judge(
@@ -184,7 +200,7 @@ def judge(
     out: Path,
     size: str | None = None,
     crop: str | None = None,
-    channels: int | None = None,
+    channels: OptionalWhole = None,
     cache: Path | None = None,
     steps: Count = STEPS,
     seed: Seed = 0,

@@ -4,8 +4,10 @@ import inspect
 from typing import Any, get_args
 
 from cyclopts import CoercionError, CycloptsError, MissingArgumentError, RepeatArgumentError, UnusedCliTokensError
+from cyclopts.exceptions import ConsumeMultipleError
 
 WANTED = {int: "a whole number", float: "a number", bool: "yes or no"}
+TOO_FEW = (MissingArgumentError, ConsumeMultipleError)
 SHOWN = 3  # words that are too many
 
 
@@ -14,7 +16,7 @@ def in_words(error: CycloptsError) -> str:
     told = str(error).strip()
     if isinstance(error, UnusedCliTokensError):
         told = too_many(error)
-    elif type(error) is MissingArgumentError and error.argument:
+    elif isinstance(error, MissingArgumentError) and type(error) in TOO_FEW and error.argument:
         told = too_few(error)
     elif isinstance(error, RepeatArgumentError):
         told = f"{error.token.keyword} was given more than once, and holds one value. Give it once."

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from ..doctor.live import Signs
 from ..metrics.weights import Weights, weights_of
+from ..objectives import ELBO, Reconstruction
 from ..objectives.classic import r_loss_factor_of
 from ..run import Run
 from ..state import State
@@ -112,7 +113,7 @@ def weights_line(state: State) -> str:
     image = "x".join(str(n) for n in (*state.model.image[1:], state.model.image[0]))
     weights = weights_of(state.model.image, state.objective, state.model.likelihood)
     if weights is None:
-        return f"loss weights at {image}: -log p(x|z) is no weighted squared error, so r_loss_factor and sigma do not apply"
+        return f"loss weights at {image}: {unweighed(state)}"
     if hasattr(state.model.likelihood, "observe") and not state.step:
         return (
             f"loss weights at {image}: sigma is the optimal one, found while training; were it 0.1, that would be r_loss_factor "
@@ -122,6 +123,20 @@ def weights_line(state: State) -> str:
         f"loss weights at {image}: r_loss_factor {weights.r_loss_factor:,.0f} (x MSE) = beta {weights.beta:.4g} "
         f"(beside a sum of squared errors) = sigma {weights.sigma:.4g}"
     )
+
+
+def unweighed(state: State) -> str:
+    """What weighs pixels where r_loss_factor, beta and sigma are not one number."""
+    objective, likelihood, name = state.objective, state.model.likelihood, type(state.objective).__name__
+    if not objective.asks_density:
+        return f"the loss of {name} has no -log p(x|z), so sigma weighs nothing in it; it has weights of its own"
+    if likelihood.sigma is None:
+        return "-log p(x|z) is no weighted squared error, so r_loss_factor and sigma do not apply"
+    found = hasattr(likelihood, "observe") and not state.step
+    sigma = "sigma is the optimal one, found while training" if found else f"sigma {likelihood.sigma:.4g}"
+    if isinstance(objective, ELBO | Reconstruction):
+        return f"{sigma}; no rate stands beside it, against which r_loss_factor or beta could weigh it"
+    return f"{sigma}; {name} has weights of its own beside it, so no r_loss_factor or beta says the same"
 
 
 def residual_line(metrics: dict[str, Any]) -> str:

@@ -1,11 +1,11 @@
 """Reading what the command line names: data, sizes, weights of attributes."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cyclopts import Parameter, validators
+from cyclopts import Parameter, Token, validators
 
 from ..data import Dataset, open_data
 from ..data.sources import NAMES
@@ -14,12 +14,32 @@ from ..run import Run
 from .places import writable
 from .progress import decoding
 
-Seed = Annotated[int, Parameter(validator=validators.Number(gte=0))]
-Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
-OptionalSeed = Annotated[int | None, Parameter(validator=validators.Number(gte=0))]
-BatchSize = Literal["auto"] | Annotated[int, Parameter(validator=validators.Number(gte=1))]
+
+def whole(_kind: Any, tokens: Sequence[Token]) -> int:
+    """64, or 2e5 for 200,000. Raises ValueError on a fraction, which the parser would round."""
+    text = tokens[0].value
+    try:
+        return int(text)
+    except ValueError:
+        value = float(text)
+        if not value.is_integer():
+            raise
+        return int(value)
+
+
+def whole_or_auto(kind: Any, tokens: Sequence[Token]) -> int | str:
+    return "auto" if tokens[0].value == "auto" else whole(kind, tokens)
+
+
+Whole = Annotated[int, Parameter(converter=whole)]
+OptionalWhole = Annotated[int | None, Parameter(converter=whole)]
+Seed = Annotated[int, Parameter(converter=whole, validator=validators.Number(gte=0))]
+OptionalSeed = Annotated[int | None, Parameter(converter=whole, validator=validators.Number(gte=0))]
+Count = Annotated[int, Parameter(converter=whole, validator=validators.Number(gte=1))]
+OptionalCount = Annotated[int | None, Parameter(converter=whole, validator=validators.Number(gte=1))]
+BatchSize = Annotated[Literal["auto"] | int | None, Parameter(converter=whole_or_auto)]
 Binarize = Literal["dynamic", "static", "threshold"]
-OptionalCount = Annotated[int | None, Parameter(validator=validators.Number(gte=1))]
+Several = Parameter(consume_multiple=1, negative=())  # values after one option, one at least
 
 
 def opened(source: str, **options: Any) -> Dataset:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from ..studio import Wish, beside, serve
 from .progress import console, doing
-from .reading import Count
+from .reading import Count, Whole
 from .stopping import code_of
 
 USUAL = Wish()
@@ -22,7 +22,7 @@ def studio(
     /,
     *,
     host: str = "127.0.0.1",
-    port: int = 0,
+    port: Whole = 0,
     points: Count = USUAL.points,
     layout: Literal["pca", "tsne", "umap"] = "pca",
     batch: Count = USUAL.batch,

@@ -15,7 +15,7 @@ from ..sweeping import sweep as search
 from .answer import Answer, number, table
 from .places import writable
 from .progress import Bar, console
-from .reading import Binarize, Count, OptionalCount, Seed, opened, parse_size
+from .reading import Binarize, Count, OptionalCount, OptionalWhole, Seed, Whole, opened, parse_size
 
 SORTED = "by -ELBO, which is rate + distortion, in nats per image of the validation split: lower is better"
 
@@ -27,7 +27,7 @@ def sweep(
     out: Path,
     recipe: str = "vae",
     trials: Count = 16,
-    latents: Annotated[tuple[int, int], Parameter(negative=())] = (2, 64),
+    latents: Annotated[tuple[Whole, Whole], Parameter(negative=())] = (2, 64),
     betas: Annotated[tuple[float, float], Parameter(negative=())] = (0.1, 10.0),
     images: Count = 200_000,
     net: str | None = None,
@@ -37,7 +37,7 @@ def sweep(
     attributes: Path | None = None,
     size: str | None = None,
     crop: str | None = None,
-    channels: int | None = None,
+    channels: OptionalWhole = None,
     cache: Path | None = None,
     seed: Seed = 0,
 ) -> Answer:

@@ -1,7 +1,7 @@
 """The net that an objective asks about pictures, where nobody gives one: it is taught what is known of them, once for a run."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,24 @@ APART = 1000  # from the training's seed: whoever learns from a net is not score
 Taught = tuple[FeatureNet, dict[str, Any]]  # and what run.json says of it
 
 
-def judge_for(data: Dataset, training: Training, runs: Iterable[Path]) -> Taught | tuple[None, None]:
+def judge_for(
+    data: Dataset, training: Training, runs: Iterable[Path], cooked: Callable[[None], object]
+) -> Taught | tuple[None, None]:
     """A net that was taught the labels of the training pictures, else their attributes; None where they have neither.
 
     The first of these runs that began with such a net gives it: whoever goes on with a run gets the run's own. Raises UsageError
-    where several processes would have to teach one.
+    where several processes would have to teach one, and where there is none for a recipe that cannot be `cooked` without.
     """
     lesson = lesson_of(data)
     if lesson == "random":
-        told = f"No features are compared: {data.name} has neither labels nor attributes that a net could be taught."
-        console.print(f"{told} Give one that has learned elsewhere: --features FILE", soft_wrap=True)
+        told = f"{data.name} has neither labels nor attributes that a net could be taught. Give one that has learned elsewhere"
+        try:
+            cooked(None)
+        except UsageError as error:
+            raise UsageError(
+                f"This recipe compares features of a net, and {told}: --judge FILE, see vaekit judge --help"
+            ) from error
+        console.print(f"No features are compared: {told}: --features FILE", soft_wrap=True)
         return None, None
     asked = {"lesson": lesson, "steps": STEPS, "seed": training.seed + APART, "pixels": training.binarize}
     for path in runs:

@@ -26,7 +26,7 @@ from .answer import Answer
 from .carrying import TOGETHER, carry_out, carry_out_together, watched
 from .places import writable
 from .progress import console, decoding
-from .reading import BatchSize, Binarize, OptionalCount, OptionalSeed, opened, parse_size
+from .reading import BatchSize, Binarize, OptionalCount, OptionalSeed, OptionalWhole, Several, opened, parse_size
 from .teaching import judge_for
 
 Off = Parameter(negative=())
@@ -44,10 +44,11 @@ def train(
     group: str | None = None,
     size: str | None = None,
     crop: str | None = None,
-    channels: int | None = None,
+    channels: OptionalWhole = None,
     cache: Path | None = None,
     net: str | None = None,
     latent: OptionalCount = None,
+    spatial: OptionalCount = None,
     likelihood: str | None = None,
     beta: float | None = None,
     sigma: float | None = None,
@@ -56,16 +57,16 @@ def train(
     beta_images: float | None = None,
     free_bits: float | None = None,
     error: str | None = None,
-    condition: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
+    condition: Annotated[list[str] | None, Several] = None,
     shown: OptionalCount = None,
     features: Annotated[Path | None, Parameter(name=["--features", "--judge"])] = None,
     init: Path | None = None,
-    freeze: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
-    set_: Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True, negative=())] = None,
+    freeze: Annotated[list[str] | None, Several] = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", consume_multiple=1, negative=())] = None,
     epochs: float | None = None,
     images: OptionalCount = None,
     minutes: float | None = None,
-    batch_size: BatchSize | None = None,
+    batch_size: BatchSize = None,
     learning_rate: float | None = None,
     skip_above: float | None = None,
     flip: bool | None = None,
@@ -82,7 +83,7 @@ def train(
     shard: Annotated[bool, Off] = False,
     seed: OptionalSeed = None,
     seeds: OptionalCount = None,
-    betas: Annotated[list[float] | None, Parameter(consume_multiple=True, negative=())] = None,
+    betas: Annotated[list[float] | None, Several] = None,
     together: Literal["auto", "on", "off"] = "auto",
     snapshot_seconds: float = SNAPSHOT_SECONDS,
     report: bool = True,
@@ -122,7 +123,9 @@ def train(
     net
         mlp, conv, resnet or mixer. Default: mostly mlp up to 16 x 16 pixels, else conv.
     latent
-        Number of latents; where a recipe has latents at places of the picture, of each place. Default: mostly 32.
+        Number of latents; of each place, where they lie at places of the picture. Default: mostly 32.
+    spatial
+        Latents at each of so many places a side of the picture at most, instead of latents of the whole: 8.
     likelihood
         bernoulli, continuous-bernoulli, gaussian (optimal sigma), learned-gaussian, per-pixel-gaussian, laplace, student-t;
         logistic, categorical (probabilities of 8-bit levels).
@@ -174,8 +177,7 @@ def train(
         Black or white pixels: dynamic draws anew at every step with the grey value as probability of white, static once for all;
         threshold: white from 128 on.
     validate_every
-        Images between two validations. Default: mostly those of the training split, 10,000 at least, and ten validations over the
-        budget at least.
+        Images between two validations. Default: a training split, 10,000 or more, and ten validations or more in all.
     patience
         Stop after so many validations without a better loss.
     precision
@@ -212,6 +214,7 @@ def train(
     options = {
         "net": net,
         "latent": latent,
+        "spatial": spatial,
         "likelihood": likelihood,
         "beta": beta,
         "sigma": sigma,
@@ -256,7 +259,7 @@ def train(
     made = partial(made_of, recipe, set_ or (), begun_with)
     asks = not features and recipe in VARIANTS and VARIANTS[recipe].asks
     image = begun_with.image if begun_with else (features and shape_for(features)) or (3, 64, 64)
-    eye = judge_from(features, image) if features else Judge(image=image) if asks else None
+    eye, taught = judge_from(features, image) if features else Judge(image=image) if asks else None, None
     cooked = look_at(made, image, several.values(), eye)  # mistakes are told before decoding
     settings = cooked.training
     find_device(settings.device)
@@ -271,10 +274,10 @@ def train(
     if told:
         wanted = condition_of(dataset, condition or (), shown)
         several = {name: its | {"condition": wanted} for name, its in several.items()}
-    taught = None
+    look = partial(look_at, made, dataset.image, several.values())
+    plan(dataset, look(Judge(image=dataset.image) if asks else eye))  # mistakes, before anything is taught or takes memory
     if asks:
-        plan(dataset, look_at(made, dataset.image, several.values(), Judge(image=dataset.image)))  # mistakes, before teaching
-        eye, taught = judge_for(dataset, settings, own or sorted(runs.glob("*"), reverse=True))
+        eye, taught = judge_for(dataset, settings, own or sorted(runs.glob("*"), reverse=True), look)
         several = {name: its | {"features": eye} for name, its in several.items()}
     cooked = [made(dataset.image, its) for its in several.values()]
     names = ["-".join(filter(None, (dataset.name, recipe, name))) for name in several]

@@ -2,8 +2,8 @@
 
 from ..data import Dataset
 from ..run import Run
-from .checks import BEFORE_WEIGHTS, CHECKS, meets_prior
-from .course import FEW_STEPS, still_improving
+from .checks import BEFORE_WEIGHTS, CHECKS, FOLLOWING, meets_prior
+from .course import FEW_STEPS, came_to_nothing, still_improving
 from .exam import COMPARED, Exam, gaussian, split_of_rate
 from .live import signs_of_trouble
 from .said import Finding, Sign
@@ -14,11 +14,13 @@ __all__ = ["CHECKS", "FEW_STEPS", "Exam", "Finding", "Sign", "examine", "signs_o
 def examine(run: Run, data: Dataset, seed: int = 0) -> tuple[list[Finding], dict[str, Sign]]:
     """What every check finds, and the vital signs: nats per group, how the rate splits, the gap between codes and prior.
 
-    Of a run that diverged before it had weights only what can be said without them.
+    Of a run that diverged before it had weights only what can be said without them; of any that diverged nothing that follows
+    from that.
     """
     exam = Exam(run, data, seed)
     checks = CHECKS if run.weights_digest else BEFORE_WEIGHTS
-    findings = [finding for check in checks if (finding := check(exam)) is not None]
+    told = [check for check in checks if check not in FOLLOWING] if came_to_nothing(exam) else checks
+    findings = [finding for check in told if (finding := check(exam)) is not None]
     return findings, signs_of(exam) if checks is CHECKS else {}
 
 
@@ -34,6 +36,9 @@ def signs_of(exam: Exam) -> dict[str, Sign]:
         signs |= {name: Sign(value, "nats per image", len(exam.held)) for name, value in nats.items()}
     if meets_prior(exam):
         (auc, distance), looked = exam.distances, sum(map(len, exam.rows.values()))
-        signs["AUC of codes against the prior"] = Sign(auc, "", looked)
-        signs["MMD^2 of codes and the prior"] = Sign(distance, "", min(looked, COMPARED))
+        signs["AUC of codes against the own prior"] = Sign(auc, "", looked)
+        signs["MMD^2 of codes and the own prior"] = Sign(distance, "", min(looked, COMPARED))
+        if exam.fitted:
+            name, auc = exam.fitted
+            signs[f"AUC of codes against the fitted {name}"] = Sign(auc, "", looked)
     return signs

@@ -37,6 +37,7 @@ STILL = 1e-3  # of the widest span of outputs in its layer, that a unit which do
 DEAD = 0.3  # of the units
 CHANCE = 0.99  # how sure a label's accuracy must be above guessing
 LABELLED = 20  # pictures with a label, by which labels are judged
+CLEAR = 0.25  # of the way from guessing to all labels, that an accuracy must be sure to miss
 ELSEWHERE = "less weight for the rate, or nats that are free: vaekit doctor names the option"  # a log knows no objective
 
 
@@ -98,19 +99,23 @@ def meets_prior(exam: Exam) -> bool:
 
 
 def prior_hole(exam: Exam) -> Finding | None:
+    """Of the model's own prior, from which `vaekit sample` draws unless it is asked for a fitted density."""
     if not meets_prior(exam):
         return None
     auc, distance = exam.distances
     if auc < HOLE:
         return None
     ways, run = [carrying(exam.objective, more=False)], shlex.quote(str(exam.run.path))
-    if exam.run.priors:
-        ways.insert(0, "another density of vaekit fit-prior")
+    told = f"a classifier tells codes from the draws of the model's own prior with AUC {auc:.3f}; MMD^2 {distance:.3g}"
+    if exam.fitted:
+        name, fitted = exam.fitted
+        told += f". From those of the fitted density {name}: AUC {fitted:.3f}"
+        ways.insert(0, f"vaekit sample {run} --prior fitted" if fitted < HOLE else "another density of vaekit fit-prior")
     elif not isinstance(getattr(exam.model, "posterior", None), CategoricalLatents | Spherical):  # no density is fitted to those
         ways.insert(0, f"vaekit fit-prior {run}, then vaekit sample {run} --prior fitted")
     return Finding(
         "prior hole",
-        f"a classifier tells codes from the prior's draws with AUC {auc:.3f}; MMD^2 {distance:.3g}",
+        told,
         f"AUC below {HOLE}: new pictures come from where the codes are",
         "the codes carry more than the prior can hold (a small sigma or beta): most of its draws were never decoded in training",
         "; or ".join(filter(None, ways)) or "more --images",
@@ -138,7 +143,7 @@ def too_smooth(exam: Exam) -> Finding | None:
 
 def strange_labels(exam: Exam) -> Finding | None:
     data, train = exam.data, exam.rows["train"]
-    if data.labels is None or (exam.has_rate and exam.rate < COLLAPSED):
+    if data.labels is None or (exam.has_rate and exam.rate < COLLAPSED) or underfit(exam):
         return None
     learnt = np.unique(data.labels[train][data.labels[train] >= 0])
     held = exam.held[np.isin(data.labels[exam.held], learnt)]  # who was never seen in training cannot be named
@@ -148,14 +153,17 @@ def strange_labels(exam: Exam) -> Finding | None:
     accuracy = label_accuracy(data, train, mu[0], held, mu[1])
     if accuracy is None:
         return None
-    from scipy.stats import binom  # here, because a training imports this module for what its log tells
+    from scipy.stats import binomtest  # here, because a training imports this module for what its log tells
 
     guess = float(np.bincount(data.labels[held]).max() / len(held))
-    if len(np.unique(data.labels[held])) < 2 or accuracy * len(held) > binom.ppf(CHANCE, len(held), guess):
+    named = binomtest(round(accuracy * len(held)), len(held), guess, alternative="greater")
+    most = binomtest(round(accuracy * len(held)), len(held)).proportion_ci(method="wilson").high
+    few = most > guess + CLEAR * (1 - guess)  # pictures: labels that are rightly told would look the same
+    if len(np.unique(data.labels[held])) < 2 or named.pvalue < 1 - CHANCE or few:
         return None
     return Finding(
         "strange labels",
-        f"5 nearest neighbours on mu name {accuracy:.1%} of the labels, guessing the commonest {guess:.1%}",
+        f"5 nearest neighbours on mu name {accuracy:.1%} of the labels, at most {most:.1%}; guessing the commonest {guess:.1%}",
         "clearly above guessing",
         "labels that were shuffled or belong to other files, or that are not to be seen in the pictures",
         "look at the labels: vaekit data check, and a sheet of each",
@@ -220,6 +228,17 @@ CHECKS: tuple[Callable[[Exam], Finding | None], ...] = (
     dead_units,
     strange_labels,
 )
-
-
+# What a training that came to nothing brings with it.
+FOLLOWING = (
+    exploding_gradients,
+    underfit,
+    overfit,
+    collapsed,
+    ignores_z,
+    dead_group,
+    prior_hole,
+    too_smooth,
+    dead_units,
+    strange_labels,
+)
 BEFORE_WEIGHTS = (diverged, recovered, exploding_gradients, wrong_range, constant_pixels, leaked)

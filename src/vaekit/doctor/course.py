@@ -1,6 +1,7 @@
 """The checks of how a training went, by its log and by what else the run folder tells."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,90 @@ FEW_STEPS = 200
 SKIPPED = 0.01  # of the steps
 EXPLODED = 100.0  # times a run's median: gradients grow as sigma shrinks, but by far less
 LINES = 10  # of a log, by which gradients are judged
+LATE = 3  # lines of training, whose middle one is where it ended
+SIZE = 10.0  # nats, that a loss at the beginning counts for at least
+RISEN = 1.0  # times its size, that a loss may lie above the beginning at the end: a model that knew nothing did better
+BLOWN = 50.0  # the same at any validation, and of what is only weighed by parts that learn as well
 ROSE = 0.05  # of what validation gained, that it lost again
 GAP = 1.3  # times the training pictures' error
 
 
 def diverged(exam: Exam) -> Finding | None:
     left_out = dropped(exam.run.records)
-    if exam.run.description.get("status") != "diverged":
-        return left_out
-    return unsteady(", ".join([f"status diverged, {counted(kept_of(exam))}", *([left_out.measured] if left_out else [])]))
+    if exam.run.description.get("status") == "diverged":
+        return unsteady(", ".join([f"status diverged, {counted(kept_of(exam))}", *([left_out.measured] if left_out else [])]))
+    return blown_up(exam) or left_out
+
+
+def came_to_nothing(exam: Exam) -> bool:
+    """Whether training diverged, so that whatever else ails the model follows from that."""
+    return exam.run.description.get("status") == "diverged" or blown_up(exam) is not None
+
+
+def blown_up(exam: Exam) -> Finding | None:
+    return Course(exam.run.records).rose(exam.objective.comparable if exam.run.weights_digest else True)
+
+
+class Course:
+    """How far a training came from its beginning: as little of its log as tells that."""
+
+    def __init__(self, records: Iterable[Mapping[str, Any]] = ()):
+        self.first: Mapping[str, Any] | None = None  # the line of the first step, of weights that know nothing
+        self.late: deque[Mapping[str, Any]] = deque(maxlen=LATE)  # of training
+        self.worst: Mapping[str, Any] | None = None  # of all validations
+        for record in records:
+            self.add(record)
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        if "loss" not in record:
+            return
+        if record["split"] == "validation":
+            self.worst = record if self.worst is None or record["loss"] > self.worst["loss"] else self.worst
+        elif self.first is None:
+            self.first = record
+        else:
+            self.late.append(record)
+
+    def rose(self, comparable: bool = True) -> Finding | None:
+        """Whether the loss ended above where it began, or was out of all proportion on the way. `comparable`: whether losses at
+        two moments are."""
+        first, found = self.first, []
+        if first is None:
+            return None
+        late = sorted(self.late, key=lambda record: record["loss"])
+        if late and above(middle := late[len(late) // 2], first, comparable) > (RISEN if comparable else BLOWN):
+            found.append(("ended at", middle))
+        if self.worst and above(self.worst, first, comparable) > BLOWN:
+            found.append(("came in validation to", self.worst))
+        told = [f"{how} {loss_and_rate(record)}" for how, record in found]
+        return risen(f"training began at {loss_and_rate(first)}, and {' and '.join(told)}") if told else None
+
+
+def above(record: Mapping[str, Any], first: Mapping[str, Any], comparable: bool) -> float:
+    """How far a line of a log lies above the first one, in sizes of that: by its loss, where losses compare, and by the bound
+    without any weight, whichever is less. A weight that rises makes a loss larger, one that is small a rate, and neither is odd.
+    """
+    both = zip(heights(record, comparable), heights(first, comparable), strict=True)
+    return min((now - then) / max(abs(then), SIZE) for now, then in both)
+
+
+def heights(record: Mapping[str, Any], comparable: bool) -> list[float]:
+    bound = [record["distortion"] + record.get("rate", 0.0)] if "distortion" in record else []
+    return [record["loss"]] * (comparable or not bound) + bound
+
+
+def loss_and_rate(record: Mapping[str, Any]) -> str:
+    return f"a loss of {record['loss']:.3g}" + (f" with a rate of {record['rate']:.3g}" if "rate" in record else "") + " nats"
+
+
+def risen(measured: str) -> Finding:
+    return Finding(
+        "diverged",
+        measured,
+        "a loss that falls from where it began",
+        "the learning rate is far too high for this model: steps jump over what they look for, and whatever else is odd follows",
+        "a lower --learning-rate, a tenth of what it was or less; 0.001 is usual",
+    )
 
 
 def kept_of(exam: Exam) -> list[str]:

@@ -108,20 +108,26 @@ class Exam:
 
     @cached_property
     def distances(self) -> tuple[float, float]:
-        """How well draws of the prior can be told from codes: by a classifier (area under the curve, on halves that it did not
-        learn from) and by the kernel distance (MMD, Gaussian kernel of the median width).
-
-        Where a density was fitted to the codes, new pictures come from that one, so its draws are looked at.
-        """
-        rows = np.union1d(self.rows["train"], self.held)
-        known = self.known(rows)
-        if self.run.priors:
-            z = draws(self.model, self.data.pixels, self.seed, rows)
-            p = draw_codes(self.run.load_prior()[1], self.model, len(z), self.seed)
-        else:
-            z = draws(self.model, self.data.pixels, self.seed, rows, known)
-            p = prior_codes(self.model, len(z), self.seed, c=known)
+        """How well draws of the model's own prior can be told from codes: by a classifier (area under the curve, on halves that
+        it did not learn from) and by the kernel distance (MMD, Gaussian kernel of the median width)."""
+        known = self.known(self.all_rows)
+        z = draws(self.model, self.data.pixels, self.seed, self.all_rows, known)
+        p = prior_codes(self.model, len(z), self.seed, c=known)
         return told_apart(z, p, self.seed), mmd(z, p, self.seed)
+
+    @cached_property
+    def fitted(self) -> tuple[str, float] | None:
+        """The best density that was fitted to the codes, and how well a classifier tells its draws from them."""
+        if not self.run.priors:
+            return None
+        name, density = self.run.load_prior()
+        z = draws(self.model, self.data.pixels, self.seed, self.all_rows)
+        return name, told_apart(z, draw_codes(density, self.model, len(z), self.seed), self.seed)
+
+    @property
+    def all_rows(self) -> np.ndarray:
+        """Of both splits."""
+        return np.union1d(self.rows["train"], self.held)
 
 
 def told_apart(a: np.ndarray, b: np.ndarray, seed: int) -> float:

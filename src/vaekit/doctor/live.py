@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .checks import collapse
-from .course import dropped, relapse
+from .course import Course, dropped, relapse
 from .said import Finding
 
 EARLY = 0.2  # of the budget: until then codes may still be on their way, and a beta that rises
@@ -17,11 +17,13 @@ class Signs:
     def __init__(self, records: Iterable[dict[str, Any]] = ()):
         self.losses: list[float] = []  # of all validations
         self.rates: deque[float] = deque(maxlen=2)  # of the last ones
+        self.course = Course()
         self.skipped, self.told = 0.0, 0  # shares of steps left out, added up over so many lines
         for record in records:
             self.add(record)
 
     def add(self, record: dict[str, Any]) -> None:
+        self.course.add(record)
         if record["split"] == "validation":
             self.losses.append(record["loss"])
             self.rates.extend([record["rate"]] if "rate" in record else [])
@@ -30,6 +32,8 @@ class Signs:
 
     def of_trouble(self, fraction: float, comparable: bool = True) -> list[Finding]:
         """See `signs_of_trouble`."""
+        if blown := self.course.rose(comparable):
+            return [blown]
         found = [dropped([{"split": "train", "skipped": self.skipped / self.told}] if self.told else [])]
         if comparable and fraction > EARLY:
             found.append(relapse(self.losses))

@@ -218,6 +218,7 @@ def sample(model: Model, n: int, seed: int = 0, temperature: float = 1.0, c: np.
     return decode(model, prior_codes(model, n, seed, temperature, c), c)
 
 
+@torch.no_grad()
 def kl_per_latent(model: Model, found: Codes) -> np.ndarray:
     """The mean KL(q(z_d | x) || p(z_d)) of every latent over N images, in nats, (D,); 0 for a latent that carries nothing.
 

@@ -91,8 +91,8 @@ def check(*several: Known) -> None:
     for mu, factors in several:
         if mu.ndim != 2 or factors.ndim != 2 or len(mu) != len(factors) or min(mu.shape[1], factors.shape[1]) < 2:
             raise UsageError(
-                f"Disentanglement was asked of codes {mu.shape} and factors {factors.shape}; expected (N, D) and (N, K) with two "
-                "or more latents and two or more factors. Name more factors, or train with more latents."
+                f"Scores of disentanglement were asked of codes {mu.shape} and factors {factors.shape}; expected two or more "
+                "latents and two or more factors of as many pictures. Name more factors, or train with more latents."
             )
         if not np.isfinite(mu).all():
             raise UsageError("Disentanglement was asked of codes that are not finite. Look at the run: vaekit evaluate RUN")
@@ -284,9 +284,16 @@ def chunks(rows: np.ndarray, most: int = 256) -> Iterator[np.ndarray]:
 def factors_of(data: Dataset, names: Sequence[str]) -> np.ndarray:
     """The values of some attributes, or of "label", as integers from 0: (N, K) int64, -1 where they are not known.
 
-    Raises UsageError on a name that the data do not have.
+    Raises UsageError on a name that the data do not have, and on fewer than two.
     """
-    return np.stack([classes(values_of(data, name)) for name in names], axis=1)
+    known = {name: classes(values_of(data, name)) for name in names}
+    if len(known) < 2:
+        have = ["label"] * (data.labels is not None) + list(data.attribute_names)
+        raise UsageError(
+            f"Scores of disentanglement compare factors of variation: two or more factors were expected, and {', '.join(known)} "
+            f"was given. Known of the pictures of {data.name}: {', '.join(have)}. Name two of them, or more."
+        )
+    return np.stack(list(known.values()), axis=1)
 
 
 def classes(values: np.ndarray) -> np.ndarray:

@@ -71,9 +71,9 @@ def evaluate(model: Model, objective: Objective, data: Dataset, split: str = "te
         for bits, how in bits_per_dim(model, data, rows, each["elbo"], seed):
             add("bits_per_dim", float(bits.mean()), "bits per pixel value", how + given, around(float(bits.mean()), bits))
     add("loss", told["loss"], "nats per image", "the objective at its final weights")
-    for name, how in objective.measured.items():
+    for name, (unit, how) in objective.measured.items():
         if name in told:
-            add(name, told[name], "share", how)
+            add(name, told[name], unit, how)
     add("residual", told["mse"] ** 0.5, "pixel value in [0, 1]", f"root mean squared error, z drawn, seed {seed}")
 
     codes_here = codes(model, data.pixels, rows)

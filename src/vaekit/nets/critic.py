@@ -4,6 +4,7 @@ from itertools import pairwise
 
 from torch import nn
 from torch.func import functional_call
+from torch.nn import functional as F
 
 from ..part import Part
 
@@ -38,6 +39,10 @@ class PatchCritic(Part):
 
     def forward(self, x):
         return self.layers(2 * x - 1)
+
+    def lesson(self, real, fake):
+        """The hinge loss, which wants more than 1 of real patches and less than -1 of others (Lim & Ye, 2017), (B,)."""
+        return (F.relu(1 - self(real)) + F.relu(1 + self(fake.detach()))).mean((1, 2, 3))
 
 
 def frozen(part: nn.Module, *given):

@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import UsageError
+from ..errors import DataError, UsageError
 from ..part import Part
 from ..stored import load_part
 from .conv import ConvEncoder
@@ -98,6 +98,7 @@ def judge_from(file: str | Path, image: Shape) -> FeatureNet:
 
     Raises DataError or UsageError where the file holds none, or one for images of another shape.
     """
+    there(Path(file))
     if Path(file).suffix.lower() == ".onnx":
         net = OnnxNet(image=image, graph=read_onnx(Path(file), image))
         return net.eval().requires_grad_(False)
@@ -110,7 +111,13 @@ def judge_from(file: str | Path, image: Shape) -> FeatureNet:
 
 
 def found_in(file: Path) -> FeatureNet:
+    there(file)
     found = load_part(file)
     if not isinstance(found, FeatureNet):
         raise UsageError(f"{file} holds a {type(found).__name__}. Give a judge's file: vaekit judge DATA --out judge.safetensors")
     return found
+
+
+def there(file: Path) -> None:
+    if not file.exists():
+        raise DataError(f"There is no {file}. Check the path.")

@@ -10,7 +10,7 @@ from .. import world
 from ..nets.critic import Critic, frozen
 from ..part import Count, Natural, Weight
 from ..terms import distortion, rate, squares
-from .objective import Objective
+from .objective import NATS, Objective
 
 
 class Adversarial(Objective):
@@ -41,20 +41,33 @@ class FactorVAE(Adversarial):
 
     gamma: Weight = 10.0
 
+    measured = {"total_correlation": (NATS, "the critic's log ratio (Kim & Mnih, 2018, eq. 3), z drawn")}  # noqa: RUF012
+
+    def total_correlation(self, t):
+        """As the critic says it of each image's z, (B,)."""
+        return frozen(self.critic, t.group.z[0])
+
     def forward(self, t, at):
         z = t.group.z[0]
         return {
             "distortion": distortion(t),
             "rate": rate(t),
-            "tc": self.gamma * frozen(self.critic, z),
+            "tc": self.gamma * self.total_correlation(t),
             "critic": self.lesson(z, shuffled(z)),
         }
+
+    def measures(self, t, at):
+        return {"total_correlation": self.total_correlation(t)}
 
 
 class Matched(Adversarial):
     """The codes of the batch are brought to the prior: the critic tells the prior's draws from them."""
 
     weight: Weight = 1.0
+
+    @property
+    def trains_prior(self):
+        return False
 
     def matched(self, t):
         z = t.group.z[0]

@@ -20,5 +20,9 @@ class Capacity(Objective):
     capacity: Weight | Schedule = 25.0
     gamma: Weight = 1000.0
 
+    @property
+    def trains_prior(self):
+        return self.gamma > 0
+
     def forward(self, t, at):
         return {"distortion": distortion(t), "capacity": self.gamma * (rate(t) - schedules.at(self.capacity, at.images)).abs()}

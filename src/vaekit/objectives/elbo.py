@@ -26,6 +26,10 @@ class ELBO(Objective):
         if self.per not in ("latent", "group"):
             raise UsageError(f"ELBO counts free bits per {self.per!r}; choose per='latent' or per='group'.")
 
+    @property
+    def trains_prior(self):
+        return any(self.beta.ends) if isinstance(self.beta, Schedule) else self.beta > 0
+
     def forward(self, t, at):
         kl = rate_above(t, self.free_bits, self.per) if self.free_bits else rate(t)
         return {"distortion": distortion(t), "rate": schedules.at(self.beta, at.images) * kl}

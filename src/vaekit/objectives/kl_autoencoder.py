@@ -5,8 +5,6 @@ https://arxiv.org/abs/2112.10752; the critic of patches: Isola et al. (2017), ht
 """
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from ..nets.critic import PatchCritic, frozen
 from ..nets.judge import FeatureNet
@@ -40,6 +38,8 @@ class KLAutoencoder(Objective):
         if self.judge:
             self.judge.requires_grad_(False)
 
+    trains_prior = property(lambda self: self.weight > 0)
+
     def forward(self, t, at):
         size, rebuilt = t.x[0].numel(), t.px.mean[0]
         on = (torch.as_tensor(at.images, device=t.x.device) >= self.start).to(t.x.dtype)
@@ -47,11 +47,6 @@ class KLAutoencoder(Objective):
             "pixels": size * (t.x - rebuilt).abs().mean((1, 2, 3)),
             "rate": self.weight * rate(t),
             "fooling": -on * size * self.fooling * frozen(self.critic, rebuilt).mean((1, 2, 3)),
-            "critic": on * (hinge(self.critic(t.x)) + hinge(-self.critic(rebuilt.detach()))),
+            "critic": on * (self.critic.lesson(t.x, rebuilt)),
         }
         return terms | ({"features": size * self.features * seen_apart(self.judge, t.x, rebuilt)} if self.judge else {})
-
-
-def hinge(logits: Tensor) -> Tensor:
-    """max(0, 1 - logit), the mean over patches, (B,)."""
-    return F.relu(1 - logits).mean((1, 2, 3))

@@ -33,6 +33,10 @@ class InfoVAE(Discrepancy):
     weight: Weight = 20.0
     alpha: Annotated[float, Bounds(most=1)] = 1.0
 
+    @property
+    def trains_prior(self):
+        return self.alpha < 1
+
     def forward(self, t, at):
         kl = {} if self.alpha == 1 else {"rate": (1 - self.alpha) * rate(t)}
         return {"distortion": distortion(t), **kl, "mmd": self.discrepancy(t)}
@@ -46,6 +50,10 @@ class WAEMMD(Discrepancy):
     """
 
     asks_density = False
+
+    @property
+    def trains_prior(self):
+        return False
 
     def forward(self, t, at):
         return {"squares": squares(t), "mmd": self.discrepancy(t)}

@@ -9,6 +9,8 @@ from ..model import Model
 from ..part import Part
 from ..trace import At, Trace
 
+NATS = "nats per image"
+
 
 class Objective(Part):
     """One paper, one file."""
@@ -18,7 +20,7 @@ class Objective(Part):
     pulls: ClassVar[bool] = False  # whether it takes a gradient by z within the step, which sharded weights cannot give
     weighs: ClassVar[bool] = False  # whether it asks for the model's weights themselves, which sharded ones cannot give either
     asks_density: ClassVar[bool] = True  # whether a term is log p(x | z), to which a likelihood's scale belongs
-    measured: ClassVar[Mapping[str, str]] = {}  # the shares that `measures` gives, and how
+    measured: ClassVar[Mapping[str, tuple[str, str]]] = {}  # what `measures` gives: in which unit, and how
     betas: ClassVar[tuple[float, float]] = (0.9, 0.99)  # of AdamW's moments
     comparable: ClassVar[bool] = True  # whether its losses at two moments compare; else the last weights count as the best
 
@@ -27,11 +29,16 @@ class Objective(Part):
         """How many pictures of an image are decoded in one look."""
         return self.samples + self.extra
 
+    @property
+    def trains_prior(self) -> bool:
+        """Whether a term is the rate or log p(z): draws of a learned prior pass no gradient, so nothing else trains it."""
+        return True
+
     def look(self, model: Model, x: Tensor, c: Tensor | None = None) -> Trace:
         """What is to be known of the images x (B, C, H, W); c (B, Y) is what a conditional model is told of them."""
         return model(x, self.samples, c)
 
-    def measures(self, t: Trace) -> dict[str, Tensor]:
+    def measures(self, t: Trace, at: At) -> dict[str, Tensor]:
         """What else a validation tells of a trace beside the loss and the bound: (B,), nan for an image that does not count."""
         return {}
 

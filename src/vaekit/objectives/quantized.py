@@ -12,6 +12,10 @@ from .objective import Objective
 class Quantized(Objective):
     """-log p(x | z) + the cost of the posterior's codes. The rate is a constant, and no part of it."""
 
+    @property
+    def trains_prior(self):
+        return False
+
     def forward(self, t, at):
         found = [group.q for group in t.groups if isinstance(group.q, Coded)]
         if len(found) < len(t.groups):

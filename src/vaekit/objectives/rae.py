@@ -30,6 +30,10 @@ class Regularised(Objective):
 
     beta: Weight = 1e-2
 
+    @property
+    def trains_prior(self):
+        return False
+
     def forward(self, t, at):
         return {"squares": squares(t), "code": self.beta * code_norm(t)}
 

@@ -7,5 +7,9 @@ from .objective import Objective
 class Reconstruction(Objective):
     """-log p(x | z)."""
 
+    @property
+    def trains_prior(self):
+        return False
+
     def forward(self, t, at):
         return {"distortion": distortion(t)}

@@ -4,42 +4,16 @@ Kingma et al. (2014), Semi-supervised learning with deep generative models, thei
 """
 
 import math
-from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from .. import world
-from ..conditional import Conditional
+from ..conditional import Supposed, supposed
 from ..distributions import full_precision
-from ..errors import UsageError
-from ..likelihoods import FINEST, GaussianOfBatch
-from ..model import Model
 from ..nets.judge import Judge
 from ..part import Count, Weight
 from ..terms import distortion, rate
-from ..trace import Trace
 from .objective import Objective
-
-
-@dataclass(frozen=True)
-class Supposed(Trace):
-    """A trace, and that of every image with every label."""
-
-    c: Tensor  # (B, Y), one-hot, nan for an image without a label
-    log_q: Tensor  # (B, Y), log q(y | x)
-    each: Trace  # of B * Y images: the first with each label, then the second, ...
-    share: float  # of the loss, that the image with what is known of it makes up
-
-    @property
-    def labelled(self) -> Tensor:
-        """(B,)"""
-        return ~self.c.isnan().any(1)
-
-    @property
-    def y(self) -> Tensor:
-        """(B, Y), 0 for an image without a label."""
-        return self.c.nan_to_num(0.0)
 
 
 class SemiSupervised(Objective):
@@ -56,7 +30,7 @@ class SemiSupervised(Objective):
     shown: Count | None = None
     weight: Weight = 1.0
 
-    measured = {"label_accuracy": "the likeliest label under q(y|x)"}  # noqa: RUF012
+    measured = {"label_accuracy": ("share", "the likeliest label under q(y|x)")}  # noqa: RUF012
 
     def __post_init__(self):
         self.judge = Judge(image=self.image, kinds=self.labels)
@@ -79,25 +53,6 @@ class SemiSupervised(Objective):
         known, told = distortion(t) + rate(t), (t.y * t.log_q).sum(1)
         return {"bound": (1 - t.share) * bound, "known": t.share * known, "classification": -weight * told}
 
-    def measures(self, t: Supposed):
+    def measures(self, t: Supposed, at):
         right = (t.log_q.argmax(1) == t.y.argmax(1)).to(t.log_q.dtype)
         return {"label_accuracy": right.where(t.labelled, torch.nan)}
-
-
-def supposed(model: Model, x: Tensor, samples: int, c: Tensor | None, log_q: Tensor) -> Supposed:
-    """Each image with what is known of it, c (B, Y), and with every label.
-
-    Raises UsageError for a model that is told anything else.
-    """
-    if not isinstance(model, Conditional) or model.condition.attributes:
-        raise UsageError(f"This needs a Conditional model that is told labels alone; it is a {type(model).__name__}.")
-    labels = len(model.condition.labels)
-    every = torch.eye(labels, device=x.device).repeat(len(x), 1)
-    each = model(x.repeat_interleave(labels, 0), samples, every)
-    t, c = model(x, samples, c), x.new_full((len(x), labels), torch.nan) if c is None else c
-    if isinstance(each.px, GaussianOfBatch):  # the residual of decodings under other labels is not that of the model
-        share = torch.where(c.isnan().any(1, keepdim=True), log_q.detach().exp(), c.nan_to_num(0.0)).flatten()
-        errors = (each.x - each.px.mean).detach().square().mean((0, 2, 3, 4))
-        variance = world.mean((share * errors).sum() / len(x)).clamp_min(FINEST**2)
-        each = replace(each, px=each.px.at(variance))
-    return Supposed(t.x, t.groups, t.px, c, log_q, each, model.withheld)

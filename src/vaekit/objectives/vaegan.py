@@ -33,7 +33,7 @@ class VAEGAN(Objective):
     reconstructions and from dreams, and rests while its cross-entropy is below `margin`, as in their code.
     """
 
-    asks_density = False
+    asks_density = comparable = False  # it compares pictures, and the critic changes
     extra = 2
     betas = 0.5, 0.9  # a longer memory lets decoder and critic chase each other
 
@@ -42,22 +42,19 @@ class VAEGAN(Objective):
     fooling: Weight = 1.0
     margin: Weight = 1.0
 
-    comparable = False  # the critic changes
-
     def __post_init__(self):
         self.judge = Judge(image=self.image)
 
     def look(self, model, x, c=None):
         t = super().look(model, x, c)
-        fakes = tuple(model.decode(z, c).mean[0] for z in (t.group.z[:1].detach(), t.group.dream()[None]))
-        return Staged(t.x, t.groups, t.px, fakes)
+        fakes = (model.decode(z, c).mean[0] for z in (t.group.z[:1].detach(), t.group.dream()[None]))
+        return Staged(t.x, t.groups, t.px, tuple(fakes))
 
     def forward(self, t: Staged, at):
-        maps = (frozen(self.judge, pictures, True) for pictures in (t.x, t.px.mean[0]))
         lesson = F.softplus(-self.judge(t.x)[1]) + sum(F.softplus(self.judge(fake.detach())[1]) for fake in t.fakes) / 2
         return {
             "rate": rate(t),
-            "likeness": self.likeness * t.x[0].numel() * apart(*maps),
+            "likeness": self.likeness * t.x[0].numel() * apart(*(frozen(self.judge, its, True) for its in (t.x, t.px.mean[0]))),
             "fooling": self.fooling * sum(F.softplus(-frozen(self.judge, fake)[1][:, 0]) for fake in t.fakes) / 2,
             "critic": lesson[:, 0] * (world.mean(lesson.detach().mean()) > self.margin),
         }
