@@ -63,7 +63,7 @@ def test_a_judge_sees_nothing_between_a_picture_and_itself_and_more_the_more_it_
 
 
 def test_a_file_without_a_judge_is_refused(tmp_path):
-    with pytest.raises(DataError, match="is no file"):
+    with pytest.raises(DataError, match="Check the path"):
         cook("perceptual", (1, 8, 8), {"features": tmp_path / "none.safetensors"})
     save_part(tmp_path / "prior.safetensors", StandardNormal(latent=2))
     with pytest.raises(UsageError, match="holds a StandardNormal"):
