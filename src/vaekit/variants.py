@@ -161,6 +161,7 @@ VARIANTS: dict[str, Variant] = {
         "a batch x batch matrix",
         objective=lambda _: objectives.InfoVAE(),
         pixels=BERNOULLI_LIKE,
+        latent=8,  # as in `wae-mmd`
     ),
     "wae-mmd": Variant(
         "Tolstikhin et al. (2018)",
@@ -169,6 +170,7 @@ VARIANTS: dict[str, Variant] = {
         "a batch x batch matrix",
         objective=lambda _: objectives.WAEMMD(),
         posterior=point,
+        latent=8,  # as they have on MNIST: of more, the kernel of a batch does not see where no codes are
     ),
     "wae-gan": Variant(
         "Tolstikhin et al. (2018)",
