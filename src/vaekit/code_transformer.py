@@ -1,7 +1,9 @@
 """The second stage of models of codes: a transformer that says how probable each code is, given those before it.
 
 The two stages: van den Oord et al. (2017), section 3.3, https://arxiv.org/abs/1711.00937, with attention (Vaswani et al., 2017,
-https://arxiv.org/abs/1706.03762) in the place of their PixelCNN.
+https://arxiv.org/abs/1706.03762) in the place of their PixelCNN. Attention goes over places; the codes of one place follow each
+other by a net of their own, as in the RQ-Transformer (Lee et al., 2022, section 3.2, https://arxiv.org/abs/2203.01941), whose
+attention within a place is a sum here: ten codes a place would make sequences ten times as long.
 
 Shapes: B images, N places with L codes each, T = N L codes in all, place after place; W the width.
 """
@@ -25,7 +27,7 @@ TOGETHER = 256  # sequences that are drawn at once
 
 
 class Past(NamedTuple):
-    """What a layer keeps of the codes before: keys and values, (B, heads, T, W / heads), of which `known` are there."""
+    """What a layer keeps of the places before: keys and values, (B, heads, N, W / heads), of which `known` are there."""
 
     keys: Tensor
     values: Tensor
@@ -33,17 +35,17 @@ class Past(NamedTuple):
 
 
 class Layer(nn.Module):
-    """Attention to what came before, then a net for each code, each added to its normalised input."""
+    """Attention to what came before, then a net for each place, each added to its normalised input."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads = heads
         self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attend, self.join = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.net = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.net = wide(width)
 
     def forward(self, h: Tensor, past: Past | None = None) -> Tensor:
-        """h (B, T, W): all codes at once, or with a `past`, which keeps it, the one after it (B, 1, W)."""
+        """h (B, N, W): all places at once, or with a `past`, which keeps it, the one after it (B, 1, W)."""
         q, k, v = self.attend(self.first(h)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         if past:
             upto = past.known + 1
@@ -52,6 +54,10 @@ class Layer(nn.Module):
         seen = F.scaled_dot_product_attention(q, k, v, is_causal=past is None)
         h = h + self.join(seen.transpose(1, 2).flatten(2))
         return h + self.net(self.second(h))
+
+
+def wide(width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
 
 class CodeTransformer(Prior):
@@ -74,9 +80,12 @@ class CodeTransformer(Prior):
         *starts, values = accumulate(self.levels, initial=0)
         self.register_buffer("starts", torch.tensor(starts * self.places), persistent=False)
         self.value = nn.Embedding(values, self.width)
-        self.position = nn.Parameter(0.02 * torch.randn(self.codes, self.width))
+        self.position = nn.Parameter(0.02 * torch.randn(self.places, self.width))
+        self.order = nn.Parameter(0.02 * torch.randn(len(self.levels), self.width))
         self.layers = nn.ModuleList(Layer(self.width, self.heads) for _ in range(self.depth))
-        self.norm = nn.LayerNorm(self.width)
+        self.chosen = nn.Embedding(values, self.width)  # for the codes of the same place
+        self.norm, self.between, self.final = (nn.LayerNorm(self.width) for _ in range(3))
+        self.within = wide(self.width)
         self.last = nn.ModuleList(nn.Linear(self.width, size) for size in self.levels)
         nn.init.normal_(self.value.weight, std=0.02)
 
@@ -87,32 +96,40 @@ class CodeTransformer(Prior):
 
     def log_p(self, codes: Tensor) -> Tensor:
         """log p(code_t | those before) of codes (B, T), in nats, (B, T)."""
-        before = self.value(codes + self.starts)[:, :-1]
-        h = F.pad(before, (0, 0, 1, 0)) + self.position  # each position sees the value before its own
+        values, chosen = (of(codes + self.starts).unflatten(1, (self.places, -1)) for of in (self.value, self.chosen))
+        h = F.pad(values.sum(2)[:, :-1], (0, 0, 1, 0)) + self.position  # each place sees the values of the one before it
         for layer in self.layers:
             h = layer(h)
-        each = self.norm(h).unflatten(1, (self.places, -1)).unbind(2)  # (B, N, W) for each code of a place
-        wanted = codes.unflatten(1, (self.places, -1)).unbind(2)
+        chosen = F.pad(chosen.cumsum(2)[:, :, :-1], (0, 0, 1, 0))  # (B, N, L, W), before each code
+        wanted = codes.unflatten(1, (self.places, -1))
         nats = [
-            F.cross_entropy(last(its).transpose(1, 2), aim, reduction="none")
-            for last, its, aim in zip(self.last, each, wanted, strict=True)
+            F.cross_entropy(self.logits(h, chosen[:, :, at], at).transpose(1, 2), wanted[:, :, at], reduction="none")
+            for at in range(len(self.levels))
         ]
         return -torch.stack(nats, 2).flatten(1)
+
+    def logits(self, h: Tensor, chosen: Tensor, at: int) -> Tensor:
+        """Of the values of a place's code number `at`; h and the sum of what stands for the codes before it there, (..., W)."""
+        h = self.norm(h) + chosen + self.order[at]
+        return self.last[at](self.final(h + self.within(self.between(h))))
 
     @torch.no_grad()
     def drawn(self, n: int) -> Tensor:
         """n sequences, (n, T), code after code."""
         if n > TOGETHER:
             return torch.cat([self.drawn(min(TOGETHER, n - start)) for start in range(0, n, TOGETHER)])
-        kept = self.position.new_empty(self.depth, 2, n, self.heads, self.codes, self.width // self.heads)
+        kept = self.position.new_empty(self.depth, 2, n, self.heads, self.places, self.width // self.heads)
         before, codes = self.position.new_zeros(n, self.width), []
-        for place in range(self.codes):
+        for place in range(self.places):
             h = (before + self.position[place])[:, None]
             for layer, (keys, values) in zip(self.layers, kept, strict=True):
                 h = layer(h, Past(keys, values, place))
-            logits = self.last[place % len(self.levels)](self.norm(h[:, 0]))
-            codes.append(torch.multinomial(logits.float().softmax(-1), 1)[:, 0])
-            before = self.value(codes[-1] + self.starts[place])
+            before, chosen = torch.zeros_like(before), torch.zeros_like(before)
+            for at in range(len(self.levels)):
+                logits = self.logits(h[:, 0], chosen, at)
+                codes.append(torch.multinomial(logits.float().softmax(-1), 1)[:, 0])
+                it = codes[-1] + self.starts[at]
+                before, chosen = before + self.value(it), chosen + self.chosen(it)
         return torch.stack(codes, 1)
 
     def nats(self, z: Tensor, model=None) -> Tensor:
