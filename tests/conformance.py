@@ -333,6 +333,7 @@ VARIANTS: dict[str, Make] = (  # every part and every objective; what only some 
     | {"posterior sphere": vae("bernoulli", posterior="sphere", prior="sphere")}
     | {"posterior categorical": vae("bernoulli", posterior="categorical", prior="categories")}
     | {f"{net} {posterior}": vae("bernoulli", net=net, posterior=posterior) for net in SPATIAL for posterior in FULL}
+    | {f"conv-places {posterior}": vae("bernoulli", net="conv-places", posterior=posterior) for posterior in ("iaf", "spline")}
     | {"conv-places categorical": vae("bernoulli", net="conv-places", posterior="categorical", prior="categories")}
     | {posterior: coded(posterior) for posterior in CODES}
     | {f"{posterior}, one place": coded(posterior, net="mlp") for posterior in CODES}

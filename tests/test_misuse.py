@@ -54,13 +54,13 @@ NUMBERS = [
     if issubclass(kind, Objective | Posterior | Prior | Likelihood | Schedule | Training)
     and kind.__module__.startswith("vaekit.")
     for field in dataclasses.fields(kind)  # type: ignore[arg-type]
-    if {int, float} & set(kinds_of(field)[0])
+    if {int, float} & set(kinds_of(field.type)[0])
 ]
 
 
 @pytest.mark.parametrize(("kind", "field"), NUMBERS)
 def test_every_number_has_bounds_and_is_refused_beyond_them(kind, field):
-    kinds, bounds = kinds_of(field)
+    kinds, bounds = kinds_of(field.type)
     assert bounds is not None
     beyond = [math.nan, math.inf, -math.inf]
     beyond += [bounds.least if bounds.above else bounds.least - 1] if math.isfinite(bounds.least) else []
@@ -180,6 +180,25 @@ def test_recipes_of_importance_weights_refuse_it_too(name):
     with pytest.raises(UsageError, match="8 samples differ"):
         going_on(name, cook("vae", (1, 8, 8), {}).model, {})
     cook("sticking-the-landing", (1, 8, 8), {"likelihood": "gaussian"})
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("vae", {"latent": "ten"}, "latent is ten; it must be a whole number, 1 or more"),
+        ("vae", {"latent": 2.5}, "latent is 2.5; it must be a whole number"),
+        ("vq-vae", {"spatial": -1}, "spatial is -1; it must be a whole number, 0 or more"),
+        ("vae", {"beta": math.nan}, "beta is nan; it must be a number, 0 or more"),
+        ("vae", {"sigma": 0}, "sigma is 0; it must be a number, above 0"),
+        ("book", {"r_loss_factor": "10,000"}, "r_loss_factor is 10,000; it must be a number, above 0"),
+        ("nvae", {"beta_images": None}, "beta_images is None; it must be a number, above 0"),
+        ("ladder", {"batch_size": "many"}, "batch_size is many; it must be a whole number, 0 or more"),
+        ("ladder", {"latent": 4}, "Recipe 'ladder' has no option 'latent'"),
+    ],
+)
+def test_recipes_refuse_options_that_cannot_be(name, options, words):
+    with pytest.raises(UsageError, match=words):
+        cook(name, (1, 8, 8), options)
 
 
 def test_free_bits_per_latent_need_gaussians():

@@ -13,9 +13,9 @@ from conformance import VARIANTS
 from vaekit.code_priors import CodeExemplars, FlowMatching, FullMixture, SecondVAE, Standardized
 from vaekit.code_transformer import CodeTransformer
 from vaekit.errors import UsageError
-from vaekit.latent.second_stage import KINDS, draw_codes, fit_priors, kinds_for
+from vaekit.latent.second_stage import KINDS, draw_codes, fit_prior, fit_priors, kinds_for
 from vaekit.part import build, describe
-from vaekit.priors import StandardNormal
+from vaekit.priors import Mixture, StandardNormal
 
 rng = np.random.default_rng(0)
 
@@ -217,3 +217,49 @@ def test_codes_of_one_label_can_be_drawn():
     again.load_state_dict(fitted.prior.state_dict())
     found, expected = (draw_codes(its, model, 5, given=["label=b"]) for its in (again, fitted.prior))
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", [*KINDS, "labels", "vamp"])
+def test_every_kind_is_fitted_to_a_models_codes_of_images(name):
+    model, labels = tiny.model().eval(), ["even", "odd"] * 30
+    fitted = fit_prior(model, name, tiny.pictures(60), labels=labels, steps=4)
+    assert fitted.name == name
+    assert math.isfinite(fitted.nats)
+    assert draw_codes(fitted.prior, model, 5).shape == (5, model.latent)
+
+
+def test_one_fit_is_judged_by_images_that_it_never_saw():
+    heard: dict[str, set] = {"loss": set(), "nats": set()}
+
+    class Hearing(StandardNormal):
+        def __post_init__(self):
+            super().__post_init__()
+            self.weight = torch.nn.Parameter(torch.zeros(()))
+
+        def loss(self, codes, model=None):
+            if torch.is_grad_enabled():
+                heard["loss"].update(map(tuple, codes.tolist()))
+            return super().loss(codes, model) + self.weight
+
+        def nats(self, codes, model=None):
+            heard["nats"] = set(map(tuple, codes.tolist()))  # the last ones that were asked about
+            return super().nats(codes, model)
+
+    model = tiny.model().eval()
+    fit_prior(model, Hearing(latent=model.latent), tiny.pictures(100), steps=3)
+    assert len(heard["loss"]) == 90
+    assert len(heard["nats"]) == 5  # the other half of those held out says when to stop
+    assert not heard["loss"] & heard["nats"]
+
+
+def test_a_prior_of_ones_own_is_fitted_in_place():
+    torch.manual_seed(0)
+    model, prior = tiny.model().eval(), Mixture(latent=tiny.model().latent, components=3)
+    before = prior.means.clone()
+    fitted = fit_prior(model, prior, tiny.pictures(60), steps=20)
+    assert fitted.prior is prior
+    assert not prior.means.equal(before)
+    told = ((Mixture(latent=99), 60, "is of 99 numbers"), ("flows", 60, "Did you mean 'flow'"), ("flow", 3, "give 4 at least"))
+    for asked, count, words in told:
+        with pytest.raises(UsageError, match=words):
+            fit_prior(model, asked, tiny.pictures(count))

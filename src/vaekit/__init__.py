@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .errors import CheckFailed, DataError, Diverged, Stopped, UsageError, VaekitError
     from .fitting import fit
     from .latent import AttributeVector, Codes, attribute_vectors, combine, decode, encode, path, reconstruct
+    from .latent.second_stage import Fitted, draw_codes, fit_prior
     from .library import Part, build, describe
     from .metrics import evaluate
     from .model import VAE
@@ -32,6 +33,7 @@ __all__ = [
     "DataError",
     "Dataset",
     "Diverged",
+    "Fitted",
     "Group",
     "Part",
     "Recipe",
@@ -49,9 +51,11 @@ __all__ = [
     "cook",
     "decode",
     "describe",
+    "draw_codes",
     "encode",
     "evaluate",
     "fit",
+    "fit_prior",
     "fit_together",
     "open_data",
     "path",
@@ -66,6 +70,7 @@ HOMES = {
     "errors": ("CheckFailed", "DataError", "Diverged", "Stopped", "UsageError", "VaekitError"),
     "fitting": ("fit",),
     "latent": ("AttributeVector", "Codes", "attribute_vectors", "combine", "decode", "encode", "path", "reconstruct"),
+    "latent.second_stage": ("Fitted", "draw_codes", "fit_prior"),
     "library": ("Part", "build", "describe"),
     "metrics": ("evaluate",),
     "model": ("VAE",),

@@ -29,7 +29,7 @@ def adjusted(recipe: Recipe, changes: Sequence[str]) -> Recipe:
             raise UsageError(f"{change!r} changes nothing that this recipe has. {meant(place, places_of(described))}")
         if field == "part":
             raise UsageError(f"{change!r} changes nothing: parts are not exchanged so. {EXCHANGED}")
-        kinds, _ = next(kinds_of(its) for its in fields_of(Part.kinds[owner["part"]]) if its.name == field)
+        kinds, _ = next(kinds_of(its.type) for its in fields_of(Part.kinds[owner["part"]]) if its.name == field)
         owner[field] = value_like(owner[field], text, change, decimal=float in kinds)
     made = recipe._replace(**{owner: build(its) for owner, its in described.items()})
     shapes = {f"{owner}.{n}": t.shape for owner in ("model", "objective") for n, t in getattr(made, owner).state_dict().items()}

@@ -88,10 +88,10 @@ def fields_of(part: Part | type[Part]) -> tuple[dataclasses.Field, ...]:
     return dataclasses.fields(part)  # pyright: ignore[reportArgumentType] - __init_subclass__ makes every part a dataclass
 
 
-def kinds_of(field: dataclasses.Field) -> tuple[tuple[typing.Any, ...], Bounds | None]:
-    """The types of what a field takes, and the bounds of a number in it."""
-    union = typing.get_origin(field.type) in (typing.Union, types.UnionType)
-    each = typing.get_args(field.type) if union else (field.type,)
+def kinds_of(annotation: typing.Any) -> tuple[tuple[typing.Any, ...], Bounds | None]:
+    """The types of what a field or a parameter takes, and the bounds of a number in it."""
+    union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    each = typing.get_args(annotation) if union else (annotation,)
     noted = [note for kind in each for note in getattr(kind, "__metadata__", ()) if isinstance(note, Bounds)]
     bare = (typing.get_args(kind)[0] if typing.get_origin(kind) is typing.Annotated else kind for kind in each)
     return tuple(bare), next(iter(noted), None)
@@ -100,17 +100,22 @@ def kinds_of(field: dataclasses.Field) -> tuple[tuple[typing.Any, ...], Bounds |
 def check_bounds(part: type[Part], given: Mapping[str, typing.Any]) -> None:
     """Raises UsageError where a number is out of its field's bounds, or a part in its place goes beyond them."""
     for field in fields_of(part):
-        kinds, bounds = kinds_of(field)
-        value = given.get(field.name)
-        if bounds is None or (value is None and (field.name not in given or types.NoneType in kinds)):
+        if field.name in given:
+            check_number(f"{part.__name__} {field.name}", given[field.name], field.type)
+
+
+def check_number(name: str, value: typing.Any, annotation: typing.Any) -> None:
+    """Raises UsageError where it is out of the bounds of a number, if the annotation has such, or is none."""
+    kinds, bounds = kinds_of(annotation)
+    if bounds is None or (value is None and types.NoneType in kinds):
+        return
+    whole = int in kinds and float not in kinds
+    for number in value.ends if isinstance(value, Part) else (value,):
+        if isinstance(number, numbers.Real) and bounds.hold(float(number)) and not (whole and number % 1):
             continue
-        whole = int in kinds and float not in kinds
-        for number in value.ends if isinstance(value, Part) else (value,):
-            if isinstance(number, numbers.Real) and bounds.hold(float(number)) and not (whole and number % 1):
-                continue
-            wanted = ", ".join(words for words in ("a whole number" if whole else "a number", str(bounds)) if words)
-            others = [f", or a {kind.__name__}" for kind in kinds if isinstance(kind, type) and issubclass(kind, Part)]
-            raise UsageError(f"{part.__name__} {field.name} is {number}; it must be {wanted}{''.join(others)}.")
+        wanted = ", ".join(words for words in ("a whole number" if whole else "a number", str(bounds)) if words)
+        others = [f", or a {kind.__name__}" for kind in kinds if isinstance(kind, type) and issubclass(kind, Part)]
+        raise UsageError(f"{name} is {number}; it must be {wanted}{''.join(others)}.")
 
 
 def numbers_of(part: Part) -> dict[str, float]:
@@ -119,7 +124,7 @@ def numbers_of(part: Part) -> dict[str, float]:
     for place, its in part.named_modules():
         for field in fields_of(its) if isinstance(its, Part) else ():
             value = getattr(its, field.name)
-            if float in kinds_of(field)[0] and isinstance(value, (int, float)):
+            if float in kinds_of(field.type)[0] and isinstance(value, (int, float)):
                 found[f"{place}.{field.name}".removeprefix(".")] = float(value)
     return found
 

@@ -19,7 +19,7 @@ from .model import VAE, Model
 from .nets import NETS, SPATIAL, MixerDecoder, MixerEncoder, MLPEncoder
 from .nets.judge import FeatureNet, judge_from
 from .objectives import ELBO, BalancedELBO, Objective, Reconstruction
-from .part import fields_of, known
+from .part import Count, Natural, Positive, Weight, check_number, fields_of, known
 from .posteriors import DiagonalGaussian
 from .priors import CouplingFlow
 from .schedules import Linear
@@ -79,8 +79,8 @@ def vae(
     image: Shape,
     *,
     net: str | None = None,
-    latent: int = 32,
-    spatial: int | None = None,
+    latent: Count = 32,
+    spatial: Natural | None = None,
     condition: Condition | None = None,
     **options: Any,
 ) -> Recipe:
@@ -92,14 +92,14 @@ def vae(
 
 
 def two_stage(
-    image: Shape, *, net: str | None = None, latent: int = 32, condition: Condition | None = None, **options: Any
+    image: Shape, *, net: str | None = None, latent: Count = 32, condition: Condition | None = None, **options: Any
 ) -> Recipe:
     """Dai & Wipf (2019): a VAE with the optimal sigma, then a second one over its codes, for `vaekit sample --prior vae`."""
     return vae(image, net=net, latent=latent, condition=condition, **options)._replace(second=("vae",))
 
 
 def autoencoder(
-    image: Shape, *, net: str | None = None, latent: int = 32, likelihood: str | None = None, **training: Any
+    image: Shape, *, net: str | None = None, latent: Count = 32, likelihood: str | None = None, **training: Any
 ) -> Recipe:
     """A plain autoencoder: no prior, no noise; good reconstructions, and holes between the codes."""
     density, _ = weigh(image, likelihood)
@@ -107,7 +107,7 @@ def autoencoder(
     return Recipe(model, Reconstruction(), settings(training))
 
 
-def digits_2d(image: Shape, *, latent: int = 2, net: str = "mlp", **options: Any) -> Recipe:
+def digits_2d(image: Shape, *, latent: Count = 2, net: str = "mlp", **options: Any) -> Recipe:
     """Two latents for digits or other small pictures: a latent space that can be seen as it is."""
     weights, training = parted(options)
     density, objective = weigh(image, **weights)
@@ -118,7 +118,7 @@ def digits_2d(image: Shape, *, latent: int = 2, net: str = "mlp", **options: Any
 def faces(
     image: Shape,
     *,
-    latent: int = 128,
+    latent: Count = 128,
     net: str = "conv",
     condition: Condition | None = None,
     **options: Any,
@@ -132,14 +132,14 @@ def faces(
 
 
 def book(
-    image: Shape, *, latent: int = 200, net: str = "conv", r_loss_factor: float = 10_000, error: str = "mse", **training: Any
+    image: Shape, *, latent: Count = 200, net: str = "conv", r_loss_factor: Positive = 10_000, error: str = "mse", **training: Any
 ) -> Recipe:
     """The well-known book's loss: r_loss_factor * error + KL, with the error an MSE (its code) or an RMSE (its text)."""
     density, objective = weigh(image, r_loss_factor=r_loss_factor, error=error)
     return Recipe(compose(image, net, latent, density), objective, settings(training))
 
 
-def density(image: Shape, *, latent: int = 40, **training: Any) -> Recipe:
+def density(image: Shape, *, latent: Count = 40, **training: Any) -> Recipe:
     """The highest probability of small black-and-white pictures, drawn anew at every step: a bound on -log p(x) in nats.
 
     A decoder whose pixels see their neighbours, and a learned prior. Beta rises slowly: were it 1 from the start, the neighbours
@@ -160,7 +160,7 @@ def density(image: Shape, *, latent: int = 40, **training: Any) -> Recipe:
     return Recipe(model, ELBO(beta=Linear(images=100_000 * min(max(minutes, 2), 4))), plan)
 
 
-def pixel_vae(image: Shape, *, latent: int = 64, **training: Any) -> Recipe:
+def pixel_vae(image: Shape, *, latent: Count = 64, **training: Any) -> Recipe:
     """Gulrajani et al. (2017): a probability of grey or coloured pixels given the latents and the pixels around; bits/dim.
 
     The mixture of logistics is that of PixelCNN++, and pixels see each other in few parallel steps, as in `density`; so does beta
@@ -197,9 +197,9 @@ def nvae(
     image: Shape,
     *,
     likelihood: str | None = None,
-    sigma: float | None = None,
-    beta: float = 1.0,
-    beta_images: float = 60_000,
+    sigma: Positive | None = None,
+    beta: Weight = 1.0,
+    beta_images: Positive = 60_000,
     **training: Any,
 ) -> Recipe:
     """Vahdat & Kautz (2020): the hierarchical VAE, its groups balanced while beta rises over `beta_images`."""
@@ -218,8 +218,8 @@ def varied(name: str, variant: Variant) -> Callable[..., Recipe]:
         image: Shape,
         *,
         net: str | None = None,
-        latent: int = variant.latent,
-        spatial: int | None = None,
+        latent: Count = variant.latent,
+        spatial: Natural | None = None,
         condition: Condition | None = None,
         features: FeatureNet | str | Path | None = None,
         **options: Any,
@@ -279,7 +279,7 @@ RECIPES: dict[str, Callable[..., Recipe]] = {
 }
 
 
-SETTINGS = tuple(field.name for field in fields_of(Training) if field.name != "epoch")  # that one is set from the data
+SETTINGS = {field.name: field.type for field in fields_of(Training) if field.name != "epoch"}  # that one is set from the data
 PIXELS = {"likelihood", "sigma", "r_loss_factor"}  # what says how pixels are weighed
 BUDGETS = ("epochs", "images", "minutes")
 LARGE_MINUTES = 20  # from here on, `density` has time for larger nets
@@ -294,7 +294,7 @@ def parted(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def settings(given: dict[str, Any], budget: dict[str, float] | None = None) -> Training:
     """Training from the options that a recipe passes on; the recipe's budget, or DEFAULT_IMAGES, where none is given."""
-    for name in given.keys() - set(SETTINGS):
+    for name in given.keys() - SETTINGS.keys():
         raise UsageError(f"Training has no option {name!r}. {known(name, SETTINGS)}")
     if all(given.get(name) is None for name in BUDGETS):
         given = given | (budget or {"images": DEFAULT_IMAGES})
@@ -302,14 +302,16 @@ def settings(given: dict[str, Any], budget: dict[str, float] | None = None) -> T
 
 
 def cook(name: str, image: Shape, options: dict[str, Any]) -> Recipe:
-    """The named recipe with options; raises UsageError on a name or an option that it does not have."""
+    """The named recipe with options; raises UsageError on a name or an option that there is not, or a number out of bounds."""
     if name not in RECIPES:
         raise UsageError(f"No recipe is named {name!r}. {known(name, RECIPES)}")
     parameters = inspect.signature(RECIPES[name]).parameters
-    own = {option for option, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY}
-    own |= set(SETTINGS) | (set(WEIGHTS) if "options" in parameters else set())
-    for option in options.keys() - own:
-        raise UsageError(f"Recipe {name!r} has no option {option!r}. {known(option, own)}")
+    own = {option: parameter.annotation for option, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY}
+    own |= (WEIGHTS if "options" in parameters else {}) | SETTINGS
+    for option, value in options.items():
+        if option not in own:
+            raise UsageError(f"Recipe {name!r} has no option {option!r}. {known(option, own)}")
+        check_number(option, value, own[option])
     return RECIPES[name](image, **options)
 
 

@@ -19,7 +19,7 @@ from .likelihoods import (
 )
 from .objectives import ELBO, Classic, Objective
 from .objectives.classic import sigma_of
-from .part import known
+from .part import Positive, Weight, known
 from .schedules import Cosine, Cyclical, Linear, Schedule
 from .variants import Shape
 
@@ -41,13 +41,13 @@ def weigh(
     image: Shape,
     likelihood: str | None = None,
     *,
-    beta: float | None = None,
-    sigma: float | None = None,
-    r_loss_factor: float | None = None,
+    beta: Weight | None = None,
+    sigma: Positive | None = None,
+    r_loss_factor: Positive | None = None,
     error: str = "mse",
     beta_schedule: str | None = None,
-    beta_images: float | None = None,
-    free_bits: float | None = None,
+    beta_images: Positive | None = None,
+    free_bits: Weight | None = None,
 ) -> tuple[Likelihood, Objective]:
     """One of the three ways to say how much reconstruction counts; by default the optimal sigma and beta = 1.
 
@@ -87,4 +87,8 @@ def rising(beta: float, schedule: str | None, images: float | None) -> float | S
     return SCHEDULES[schedule](images=images, end=beta)
 
 
-WEIGHTS = tuple(name for name in inspect.signature(weigh).parameters if name not in ("image", "error"))
+WEIGHTS = {  # the options of `weigh`, and what each takes
+    name: parameter.annotation
+    for name, parameter in inspect.signature(weigh).parameters.items()
+    if name not in ("image", "error")
+}

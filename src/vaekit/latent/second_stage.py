@@ -46,6 +46,7 @@ BATCH, SEQUENCES = 1024, 64  # codes in a step; of whole numbers, images
 FULL, MOST_FULL = ("gaussian", "mixture", "labels"), 512  # those of full covariances, and latents that have some
 DEAR = ("vamp",)  # fitted only where they are named: each step encodes every pseudo-input
 PSEUDO = 200  # of these
+HELD = 10  # every so-manieth image is held out, where nobody says which
 ASKED = 2048  # held-out codes that a density is judged by
 CHECKS = 20  # of the held-out codes, over the steps of a fit
 
@@ -141,11 +142,43 @@ def fit_priors(
                 progress(before + step, len(wanted) * steps)
 
         how = {"model": model, "labels": labels, "steps": steps, "seed": seed, "told": told}
-        made.append(fit_prior(name, kinds[name], train, held, **how))
+        made.append(fit_density(name, kinds[name], train, held, **how))
     return sorted(made, key=lambda fitted: fitted.nats)
 
 
 def fit_prior(
+    model: Model,
+    prior: str | Prior,
+    images: np.ndarray,
+    *,
+    labels: Sequence[str] | None = None,
+    steps: int = 4000,
+    seed: int = 0,
+) -> Fitted:
+    """Fit a density to a model's codes of images (N, C, H, W), uint8, and judge it by a tenth of them that are held out.
+
+    prior: a name that `kinds_for` has, or a prior over model.latent numbers of one's own, which is trained in place. labels (N,):
+    of the images, for the kind "labels". `decode(model, draw_codes(fitted.prior, model, n))` are new pictures.
+
+    Raises UsageError on a kind that there is not for these codes, on a prior of other codes, and on fewer than 4 images.
+    """
+    if isinstance(prior, Prior) and prior.latent != model.latent:
+        raise UsageError(f"The prior is of {prior.latent} numbers, the codes of this model are of {model.latent}.")
+    if len(images) < 4:
+        raise UsageError(f"{len(images)} images were given. A density is fitted to some and judged by others; give 4 at least.")
+    names, numbers = ([], None) if labels is None else np.unique(np.asarray(labels), return_inverse=True)
+    kinds = kinds_for(model, [str(name) for name in names], images[:PSEUDO])
+    name = prior if isinstance(prior, str) else type(prior).__name__
+    if isinstance(prior, Prior):
+        kinds[name] = lambda _: prior
+    mixed = np.random.default_rng(mix(seed, 6)).permutation(len(images))
+    held, learnt = np.split(mixed, [max(len(images) // HELD, 2)])
+    train, asked = (codes_for(model, images, rows, seed) for rows in (learnt, held))
+    told = None if numbers is None else numbers[learnt]
+    return fit_priors(train, asked, [name], kinds=kinds, model=model, labels=told, steps=steps, seed=seed)[0]
+
+
+def fit_density(
     name: str,
     kind: Callable[[int], Prior],
     train: np.ndarray,
