@@ -1,6 +1,6 @@
 """Every recipe under one budget: what it is worth in likelihood, errors, latents and new pictures, and how fast it steps.
 
-    python benchmarks/variants.py DATA [--images 300000] [--only vae iwae ...] [--work DIR] [--speeds | --no-speeds]
+    python benchmarks/variants.py DATA [--size 32] [--images 300000] [--only vae iwae ...] [--work DIR] [--speeds | --no-speeds]
 
 DATA is `shapes`, or a folder of MNIST. Each recipe trains for the same images with the net `mlp` (`conv` where latents lie at
 places; some have nets of their own). Its figures are kept in benchmarks/variants/ with their commit, day and machine, and not
@@ -165,15 +165,17 @@ def told(value: Any) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
+    parser.add_argument("--size", type=int, help="of the pictures, a side; default: their own")
     parser.add_argument("--images", type=int, default=300_000)
     parser.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES))
     parser.add_argument("--work", type=Path, default=Path("runs/variants"))
     parser.add_argument("--speeds", action="store_true", help="only measure the speeds of what was trained, and write the table")
     parser.add_argument("--no-speeds", action="store_true", help="leave them, and the table, to a later call")
     given = parser.parse_args()
-    data = open_data(given.data)
-    work, before = given.work / data.name, load()
-    kept = Path(__file__).parent / "variants" / f"{data.name}-{given.images}"
+    data = open_data(given.data, size=given.size)
+    which = f"{data.name}-{given.size}" if given.size else data.name
+    work, before = given.work / which, load()
+    kept = Path(__file__).parent / "variants" / f"{which}-{given.images}"
     for place in (work, kept):
         place.mkdir(parents=True, exist_ok=True)
     judge, taught = judge_of(data)
@@ -198,7 +200,7 @@ def main() -> None:
     given_labels = ", ".join(name for name in figures if name in VARIANTS and VARIANTS[name].told and name not in FEW_LABELS)
     days = {f"{its['hardware']}, {its['date']}, {its['commit']}" for its in figures.values()}
     text = (
-        f"{given.images:,} images each, batch 128, fp32, nothing compiled, {NETS}, seed 0; {pixels}."
+        f"Pictures of {data.image[1]} x {data.image[2]}; {given.images:,} images each, batch 128, fp32, nothing compiled, {NETS}, seed 0; {pixels}."
         f" Of {given_labels or 'none'} the bounds are those of log p(x | label), up to log(labels) nats more{few and '; '}{few}."
         f" FD: Frechet distance of {len(real):,} new pictures to as many test pictures in the features of a judge ({taught}); of"
         f" as many training pictures it is {floor.frechet:.2f}. Measured on {'; '.join(sorted(days))};"
@@ -206,10 +208,11 @@ def main() -> None:
     )
     if figures.keys() == set(NAMES):
         shown = {name: {key: its[key] for key in KEPT if key in its} for name, its in figures.items()}
-        how = f"{given.images:,} images, batch 128, {NETS}; {pixels}; FD by a judge of the labels"
+        how = f"{data.image[1]} x {data.image[2]}, {given.images:,} images, batch 128, {NETS}; {pixels}; FD by a judge of the labels"
         reached = json.loads(REACHED.read_text()) | {data.name: {"how": how, "figures": shown}}
         REACHED.write_text(json.dumps(reached, indent=1) + "\n")
-    command = f"python benchmarks/variants.py {Path(given.data).name} --images {given.images}"
+    sized = f" --size {given.size}" if given.size else ""
+    command = f"python benchmarks/variants.py {Path(given.data).name}{sized} --images {given.images}"
     print(write_results(Path(__file__).parent, f"variants_{data.name}", command, {}, load_before=before, text=text))
     (work / "table.md").write_text(text)
 
