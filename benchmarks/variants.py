@@ -199,8 +199,9 @@ def main() -> None:
     few = "; ".join(f"{name} is told {count:,} labels" for name, count in FEW_LABELS.items() if name in figures)
     given_labels = ", ".join(name for name in figures if name in VARIANTS and VARIANTS[name].told and name not in FEW_LABELS)
     days = {f"{its['hardware']}, {its['date']}, {its['commit']}" for its in figures.values()}
+    sides = " x ".join(map(str, data.image[1:]))
     text = (
-        f"Pictures of {data.image[1]} x {data.image[2]}; {given.images:,} images each, batch 128, fp32, nothing compiled, {NETS}, seed 0; {pixels}."
+        f"Pictures of {sides}; {given.images:,} images each, batch 128, fp32, nothing compiled, {NETS}, seed 0; {pixels}."
         f" Of {given_labels or 'none'} the bounds are those of log p(x | label), up to log(labels) nats more{few and '; '}{few}."
         f" FD: Frechet distance of {len(real):,} new pictures to as many test pictures in the features of a judge ({taught}); of"
         f" as many training pictures it is {floor.frechet:.2f}. Measured on {'; '.join(sorted(days))};"
@@ -208,7 +209,7 @@ def main() -> None:
     )
     if figures.keys() == set(NAMES):
         shown = {name: {key: its[key] for key in KEPT if key in its} for name, its in figures.items()}
-        how = f"{data.image[1]} x {data.image[2]}, {given.images:,} images, batch 128, {NETS}; {pixels}; FD by a judge of the labels"
+        how = f"{sides}, {given.images:,} images, batch 128, {NETS}; {pixels}; FD by a judge of the labels"
         reached = json.loads(REACHED.read_text()) | {data.name: {"how": how, "figures": shown}}
         REACHED.write_text(json.dumps(reached, indent=1) + "\n")
     sized = f" --size {given.size}" if given.size else ""
