@@ -157,6 +157,14 @@ def autocast(execution: Execution) -> torch.autocast:
     return torch.autocast(execution.device.type, torch.bfloat16, enabled=execution.precision == "bf16")
 
 
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether this device has instructions for products of bf16, or is known to: without them fp32 is faster."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    known = torch.cpu.get_capabilities() if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities") else {}
+    return any(known.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+
+
 def find_device(name: str) -> torch.device:
     """ "auto" is a GPU where there is one. Raises UsageError for a device that is not there."""
     if name == "auto":

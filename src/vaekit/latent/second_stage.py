@@ -22,6 +22,7 @@ from ..code_priors import CodeExemplars, FlowMatching, FullMixture, LabelMixture
 from ..code_transformer import CodeTransformer
 from ..codebooks import Coder
 from ..errors import UsageError
+from ..execution import multiplies_bf16
 from ..flows import SplineFlow
 from ..model import Model
 from ..part import known
@@ -205,11 +206,14 @@ def fit_density(
         if isinstance(prior, Standardized):
             prior.measure(given)
         batch = BATCH if given.is_floating_point() else SEQUENCES
+        attends = isinstance(prior, CodeTransformer)  # whose steps are long, and products of matrices; it is judged in fp32
+        rounded = torch.autocast(given.device.type, torch.bfloat16, enabled=attends and multiplies_bf16(given.device))
         best, kept = math.inf, copy.deepcopy(prior.state_dict())
         optimizer = torch.optim.AdamW(prior.parameters(), lr=3e-3, weight_decay=1e-4)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         for step in range(1, steps + 1):
-            loss = prior.loss(given[torch.randint(len(given), (batch,))], model)
+            with rounded:
+                loss = prior.loss(given[torch.randint(len(given), (batch,))], model)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(prior.parameters(), 10.0)
