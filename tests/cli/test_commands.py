@@ -347,6 +347,7 @@ def test_a_second_stage_is_fitted_drawn_from_and_told(vaekit, trained, tmp_path)
     told = vaekit("fit-prior", run, "--kinds", "mixture", "--steps", 20)
     assert "fall where next to no code is" in told.out
     assert "lower is better" in told.out
+    assert "in the features of a judge: taught 2 labels" in told.out
     assert "one density, in 20 steps at most: mixture" in told.err
     for name in ("gaussian", "flow", "mixture"):  # those of before are kept
         said = vaekit("sample", run, "-n", 4, "--prior", name, "--json")
