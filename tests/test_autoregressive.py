@@ -65,6 +65,14 @@ def test_a_pixel_sees_all_earlier_places_in_reach_and_no_later_ones(image, field
         assert near.abs().max() <= net.reach * (1 + net.depth)
 
 
+def test_of_grey_pixels_it_is_the_cross_entropy():
+    net, grey = likelihood((1, 3, 3)), torch.rand(2, 1, 3, 3, dtype=F64)
+    numbers = torch.randn(4, 2, *net.grid, net.values, dtype=F64)
+    there = net.fold(torch.ones_like(grey[:1]))[0]
+    wrong = torch.nn.functional.binary_cross_entropy_with_logits(numbers, net.fold(grey).expand_as(numbers), reduction="none")
+    torch.testing.assert_close(net.log_prob(numbers, grey.expand(4, 2, 1, 3, 3)), -(wrong * there).sum((-3, -2, -1)))
+
+
 def test_folding_loses_nothing():
     net = likelihood((3, 9, 6), patch=4)
     x = torch.rand(2, 3, 9, 6, dtype=F64)

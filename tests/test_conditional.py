@@ -209,7 +209,11 @@ def test_what_a_data_set_does_not_know():
 def test_the_residual_of_a_semi_supervised_model_is_that_of_its_labels():
     """Decodings under labels that an image has not say nothing of it."""
     torch.manual_seed(0)
-    made = cook("semi-supervised", (1, 8, 8), {"net": "mlp", "latent": 3, "condition": Condition(labels=LABELS.labels)})
+    made = cook(
+        "semi-supervised",
+        (1, 8, 8),
+        {"net": "mlp", "latent": 3, "likelihood": "gaussian", "condition": Condition(labels=LABELS.labels)},
+    )
     pixels, known = halves(12)
     x, c = torch.from_numpy(pixels).float() / 255, torch.from_numpy(known)
     t = made.objective.look(made.model.train(), x, c)

@@ -88,6 +88,15 @@ def test_a_density_is_the_one_that_its_parameters_mean(name):
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)  # far from 0 a log-variance is bent
 
 
+@pytest.mark.parametrize("df", [1e4, 1e6, 1e8])
+def test_students_t_of_many_degrees_of_freedom_is_gausss_in_fp32(df):
+    x, numbers = torch.rand(2, 1, 4, 5), torch.zeros(1, 2, 1, 4, 5)
+    found = StudentTPixels(df=df, initial=0.2)(numbers).log_prob(x)
+    torch.testing.assert_close(
+        found, torchs.Normal(0.5, wide(0.2)).log_prob(x[None]).sum((-3, -2, -1)).float(), rtol=1e-3, atol=1e-3
+    )
+
+
 def test_every_likelihood_is_held_to_what_its_parameters_mean():
     assert {type(make()) for make in LIKELIHOODS.values()} == {type(likelihood) for likelihood, _ in MEANT.values()}
 

@@ -259,7 +259,35 @@ def test_a_prior_of_ones_own_is_fitted_in_place():
     fitted = fit_prior(model, prior, tiny.pictures(60), steps=20)
     assert fitted.prior is prior
     assert not prior.means.equal(before)
-    told = ((Mixture(latent=99), 60, "is of 99 numbers"), ("flows", 60, "Did you mean 'flow'"), ("flow", 3, "give 4 at least"))
+    assert all(weight.grad is None for weight in model.parameters())
+    plain = fit_prior(model, StandardNormal(latent=model.latent), tiny.pictures(60))  # there is nothing to fit
+    assert math.isfinite(plain.nats)
+    vamp = fit_prior(model, "vamp", tiny.pictures(60), steps=2)
+    assert math.isfinite(vamp.nats)
+    assert all(weight.grad is None for weight in model.parameters())
+    told = (
+        (Mixture(latent=99), 60, "density over 99 latents"),
+        ("flows", 60, "Did you mean 'flow'"),
+        ("flow", 3, "give 4 at least"),
+    )
     for asked, count, words in told:
         with pytest.raises(UsageError, match=words):
             fit_prior(model, asked, tiny.pictures(count))
+    for labels, words in (
+        (["a"] * 59, "59 labels were given for 60"),
+        (list(map(str, range(60))), "two codes or more"),
+        (None, "label"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            fit_prior(model, "labels", tiny.pictures(60), labels=labels)
+    quantized, _ = VARIANTS["vector-quantized"]()
+    with pytest.raises(UsageError, match=r"any numbers\); the codes of this model are .*entries of a codebook"):
+        fit_prior(quantized, Mixture(latent=quantized.latent), tiny.pictures(60))
+
+
+def test_kinds_are_for_as_many_latents_as_they_bear():
+    assert {"flow", "spline"}.isdisjoint(kinds_for(tiny.model(latent=1)))
+    one = tiny.model(latent=1).eval()
+    for name in kinds_for(one):
+        assert math.isfinite(fit_prior(one, name, tiny.pictures(60), steps=2).nats)
+    assert kinds_for(tiny.model(latent=600)).keys() & {"gaussian", "mixture", "spline", "diagonal"} == {"diagonal"}

@@ -12,6 +12,7 @@ from vaekit.categorical import CategoricalLatents, UniformCategories
 from vaekit.errors import UsageError
 from vaekit.fitting import fit
 from vaekit.latent import decode, traverse
+from vaekit.latent.second_stage import FITTED
 from vaekit.objectives import Reconstruction
 from vaekit.planning import start
 from vaekit.posteriors import Deterministic
@@ -83,10 +84,17 @@ def test_a_traverse_may_go_another_way_for_each_latent():
     np.testing.assert_allclose(pictures.reshape(expected.shape), expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("share", "words"), [(0.3, "It mends a hole: 30.0%"), (0.01, "has no hole: 1.0%")])
-def test_a_hole_is_one_above_what_would_be_without(share, words, monkeypatch):
+@pytest.mark.parametrize(
+    ("share", "left", "words"),
+    [
+        (0.3, 0.012, "It mends a hole: 30.0% of the prior's own draws are less probable, of this density's 1.2%"),
+        (0.3, 0.2, "It narrows a hole: 30.0%"),
+        (0.01, 0.01, "has no hole: 1.0%"),
+    ],
+)
+def test_a_hole_is_one_above_what_would_be_without(share, left, words, monkeypatch):
     monkeypatch.setattr(figures, "draw_codes", lambda *_: np.zeros((4, 3), np.float32))
-    metrics = {"prior_hole": {"value": share, "how": "less probable"}}
+    metrics = {"prior_hole": {"value": share, "how": "less probable", "reference": {FITTED: left}}}
     run = SimpleNamespace(load_prior=lambda: ("flow", None), metrics=metrics)
     picture = figures.second_stage(SimpleNamespace(run=run, model=tiny.model().eval(), seed=0))
     assert words in picture.caption

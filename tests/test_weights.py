@@ -1,5 +1,7 @@
 """What objectives ask of whole models, and weigh as their papers do."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -63,6 +65,19 @@ def test_a_label_that_few_images_have_counts_for_all_that_have_none():
     for its, epoch, weight in ((objective, 1000, 1.0), (few, 1000, 20.0), (few, 0, 1.0)):
         found = its(t, At(0, epoch))["classification"]
         torch.testing.assert_close(found, torch.stack([-weight * t.log_q[0, 0], torch.zeros(())]))
+
+
+def test_validation_knows_every_label_and_counts_each_image_as_often_as_training_has_its_kind():
+    """Of 1,000 training images 50 are shown: a twentieth of the loss is that of images with a label, and each counts once."""
+    model, _ = conditional(LABELS, objective="semi")()
+    few = SemiSupervised(image=(1, 8, 8), labels=2, shown=50, weight=3.0)
+    x, nobody = torch.rand(2, 1, 8, 8), torch.full((2, 2), torch.nan)
+    t = few.look(model, x, torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+    with_label, without = (few(its, At(0, 1000)) for its in (t, replace(t, c=nobody)))
+    with torch.no_grad():
+        validated = few(t, At(0, 1000))
+    torch.testing.assert_close(validated["bound"], with_label["bound"] / 20 + without["bound"] * 19 / 20)
+    torch.testing.assert_close(validated["classification"], -3.0 * t.log_q.diagonal())
 
 
 def test_pictures_drawn_pixel_by_pixel_pass_no_gradient_and_it_is_said():

@@ -154,8 +154,7 @@ class NeighbourBernoulli(Neighbours):
         """In the order of the patches: no picture is put together."""
         lead = x.shape[:-3]
         bits = self.fold(x.flatten(0, -4)).unflatten(0, lead)
-        against = numbers * (1 - 2 * bits)  # logits of the other value
-        wrong, doubt = F.relu(against), 1 + (-against.abs()).exp()  # -log p = wrong + log(doubt), the softplus
+        wrong, doubt = F.relu(numbers) - bits * numbers, 1 + (-numbers.abs()).exp()  # -log p = wrong + log(doubt), the softplus
         if any(self.missing):
             there = self.fold(torch.ones_like(x.flatten(0, -4)[:1]))[0]
             wrong, doubt = wrong * there, torch.where(there > 0, doubt, 1)

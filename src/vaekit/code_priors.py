@@ -75,7 +75,7 @@ class FullMixture(Prior):
         from sklearn.mixture import GaussianMixture
 
         count = min(self.components, len(codes))
-        found = GaussianMixture(count, reg_covar=1e-5, random_state=seed, max_iter=200).fit(codes.double().cpu().numpy())
+        found = GaussianMixture(count, reg_covar=1e-5, random_state=seed, max_iter=200).fit(codes.cpu().double().numpy())
         self.logits.fill_(-torch.inf)
         self.logits[:count] = torch.from_numpy(found.weights_).log()
         self.means[:count] = torch.from_numpy(found.means_)
@@ -103,9 +103,13 @@ class LabelMixture(FullMixture):
     def fit(self, codes, seed, labels=None):
         from sklearn.covariance import LedoitWolf
 
+        if labels is None or not (torch.bincount(labels[labels >= 0], minlength=1) > 1).any():
+            raise UsageError(
+                "A density for each label needs a label that two codes or more have. Give the labels, or more images."
+            )
         self.logits.fill_(-torch.inf)
         for number in range(self.components):
-            own = codes[labels == number].double().cpu().numpy()
+            own = codes[labels == number].cpu().double().numpy()
             if len(own) < 2:
                 continue  # nothing is known of its spread: it is never drawn
             found = LedoitWolf().fit(own)
@@ -143,7 +147,7 @@ class CodeExemplars(Prior):
 
     def fit(self, codes: Tensor, seed: int, labels: Tensor | None = None, rounds: int = 20) -> None:
         """To codes (N, D): half of them at most become centres, as many others say how wide."""
-        codes = codes[torch.randperm(len(codes), generator=torch.Generator().manual_seed(seed))].double().cpu()
+        codes = codes[torch.randperm(len(codes), generator=torch.Generator().manual_seed(seed))].cpu().double()
         count = min(self.components, len(codes) // 2)
         centres, others = codes[:count], codes[count : 2 * count]
         variance = (torch.cdist(others, centres).amin(1).square().mean() / self.latent).expand(self.latent).clamp_min(1e-8)

@@ -1,5 +1,6 @@
 """What follows a training: its metrics, its attribute vectors, its report, all kept in the run folder."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from .latent.encode import likeliest, picture_of, prior_codes
 from .latent.second_stage import (
     ASKED,
     DEAR,
+    FITTED,
     PSEUDO,
     Kinds,
     Progress,
@@ -329,13 +331,14 @@ def fit_second_stage(
         parts = torch.from_numpy(asked).to(next(model.parameters())).split(CHUNK)
         own = -sum(model.p_z().log_prob(part).sum().item() for part in parts) / len(asked)
         hole = hole_of(best, held, own_codes(model, len(held), seed), seed, model)
+        left = hole_of(best, held, own_codes(model, len(held), seed, best), seed, model)
     about_hole = {
         "value": hole,
         "unit": "share of the prior's draws",
         "count": len(held),
         "split": "validation",
         "how": f"less probable than 99 % of {len(held):,} held-out codes, under the fitted density {name!r}",
-        "reference": {"without a hole": NO_HOLE},
+        "reference": {"without a hole": NO_HOLE, FITTED: left},
     }
     run.add_metrics({"prior_hole": about_hole})
     return about | {"own": {"nats": own, "frechet": seen(codes_from(run, model, "own", len(real), seed)[0]), "hole": hole}}
@@ -366,5 +369,5 @@ def told_of_all(progress: Progress, before: int, total: int, step: int, _steps: 
 
 def ranked(about: dict[str, Any]) -> dict[str, Any]:
     """What is known of each density, best first: by the sum of two ranks."""
-    ranks = [sorted(about, key=lambda name: about[name][by]) for by in ("frechet", "nats")]
+    ranks = [sorted(about, key=lambda name: (not math.isfinite(about[name][by]), about[name][by])) for by in ("frechet", "nats")]
     return {name: about[name] for name in sorted(about, key=lambda name: sum(rank.index(name) for rank in ranks))}

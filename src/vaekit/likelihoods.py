@@ -115,7 +115,7 @@ class PerPixelGaussian(Likelihood):
 class StudentTPixels(Likelihood):
     """Student's t noise: the few pixels that are far off cost little (Takahashi et al., 2018). The scale is learned.
 
-    `df`: degrees of freedom; 1 is Cauchy's, infinity Gauss's. https://www.ijcai.org/proceedings/2018/374
+    `df`: degrees of freedom; 1 is Cauchy's, many are Gauss's. https://www.ijcai.org/proceedings/2018/374
     """
 
     df: Positive = 5.0
@@ -127,15 +127,23 @@ class StudentTPixels(Likelihood):
     def forward(self, out):
         mean = full_precision(out).sigmoid()
         scale = (no_finer(2 * self.log_scale) / 2).exp()
-        return Independent(TNoise(mean.new_tensor(self.df), mean, scale.expand_as(mean), validate_args=False), 3)
+        noise = TNoise(mean.new_tensor(self.df), mean, scale.expand_as(mean), validate_args=False)
+        noise.log_peak = math.lgamma((self.df + 1) / 2) - math.lgamma(self.df / 2) - math.log(self.df * math.pi) / 2
+        return Independent(noise, 3)
 
 
 class TNoise(StudentT):
     """Its centre is the picture, even where the tails are so heavy that there is no mean."""
 
+    log_peak: float  # log p at the centre for a scale of 1: of many degrees of freedom fp32 would lose its digits
+
     @property
     def mean(self) -> Tensor:
         return self.loc
+
+    def log_prob(self, value):
+        off = ((value - self.loc) / self.scale).square() / self.df
+        return self.log_peak - self.scale.log() - (self.df + 1) / 2 * off.log1p()
 
 
 class OptimalGaussian(Likelihood):

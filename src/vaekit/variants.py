@@ -376,6 +376,7 @@ VARIANTS: dict[str, Variant] = {
         "a classifier from few labels (--shown 1000) and many pictures without",
         "a pass for each label",
         objective=lambda s: objectives.SemiSupervised(image=s.image, labels=s.labels, shown=s.shown),
+        pixels=BERNOULLI_LIKE,
         told=True,
     ),
     "kl-autoencoder": Variant(

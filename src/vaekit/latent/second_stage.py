@@ -21,6 +21,7 @@ from ..categorical import CategoricalLatents
 from ..code_priors import CodeExemplars, FlowMatching, FullMixture, LabelMixture, SecondVAE, Standardized
 from ..code_transformer import CodeTransformer
 from ..codebooks import Coder
+from ..distributions import Space
 from ..errors import UsageError
 from ..execution import multiplies_bf16
 from ..flows import SplineFlow
@@ -44,11 +45,16 @@ KINDS: Kinds = {
     "diffusion": lambda latent: Standardized(latent=latent, inner=FlowMatching(latent=latent)),
 }
 BATCH, SEQUENCES = 1024, 64  # codes in a step; of whole numbers, images
-FULL, MOST_FULL = ("gaussian", "mixture", "labels"), 512  # those of full covariances, and latents that have some
+RANGES = {  # the fewest and the most latents that a kind is for: covariances and splines grow with their square
+    **dict.fromkeys(("gaussian", "mixture", "labels"), (1, 512)),
+    "flow": (2, math.inf),
+    "spline": (2, 128),
+}
 DEAR = ("vamp",)  # fitted only where they are named: each step encodes every pseudo-input
 PSEUDO = 200  # of these
 HELD = 10  # every so-manieth image is held out, where nobody says which
 ASKED = 2048  # held-out codes that a density is judged by
+FITTED = "the fitted density's draws"  # beside the prior's, of which a share lies in a hole
 CHECKS = 20  # of the held-out codes, over the steps of a fit
 
 
@@ -77,7 +83,8 @@ def kinds_for(model: Model, labels: Sequence[str] = (), pictures: np.ndarray | N
             kinds["labels"] = lambda latent: LabelMixture(latent=latent, components=len(labels), names=tuple(labels))
         if pictures is not None and isinstance(coder, DiagonalGaussian | FullGaussian):
             kinds["vamp"] = lambda latent: vamp(latent, torch.from_numpy(pictures))
-        return {name: kind for name, kind in kinds.items() if model.latent <= MOST_FULL or name not in FULL}
+        ranges = {name: RANGES.get(name, (1, math.inf)) for name in kinds}
+        return {name: kinds[name] for name, (least, most) in ranges.items() if least <= model.latent <= most}
     levels, places = tuple(coder.levels), model.latent // coder.latent
     return {"transformer": lambda codes: CodeTransformer(latent=model.latent, levels=levels, places=places)}
 
@@ -99,10 +106,13 @@ def codes_for(model: Model, images: np.ndarray, rows: np.ndarray, seed: int) -> 
     return draws(model, images, seed, rows)
 
 
-def own_codes(model: Model, n: int, seed: int) -> np.ndarray:
-    """As `codes_for`, drawn from the model's own prior."""
+def own_codes(model: Model, n: int, seed: int, prior: Prior | None = None) -> np.ndarray:
+    """As `codes_for`, drawn from the model's own prior, or from a density fitted to its codes."""
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(seed)
+        if prior:
+            prior = prior.to(device_of(model))
+            return (prior.drawn(n) if isinstance(prior, CodeTransformer) else prior(model).sample((n,)).float()).cpu().numpy()
         coder = getattr(model, "posterior", None)
         if isinstance(coder, Coder):
             places = model.latent // coder.latent
@@ -163,8 +173,12 @@ def fit_prior(
 
     Raises UsageError on a kind that there is not for these codes, on a prior of other codes, and on fewer than 4 images.
     """
-    if isinstance(prior, Prior) and prior.latent != model.latent:
-        raise UsageError(f"The prior is of {prior.latent} numbers, the codes of this model are of {model.latent}.")
+    space = getattr(getattr(model, "posterior", None), "space", Space.NUMBERS)
+    if isinstance(prior, Prior) and (prior.latent, prior.space) != (model.latent, space):
+        told = f"{type(prior).__name__} is a density over {prior.latent} latents ({prior.space.codes})"
+        raise UsageError(f"{told}; the codes of this model are {model.latent} ({space.codes}).")
+    if labels is not None and len(labels) != len(images):
+        raise UsageError(f"{len(labels)} labels were given for {len(images)} images. Give one for each.")
     if len(images) < 4:
         raise UsageError(f"{len(images)} images were given. A density is fitted to some and judged by others; give 4 at least.")
     names, numbers = ([], None) if labels is None else np.unique(np.asarray(labels), return_inverse=True)
@@ -199,8 +213,9 @@ def fit_density(
         prior = kind(train.shape[1]).to(device_of(model))
         given, *others = (torch.from_numpy(part).to(device_of(model)) for part in (train, *halves(held)))
         checked, judged = others
-        if isinstance(prior, FullMixture | CodeExemplars):
-            prior.fit(given, seed, None if labels is None else torch.from_numpy(labels))
+        if isinstance(prior, FullMixture | CodeExemplars) or not any(True for _ in prior.parameters()):
+            if isinstance(prior, FullMixture | CodeExemplars):
+                prior.fit(given, seed, None if labels is None else torch.from_numpy(labels))
             told(steps)
             return Fitted(name, prior, nats_of(prior, judged, seed, model), time.monotonic() - began)
         if isinstance(prior, Standardized):
@@ -215,7 +230,7 @@ def fit_density(
             with rounded:
                 loss = prior.loss(given[torch.randint(len(given), (batch,))], model)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward(inputs=list(prior.parameters()))  # a model that it encodes by stays as it is
             torch.nn.utils.clip_grad_norm_(prior.parameters(), 10.0)
             optimizer.step()
             schedule.step()

@@ -48,10 +48,12 @@ class SemiSupervised(Objective):
 
     def forward(self, t: Supposed, at):
         every = (distortion(t.each) + rate(t.each) + math.log(self.labels)).unflatten(0, t.log_q.shape)
-        bound = torch.where(t.labelled, (t.y * every).sum(1), (t.log_q.exp() * (every + t.log_q)).sum(1))
-        weight = self.weight * max(1.0, at.epoch / (self.shown or at.epoch or 1))
+        with_label, without = (t.y * every).sum(1), (t.log_q.exp() * (every + t.log_q)).sum(1)
+        rarity = max(1.0, at.epoch / (self.shown or at.epoch or 1))  # images to each that is shown with its label
+        share = 1.0 if torch.is_grad_enabled() else 1 / rarity  # validation knows every label: each image is of both kinds there
+        bound = torch.where(t.labelled, share * with_label + (1 - share) * without, without)
         known, told = distortion(t) + rate(t), (t.y * t.log_q).sum(1)
-        return {"bound": (1 - t.share) * bound, "known": t.share * known, "classification": -weight * told}
+        return {"bound": (1 - t.share) * bound, "known": t.share * known, "classification": -self.weight * rarity * share * told}
 
     def measures(self, t: Supposed, at):
         right = (t.log_q.argmax(1) == t.y.argmax(1)).to(t.log_q.dtype)

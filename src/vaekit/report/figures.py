@@ -10,7 +10,7 @@ from ..conditional import Condition
 from ..data import Dataset
 from ..latent import codes, combine, decode, plane, project, reconstruct, sample, traverse
 from ..latent.attributes import presence
-from ..latent.second_stage import draw_codes
+from ..latent.second_stage import FITTED, draw_codes
 from ..metrics.evaluate import ACTIVE, NEIGHBOURS, label_accuracy
 from ..model import Model
 from .sight import MOST_POINTS, Picture, Sight
@@ -77,8 +77,11 @@ def second_stage(sight: Sight) -> Picture:
     name, density = sight.run.load_prior()
     hole, words = sight.run.metrics.get("prior_hole"), ""
     if hole:
-        found = "It mends a hole" if hole["value"] > HOLE else "The model's own prior has no hole"
-        words = f" {found}: {hole['value']:.1%} of the prior's own draws are {hole['how']}; without a hole it would be 1 %."
+        left = hole["reference"].get(FITTED)
+        mends = "It mends a hole" if left is not None and left <= HOLE else "It narrows a hole"
+        found = mends if hole["value"] > HOLE else "The model's own prior has no hole"
+        words = f" {found}: {hole['value']:.1%} of the prior's own draws are {hole['how']}"
+        words += ("" if left is None else f", of this density's {left:.1%}") + "; without a hole it would be 1 %."
     return Picture(
         "samples-second-stage",
         draw.samples(
