@@ -251,7 +251,7 @@ def test_three_ways_to_weigh_reconstruction():
         ({"r_loss_factor": 10.0, "sigma": 1.0}, "in different ways"),
         ({"likelihood": "gausian"}, "Did you mean 'gaussian'"),
         ({"net": "transformer"}, "Known: conv, mixer, mlp, resnet"),
-        ({"latent": 0}, "at least 1"),
+        ({"latent": 0}, "1 or more"),
         ({"learning_rat": 1.0}, "Did you mean 'learning_rate'"),
         ({"epoch": 3}, "no option 'epoch'"),
         ({"learning_rate": -1.0}, "above 0"),
