@@ -11,9 +11,9 @@ import torch
 import tiny
 from vaekit.editing import compute_attributes
 from vaekit.errors import UsageError
-from vaekit.finish import finish, fit_second_stage, is_finished, measure, places_of
+from vaekit.finish import densities_for, finish, fit_second_stage, is_finished, measure, places_of
 from vaekit.fitting import fit
-from vaekit.latent.second_stage import ASKED, FITTED, RANGES, codes_for, halves, hole_of, nats_of, own_codes
+from vaekit.latent.second_stage import ASKED, FITTED, RANGES, codes_for, codes_of_prior, halves, hole_of, nats_of
 from vaekit.metrics import evaluate
 from vaekit.objectives import ELBO
 from vaekit.planning import start
@@ -87,6 +87,16 @@ def test_another_second_stage_is_another_training(tmp_path):
         start(tmp_path / "run", DATA, tiny.recipe(images=80)._replace(second=("vae",)))
 
 
+def test_labels_that_one_picture_each_has_are_no_kind_of_density(run):
+    count = len(DATA.pixels)
+    names = tuple(map(str, range(count)))
+    each, two = (replace(DATA, labels=labels, label_names=names) for labels in (np.arange(count), np.arange(count) // 2))
+    assert "labels" not in densities_for(run, each, None)
+    assert "labels" in densities_for(run, two, None)
+    with pytest.raises(UsageError, match="No density 'labels'"):
+        densities_for(run, each, ["labels"])
+
+
 def test_of_many_latents_the_second_stage_has_no_full_covariances(tmp_path, monkeypatch):
     monkeypatch.setitem(RANGES, "mixture", (1, 2))
     monkeypatch.setattr("vaekit.finish.STAGE_STEPS", 2)
@@ -109,7 +119,7 @@ def test_densities_of_before_are_asked_about_the_same_codes_as_the_new_ones(run)
     assert its["without a hole"] == 0.01
     name, best = run.load_prior()
     held = codes_for(model, DATA.pixels, DATA.some("validation", ASKED, 1), 1)
-    assert its[FITTED] == hole_of(best, held, own_codes(model, len(held), 1, best), 1, model)
+    assert its[FITTED] == hole_of(best, held, codes_of_prior(model, len(held), 1, best), 1, model)
     assert run.metrics["prior_hole"]["count"] == len(DATA.splits["validation"])
 
 

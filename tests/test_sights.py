@@ -87,8 +87,9 @@ def test_a_traverse_may_go_another_way_for_each_latent():
 @pytest.mark.parametrize(
     ("share", "left", "words"),
     [
-        (0.3, 0.012, "It mends a hole: 30.0% of the prior's own draws are less probable, of this density's 1.2%"),
+        (0.3, 0.012, "It mends a hole: 30.0% of the prior's own draws are less probable, 1.2% of this density's"),
         (0.3, 0.2, "It narrows a hole: 30.0%"),
+        (0.3, 0.4, "own prior has a hole: 30.0%"),
         (0.01, 0.01, "has no hole: 1.0%"),
     ],
 )

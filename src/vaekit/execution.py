@@ -158,7 +158,7 @@ def autocast(execution: Execution) -> torch.autocast:
 
 
 def multiplies_bf16(device: torch.device) -> bool:
-    """Whether this device has instructions for products of bf16, or is known to: without them fp32 is faster."""
+    """Whether this device is known to have instructions for products of bf16; without them fp32 is faster."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     known = torch.cpu.get_capabilities() if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities") else {}

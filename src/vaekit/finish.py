@@ -23,6 +23,7 @@ from .latent.second_stage import (
     Kinds,
     Progress,
     codes_for,
+    codes_of_prior,
     device_of,
     draw_codes,
     fit_priors,
@@ -30,7 +31,6 @@ from .latent.second_stage import (
     hole_of,
     kinds_for,
     nats_of,
-    own_codes,
 )
 from .metrics import Metric, evaluate, likelihood
 from .metrics.bounds import around
@@ -330,8 +330,8 @@ def fit_second_stage(
     with torch.no_grad():  # of discrete codes it is the same for all: a prior that knows nothing yet
         parts = torch.from_numpy(asked).to(next(model.parameters())).split(CHUNK)
         own = -sum(model.p_z().log_prob(part).sum().item() for part in parts) / len(asked)
-        hole = hole_of(best, held, own_codes(model, len(held), seed), seed, model)
-        left = hole_of(best, held, own_codes(model, len(held), seed, best), seed, model)
+        hole = hole_of(best, held, codes_of_prior(model, len(held), seed), seed, model)
+        left = hole_of(best, held, codes_of_prior(model, len(held), seed, best), seed, model)
     about_hole = {
         "value": hole,
         "unit": "share of the prior's draws",
@@ -351,7 +351,9 @@ def densities_for(run: Run, data: Dataset, names: Sequence[str] | None = None) -
 
 def stage_kinds(model: Model, data: Dataset, learn: np.ndarray) -> Kinds:
     """The densities that can be fitted to codes of these pictures."""
-    return kinds_for(model, () if data.labels is None else data.label_names, data.take(learn[:PSEUDO]))
+    labels = data.labels_of("train")
+    repeated = labels is not None and (np.bincount(labels[labels >= 0]) > 1).any()  # of one code nobody knows how it spreads
+    return kinds_for(model, data.label_names if repeated else (), data.take(learn[:PSEUDO]))
 
 
 def chosen(kinds: Kinds, names: Sequence[str] | None) -> list[str]:

@@ -106,7 +106,7 @@ def codes_for(model: Model, images: np.ndarray, rows: np.ndarray, seed: int) -> 
     return draws(model, images, seed, rows)
 
 
-def own_codes(model: Model, n: int, seed: int, prior: Prior | None = None) -> np.ndarray:
+def codes_of_prior(model: Model, n: int, seed: int, prior: Prior | None = None) -> np.ndarray:
     """As `codes_for`, drawn from the model's own prior, or from a density fitted to its codes."""
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -213,9 +213,10 @@ def fit_density(
         prior = kind(train.shape[1]).to(device_of(model))
         given, *others = (torch.from_numpy(part).to(device_of(model)) for part in (train, *halves(held)))
         checked, judged = others
-        if isinstance(prior, FullMixture | CodeExemplars) or not any(True for _ in prior.parameters()):
-            if isinstance(prior, FullMixture | CodeExemplars):
-                prior.fit(given, seed, None if labels is None else torch.from_numpy(labels))
+        closed = isinstance(prior, FullMixture | CodeExemplars)
+        if closed:
+            prior.fit(given, seed, None if labels is None else torch.from_numpy(labels))
+        if closed or not list(prior.parameters()):
             told(steps)
             return Fitted(name, prior, nats_of(prior, judged, seed, model), time.monotonic() - began)
         if isinstance(prior, Standardized):

@@ -77,11 +77,14 @@ def second_stage(sight: Sight) -> Picture:
     name, density = sight.run.load_prior()
     hole, words = sight.run.metrics.get("prior_hole"), ""
     if hole:
-        left = hole["reference"].get(FITTED)
-        mends = "It mends a hole" if left is not None and left <= HOLE else "It narrows a hole"
-        found = mends if hole["value"] > HOLE else "The model's own prior has no hole"
-        words = f" {found}: {hole['value']:.1%} of the prior's own draws are {hole['how']}"
-        words += ("" if left is None else f", of this density's {left:.1%}") + "; without a hole it would be 1 %."
+        share = hole["value"]
+        left = hole["reference"].get(FITTED, share)  # runs of before it was measured have none
+        with_hole = (
+            "It mends a hole" if left <= HOLE else "It narrows a hole" if left < share else "The model's own prior has a hole"
+        )
+        found = with_hole if share > HOLE else "The model's own prior has no hole"
+        words = f" {found}: {share:.1%} of the prior's own draws are {hole['how']}"
+        words += (f", {left:.1%} of this density's" if left != share else "") + "; without a hole it would be 1 %."
     return Picture(
         "samples-second-stage",
         draw.samples(
