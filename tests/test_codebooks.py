@@ -11,6 +11,7 @@ from vector_quantize_pytorch.vector_quantize_pytorch import kmeans
 
 import tiny
 from conformance import CODES, coded
+from vaekit.code_transformer import CodeTransformer
 from vaekit.codebooks import Coded, FiniteScalar, LookupFree, UniformCodes, VectorQuantized
 from vaekit.errors import UsageError
 from vaekit.latent import code_counts
@@ -204,6 +205,8 @@ def test_what_does_not_fit_is_said():
         FiniteScalar(features=2, latent=2, sizes=(5,))
     with pytest.raises(UsageError, match="latent is 15; it must be a whole number, from 1 to 14"):
         LookupFree(features=2, latent=15)
+    with pytest.raises(UsageError, match=r"levels=\(\), .* one for each code of a place"):
+        CodeTransformer(latent=4, levels=(), places=4)
     with pytest.raises(UsageError, match="Use VectorQuantized"):
         Quantized()(tiny.model()(torch.rand(2, 1, 8, 8)), At(0))
     vq, _ = coded("vector-quantized")()

@@ -78,6 +78,28 @@ def test_parts_that_do_not_fit():
         type(model)(**parts | {"condition": Condition(labels=("only",))}, prior=model.prior)
 
 
+def test_columns_and_labels_that_do_not_fit():
+    model, _ = conditional(LABELS)()
+    x = torch.rand(2, 1, 8, 8)
+    with pytest.raises(UsageError, match=r"c has 3 columns, and this model is told of 2: .* Give a column for each"):
+        model(x, 1, torch.zeros(2, 3))
+    objective = SemiSupervised(image=(1, 8, 8), labels=5)
+    with pytest.raises(UsageError, match="tells 5 labels apart, and the model is told 2"):
+        objective.look(model, x, torch.eye(2))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"attributes": ("age",), "centre": (0.0,), "spread": (1.0,)}, "attributes alone"),
+        ({"labels": ("cat", "dog"), "attributes": ("age",), "centre": (0.0,), "spread": (1.0,)}, "attributes beside them"),
+    ],
+)
+def test_a_classifier_is_told_labels(given, words):
+    with pytest.raises(UsageError, match=rf"'semi-supervised' is told labels, and got {words}\. .*--condition label"):
+        cook("semi-supervised", (1, 8, 8), {"condition": Condition(**given)})
+
+
 @pytest.mark.parametrize("prior", ["normal", "label"])
 def test_a_model_makes_pictures_of_what_it_is_told(prior):
     _, known = halves()

@@ -15,7 +15,9 @@ from vaekit.codebooks import LookupFree, VectorQuantized
 from vaekit.distributions import Point
 from vaekit.errors import UsageError
 from vaekit.likelihoods import BernoulliPixels, Likelihood
+from vaekit.nets.judge import Judge
 from vaekit.objectives import (
+    AAE,
     CIWAE,
     DIPVAE,
     ELBO,
@@ -24,6 +26,7 @@ from vaekit.objectives import (
     MIWAE,
     RAEGP,
     RAEL2,
+    VAEGAN,
     BalancedELBO,
     BetaTCVAE,
     Capacity,
@@ -33,6 +36,7 @@ from vaekit.objectives import (
     InfoVAE,
     KLAutoencoder,
     Objective,
+    Perceptual,
     Reconstruction,
     SemiSupervised,
     Structural,
@@ -289,6 +293,22 @@ def test_any_prior_with_weights_is_refused_by_what_trains_none(name):
 def test_a_ladder_is_refused_by_what_trains_no_prior():
     with pytest.raises(UsageError, match=r"Reconstruction .* Ladder learns"):
         State.start(ladder()()[0], Reconstruction(), tiny.training(images=8), tiny.CPU)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: FactorVAE(latent=5), "FactorVAE has latent=5, and the model latent=3"),
+        (lambda: AAE(latent=2), "AAE has latent=2"),
+        (lambda: VAEGAN(image=(1, 16, 16)), r"VAEGAN has image=\(1, 16, 16\), and the model image=\(1, 8, 8\)"),
+        (lambda: KLAutoencoder(image=(1, 32, 32)), "KLAutoencoder has image="),
+        (lambda: SemiSupervised(image=(3, 8, 8), labels=2), "SemiSupervised has image="),
+        (lambda: Perceptual(judge=Judge(image=(1, 16, 16))), "The Judge of Perceptual has image="),
+    ],
+)
+def test_an_objective_of_other_images_or_latents_is_refused(make, words):
+    with pytest.raises(UsageError, match=rf"^{words}.* Give both the same (image|latent)\.$"):
+        State.start(tiny.model(), make(), tiny.training(images=8), tiny.CPU)
 
 
 def test_a_prior_that_nothing_trains_is_refused_before_there_is_a_run(tmp_path):

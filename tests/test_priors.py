@@ -10,6 +10,7 @@ import tiny
 from vaekit.distributions import Gaussian
 from vaekit.errors import UsageError
 from vaekit.latent import codes, kl_per_latent
+from vaekit.objectives import Consistency
 from vaekit.planning import start
 from vaekit.priors import CouplingFlow, ExemplarPrior, Mixture, VampPrior
 
@@ -158,18 +159,34 @@ def test_an_image_in_training_does_not_stand_beside_its_own_code():
     held = torch.randint(256, (5, 1, 8, 8), dtype=torch.uint8)
     model = holding(held)
     means = model.encode(held.double() / 255).mean
-    x = torch.stack([held[3], held[1].flip(-1), 255 - held[0]]).double() / 255  # its own, its own mirrored, none
+    halves = torch.cat([held[2, :, :4].flip(-1), held[2, :, 4:]], 1)  # the upper half alone is mirrored
+    x = torch.stack([held[3], held[1].flip(-1), 255 - held[0], halves]).double() / 255  # its own, its own mirrored, none, none
     t = model(x, 2)
     each = torch.stack([Gaussian(mu, model.prior.log_var.expand(3)).log_prob(t.group.z) for mu in means])  # (C, K, B)
-    for image, own in enumerate((3, 1, None)):
+    for image, own in enumerate((3, 1, None, None)):
         others = [number for number in range(5) if number != own]
         expected = each[others, :, image].logsumexp(0) - torch.tensor(float(len(others))).log()
         torch.testing.assert_close(t.group.log_p[:, image], expected)
-    assert t.group.dream().shape == (3, 3)
+    assert t.group.dream().shape == (4, 3)
     t.group.kl.sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
     again = model.eval()(x, 2)  # a density of pictures does not depend on which one is asked about
     torch.testing.assert_close(again.group.log_p, model.p_z().log_prob(again.group.z))
+
+
+def test_a_moved_copy_does_not_stand_beside_the_code_of_its_image():
+    torch.manual_seed(0)
+    held = torch.randint(256, (5, 1, 8, 8), dtype=torch.uint8)
+    t = Consistency().look(holding(held), held[:2].double() / 255)
+    own = torch.eye(2, 5, dtype=torch.bool)
+    assert torch.equal(t.moved.group.p.mixture_distribution.probs == 0, own)
+    assert not torch.equal(t.moved.group.z, t.group.z)
+
+
+def test_pseudo_inputs_are_of_the_models_size():
+    for kind in (VampPrior, ExemplarPrior):
+        with pytest.raises(UsageError, match=r"The encoder has image=.* and the prior image=\(1, 16, 16\)"):
+            tiny.model(prior=kind(latent=3, image=(1, 16, 16)))
 
 
 def test_an_image_that_is_all_exemplars_is_asked_of_itself():

@@ -74,9 +74,10 @@ class CodeTransformer(Prior):
     starts: ClassVar[Tensor]  # a buffer, (T,): where each code's values begin among those of a place
 
     def __post_init__(self):
-        if min(self.levels) < 1 or self.width % self.heads:
+        if min(self.levels, default=0) < 1 or self.width % self.heads:
             given = f"levels={self.levels}, width={self.width}, heads={self.heads}"
-            raise UsageError(f"CodeTransformer got {given}; levels must be 1 or more, and the width a multiple of the heads.")
+            wanted = "levels of 1 or more, one for each code of a place, and a width that is a multiple of the heads"
+            raise UsageError(f"CodeTransformer got {given}. Give it {wanted}.")
         *starts, values = accumulate(self.levels, initial=0)
         self.register_buffer("starts", torch.tensor(starts * self.places), persistent=False)
         self.value = nn.Embedding(values, self.width)

@@ -61,7 +61,12 @@ class Condition(Part):
         return 2 * len(self.names)
 
     def forward(self, c: Tensor | None = None) -> Tensor:
-        """What nets are told, (B, 2 Y); without c (2 Y,), where nothing is known."""
+        """What nets are told, (B, 2 Y); without c (2 Y,), where nothing is known. Raises UsageError on another width."""
+        if c is not None and c.shape[-1] != len(self.names):
+            names = f"{', '.join(self.names[:5])}{', ...' if len(self.names) > 5 else ''}"
+            raise UsageError(
+                f"c has {c.shape[-1]} columns. This model is told of {len(self.names)}: {names}. Give a column for each."
+            )
         c = torch.full_like(self.shift, torch.nan) if c is None else c.to(self.shift.dtype)
         missing = c.isnan()
         return torch.cat([torch.where(missing, 0.0, (c - self.shift) / self.scale), missing.to(c.dtype)], -1)
@@ -181,6 +186,10 @@ def supposed(model: Model, x: Tensor, samples: int, c: Tensor | None, log_q: Ten
     if not isinstance(model, Conditional) or model.condition.attributes:
         raise UsageError(f"This needs a Conditional model that is told labels alone; it is a {type(model).__name__}.")
     labels = len(model.condition.labels)
+    if log_q.shape[1] != labels:
+        raise UsageError(
+            f"The classifier tells {log_q.shape[1]} labels apart, and the model is told {labels}. Give both the same."
+        )
     every = torch.eye(labels, device=x.device).repeat(len(x), 1)
     each = model(x.repeat_interleave(labels, 0), samples, every)
     t, c = model(x, samples, c), x.new_full((len(x), labels), torch.nan) if c is None else c

@@ -134,6 +134,7 @@ class VAE(Model):
             ("likelihood", "decoder", "per_pixel"),
             ("encoder", "decoder", "spatial"),
             ("encoder", "decoder", "image"),
+            ("encoder", "prior", "image"),
             ("posterior", "prior", "categories"),
         ):
             a, b = (getattr(getattr(self, part), field, None) for part in (this, that))

@@ -109,7 +109,7 @@ class ExemplarPrior(Prior):
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
         self.register_buffer("logits", torch.zeros(self.components), persistent=False)
         keys = torch.randint(2**62, self.image, generator=torch.Generator().manual_seed(0), device="cpu")
-        self.register_buffer("keys", keys + keys.flip(-1), persistent=False)  # the same for the mirror image
+        self.register_buffer("keys", keys, persistent=False)
 
     def forward(self, model=None):
         mean = model.encode(self.images.to(self.log_var.dtype) / 255).mean  # pyright: ignore[reportOptionalMemberAccess]
@@ -118,14 +118,15 @@ class ExemplarPrior(Prior):
     def without(self, x, p):
         if not self.training:
             return p
-        own = self.marks(levels(x))[:, None] == self.marks(self.images)  # (B, C)
+        pictures, held = levels(x), self.marks(self.images)
+        own = torch.stack([self.marks(its)[:, None] == held for its in (pictures, pictures.flip(-1))]).any(0)  # (B, C)
         own = own & ~own.all(1, keepdim=True)  # where there is no other, it is asked of itself
         parts: Any = p.component_distribution  # pyright: ignore[reportAttributeAccessIssue]
         each = (t.expand(len(x), *t.shape) for t in (parts.loc, parts.log_var))
         return mixture(self.logits.masked_fill(own, -torch.inf), Gaussian(*each))
 
     def marks(self, pictures: Tensor) -> Tensor:
-        """A number for each of uint8 pictures (N, C', H, W), (N,): the same for mirror images alone."""
+        """A number for each of uint8 pictures (N, C', H, W), (N,), as good as never the same for two that differ."""
         return (pictures * self.keys).sum((1, 2, 3))
 
     def check_pictures(self, count):

@@ -228,6 +228,9 @@ def varied(name: str, variant: Variant) -> Callable[..., Recipe]:
             raise UsageError(f"Recipe {name!r} asks no judge of pictures. Leave features out.")
         if variant.told and condition is None:
             raise UsageError(f"Recipe {name!r} is told something of every picture. Give it a condition, such as the label.")
+        if variant.told == "labels" and condition and (condition.attributes or not condition.labels):
+            given = "attributes beside them" if condition.labels else "attributes alone"
+            raise UsageError(f"Recipe {name!r} is told labels, and got {given}. Condition it on the label: --condition label.")
         weights, training = parted(options)
         plan = settings(training)
         own: dict[str, Any] = {} if PIXELS & weights.keys() else dict(variant.pixels)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import DataError, UsageError
-from .model import Model
+from .model import Model, tuple_of
 from .objectives import Objective
 from .part import build, describe, known
 from .shards import Gathered, cut, held, joined, piece
@@ -129,8 +129,16 @@ class State:
 
 
 def check_fit(model: Model, objective: Objective) -> None:
-    """Raises UsageError where the objective wants a gradient that the likelihood does not pass on, or trains no learned prior."""
+    """Raises UsageError where the objective was made for other images or latents than the model has, wants a gradient that the
+    likelihood does not pass on, or trains no learned prior.
+    """
     name = type(objective).__name__
+    for part in (objective, *objective.children()):
+        for size in ("image", "latent"):
+            given, wanted = getattr(part, size, None), getattr(model, size)
+            if given is not None and tuple_of(given) != tuple_of(wanted):
+                whose = name if part is objective else f"The {type(part).__name__} of {name}"
+                raise UsageError(f"{whose} has {size}={given}, and the model {size}={wanted}. Give both the same {size}.")
     if model.likelihood.drawn and not objective.asks_density:
         raise UsageError(
             f"{name} compares pictures, but {type(model.likelihood).__name__} draws them pixel after pixel, which no gradient "

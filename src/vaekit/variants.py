@@ -49,7 +49,7 @@ class Variant(NamedTuple):
     warmup: float = 0.0  # share of the training in which beta rises, where no schedule is given: latents have to be in use first
     latent: int = 32
     spatial: int = 0  # latents at each of so many places a side; 0: of the whole image
-    told: bool = False  # whether it has to be told labels or attributes; any other may be
+    told: str = ""  # what it has to be told: "labels", or "labels or attributes"; any other may be
     asks: bool = False  # whether its objective may ask a judge of pictures
     second: tuple[str, ...] = ()  # densities that are fitted to its codes at the end
 
@@ -361,14 +361,14 @@ VARIANTS: dict[str, Variant] = {
         "Sohn et al. (2015), with p(z) for all c",
         "https://papers.nips.cc/paper/5775",
         "told labels or attributes, latents for all the rest: new pictures of a kind, the same picture as another kind",
-        told=True,
+        told="labels or attributes",
     ),
     "label-prior": Variant(
         "Sohn et al. (2015), with p(z | c)",
         "https://papers.nips.cc/paper/5775",
         "the same with a Gaussian of its own for each label in the latent space",
         prior=lambda s: ConditionalNormal(latent=s.latents, told=s.told),
-        told=True,
+        told="labels or attributes",
     ),
     "semi-supervised": Variant(
         "Kingma et al. (2014), M2",
@@ -377,7 +377,7 @@ VARIANTS: dict[str, Variant] = {
         "a pass for each label",
         objective=lambda s: objectives.SemiSupervised(image=s.image, labels=s.labels, shown=s.shown),
         pixels=BERNOULLI_LIKE,
-        told=True,
+        told="labels",
     ),
     "kl-autoencoder": Variant(
         "Rombach et al. (2022)",

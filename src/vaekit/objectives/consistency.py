@@ -3,7 +3,7 @@
 Sinha & Dieng (2021), Consistency Regularization for Variational Auto-Encoders, https://arxiv.org/abs/2105.14859
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from ..affine import moved
@@ -36,8 +36,10 @@ class Consistency(Objective):
     scale: Annotated[float, Bounds(0, 1, below=True)] = 0.1
 
     def look(self, model, x, c=None):
-        t, copy = super().look(model, x, c), moved(x, self.turn, self.shift, self.scale)
-        return Pair(t.x, t.groups, t.px, super().look(model, copy, c))
+        t = super().look(model, x, c)
+        copy = super().look(model, moved(x, self.turn, self.shift, self.scale), c)
+        same = replace(copy.group, p=t.group.p)  # where p(z) is made of other images than x, it is of others than its copy
+        return Pair(t.x, t.groups, t.px, replace(copy, groups=(same,)))
 
     def forward(self, t: Pair, at):
         both = {"distortion": (distortion(t) + distortion(t.moved)) / 2, "rate": (rate(t) + rate(t.moved)) / 2}
