@@ -105,7 +105,7 @@ def test_the_mend_goes_where_the_number_of_the_objective_lies():
     assert "--sigma 0.1" in mends.sharper(tiny.model(likelihood=FixedGaussian(scale=0.6)), ELBO(), 0.1)
 
 
-@pytest.mark.parametrize(("recipe", "fitted"), [("vae", True), ("sphere", False), ("categorical", False)])
+@pytest.mark.parametrize(("recipe", "fitted"), [("vae", True), ("sphere", False), ("categorical", True)])
 def test_a_second_stage_mends_a_hole_where_one_can_be_fitted(recipe, fitted):
     made = cook(recipe, IMAGE, {})
     run = SimpleNamespace(path=Path("my runs/a"))

@@ -10,9 +10,11 @@ from torch.distributions import Independent, Normal
 
 import tiny
 from conformance import VARIANTS
+from vaekit.categorical import CategoricalLatents, UniformCategories
 from vaekit.code_priors import CodeExemplars, FlowMatching, FullMixture, SecondVAE, Standardized
 from vaekit.code_transformer import CodeTransformer
 from vaekit.errors import UsageError
+from vaekit.latent.encode import code_numbers
 from vaekit.latent.second_stage import KINDS, draw_codes, fit_prior, fit_priors, kinds_for
 from vaekit.part import build, describe
 from vaekit.priors import Mixture, StandardNormal
@@ -161,6 +163,39 @@ def test_codes_that_follow_each_other_are_learned():
         fit_priors(sequences, sequences, ["gaussian"], kinds=kinds_for(model))
 
 
+def test_choices_among_categories_that_go_together_are_learned():
+    """Their own prior draws each variable by itself."""
+    torch.manual_seed(0)
+    posterior = CategoricalLatents(features=16, latent=12, categories=3)
+    model = tiny.model(latent=12, posterior=posterior, prior=UniformCategories(latent=12, categories=3))
+    start = rng.integers(0, 3, (600, 1))
+    (fitted,) = fit_priors(
+        np.tile(start, (1, 4))[:500], np.tile(start, (1, 4))[500:], kinds=kinds_for(model), model=model, steps=60
+    )
+    assert fitted.nats == pytest.approx(math.log(3), abs=0.1)
+    z = draw_codes(fitted.prior, model, 20).reshape(20, 4, 3)
+    assert np.array_equal(np.unique(z), [0, 1])
+    assert (z.sum(2) == 1).all()
+    assert (z == z[:, :1]).all((1, 2)).sum() >= 18
+
+
+def test_categories_are_fitted_as_they_are_drawn():
+    """Of a posterior that is not sure its draws, not its likeliest choices."""
+    torch.manual_seed(0)
+    posterior = CategoricalLatents(features=16, latent=6, categories=3)
+    with torch.no_grad():
+        posterior.head.weight.zero_()
+        posterior.head.bias.copy_(torch.tensor([0.5, 0.3, 0.2, 0.1, 0.8, 0.1]).log())
+    model = tiny.model(latent=6, posterior=posterior, prior=UniformCategories(latent=6, categories=3))
+    numbers = code_numbers(model, tiny.pictures(4000), np.arange(4000), seed=1)
+    for column, shares in zip(numbers.T, ([0.5, 0.3, 0.2], [0.1, 0.8, 0.1]), strict=True):
+        np.testing.assert_allclose(np.bincount(column, minlength=3) / 4000, shares, atol=0.03)
+    fitted = fit_prior(model, "transformer", tiny.pictures(200), steps=2)
+    assert draw_codes(fitted.prior, model, 3).shape == (3, 6)
+    with pytest.raises(UsageError, match=r"choices among categories\); for this model give one over 6 \(entries of a codebook"):
+        fit_prior(model, UniformCategories(latent=6, categories=3), tiny.pictures(20))
+
+
 def test_a_vamp_prior_of_a_trained_encoder_is_fitted_where_it_is_named():
     model = tiny.model().eval().requires_grad_(False)
     pictures = tiny.pictures(20)
@@ -281,7 +316,7 @@ def test_a_prior_of_ones_own_is_fitted_in_place():
         with pytest.raises(UsageError, match=words):
             fit_prior(model, "labels", tiny.pictures(60), labels=labels)
     quantized, _ = VARIANTS["vector-quantized"]()
-    with pytest.raises(UsageError, match=r"any numbers\); the codes of this model are .*entries of a codebook"):
+    with pytest.raises(UsageError, match=r"any numbers\); for this model give one over .*entries of a codebook"):
         fit_prior(quantized, Mixture(latent=quantized.latent), tiny.pictures(60))
 
 

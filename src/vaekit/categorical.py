@@ -16,7 +16,7 @@ from . import world
 from .distributions import Density, Space, full_precision, straight_through
 from .errors import UsageError
 from .part import Bounds, Positive
-from .posteriors import Posterior
+from .posteriors import Discrete
 from .priors import Prior
 
 Kinds = Annotated[int, Bounds(2)]
@@ -63,7 +63,7 @@ def _(q: OneHots, p: OneHots) -> Tensor:
     return (q.logits.exp() * (q.logits - p.logits)).sum((-2, -1))
 
 
-class CategoricalLatents(Posterior):
+class CategoricalLatents(Discrete):
     """q(z | x) of latent / categories independent categorical variables."""
 
     space = Space.CATEGORIES
@@ -74,6 +74,20 @@ class CategoricalLatents(Posterior):
     def __post_init__(self):
         check_categories(self)
         self.head = nn.Linear(self.features, self.latent)
+
+    @property
+    def levels(self):
+        return (self.categories,)
+
+    @property
+    def entry(self):
+        return self.categories
+
+    def entries(self, codes):
+        return (codes == torch.arange(self.categories, device=codes.device)).to(self.head.weight.dtype)
+
+    def codes_of(self, q: OneHots):
+        return q.sample().unflatten(-1, (-1, self.categories)).argmax(-1)
 
     def forward(self, h):
         with torch.autocast(h.device.type, enabled=False):

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .codebooks import Coder
 from .distributions import Density, Space
 from .errors import UsageError
 from .part import Count
+from .posteriors import Discrete
 from .priors import Prior
 
 TOGETHER = 256  # sequences that are drawn at once
@@ -139,7 +139,7 @@ class CodeTransformer(Prior):
 
     def forward(self, model=None):
         coder = getattr(model, "posterior", None)
-        if not isinstance(coder, Coder) or tuple(coder.levels) != tuple(self.levels):
+        if not isinstance(coder, Discrete) or tuple(coder.levels) != tuple(self.levels):
             raise UsageError(f"These are probabilities of codes with {self.levels} values; the model has no such codes.")
         return Written(self, coder)
 
@@ -147,7 +147,7 @@ class CodeTransformer(Prior):
 class Written(Density):
     """What the codes of a CodeTransformer stand for, an event is (N * D,)."""
 
-    def __init__(self, part: CodeTransformer, coder: Coder):
+    def __init__(self, part: CodeTransformer, coder: Discrete):
         self.part, self.coder = part, coder
         super().__init__(part.position.new_empty(()).expand(part.latent), 1)
 

@@ -18,7 +18,7 @@ from . import world
 from .distributions import Density, Point, Space, full_precision, straight_through
 from .errors import UsageError
 from .part import Bounds, Count, Positive, Weight
-from .posteriors import Posterior
+from .posteriors import Discrete
 from .priors import Prior
 from .trace import Trace
 
@@ -39,19 +39,13 @@ class Coded(Point):
         return Coded(self.z.flatten(-2), self.codes.flatten(-2), self.before.flatten(-2), self.cost.sum(-1))
 
 
-class Coder(Posterior):
+class Coder(Discrete):
     """A posterior of codes."""
 
     space = Space.CODES
 
-    @property
-    def levels(self) -> tuple[int, ...]:
-        """How many values each of the L codes of a place has."""
-        raise NotImplementedError
-
-    def entries(self, codes: Tensor) -> Tensor:
-        """What the codes (..., L) stand for, (..., D)."""
-        raise NotImplementedError
+    def codes_of(self, q: Coded):
+        return q.codes.flatten(1)
 
     def forward(self, h: Tensor) -> Coded:
         raise NotImplementedError

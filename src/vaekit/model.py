@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from .distributions import Density
+from .distributions import Density, Space
 from .errors import UsageError
 from .likelihoods import Likelihood
 from .part import Part
@@ -37,6 +37,11 @@ class Model(Part):
     def has_rate(self) -> bool:
         """Whether KL(q || p) is a number, and with it a bound on log p(x)."""
         return self.has_prior
+
+    @property
+    def space(self) -> Space:
+        """Where codes lie."""
+        return Space.NUMBERS
 
     @property
     def is_standard(self) -> bool:
@@ -148,8 +153,8 @@ class VAE(Model):
                     f"The posterior has latent={self.posterior.latent}{at} and the {that} latent={given}. "
                     f"Give the {that} latent={wanted}."
                 )
-        if self.prior is not None and self.prior.space is not self.posterior.space:
-            q, p = self.posterior.space, self.prior.space
+        if self.prior is not None and self.prior.space is not self.space:
+            q, p = self.space, self.prior.space
             raise UsageError(
                 f"The codes of {type(self.posterior).__name__} are {q.codes}, those of {type(self.prior).__name__} {p.codes}: "
                 f"a density of one says nothing of the other. Give a prior of {q.codes}, such as {q.prior}."
@@ -162,6 +167,10 @@ class VAE(Model):
     @property
     def has_rate(self) -> bool:
         return self.has_prior and not isinstance(self.posterior, Deterministic)
+
+    @property
+    def space(self) -> Space:
+        return self.posterior.space
 
     @property
     def is_standard(self) -> bool:

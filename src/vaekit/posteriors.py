@@ -1,6 +1,6 @@
 """Posteriors: from the encoder's features (B, features) to q(z | x)."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,28 @@ class Posterior(Part):
     latent: Count
 
     def forward(self, h: Tensor) -> Density:
+        raise NotImplementedError
+
+
+class Discrete(Posterior):
+    """One whose z stand for whole numbers, L codes at each of several places, and a place's codes for its entry in z."""
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """How many values each of the L codes of a place has."""
+        raise NotImplementedError
+
+    @property
+    def entry(self) -> int:
+        """How many numbers of z an entry has."""
+        return self.latent
+
+    def entries(self, codes: Tensor) -> Tensor:
+        """What the codes (..., L) stand for, (..., entry)."""
+        raise NotImplementedError
+
+    def codes_of(self, q: Any) -> Tensor:
+        """Those of a draw of q(z | x), place after place, (B, T)."""
         raise NotImplementedError
 
 

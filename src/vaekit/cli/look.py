@@ -15,10 +15,10 @@ from PIL import Image
 
 from .. import draw, world
 from ..code_priors import LabelMixture
-from ..codebooks import Coder
 from ..conditional import Condition
 from ..data import read_image
 from ..data.quarantine import printable
+from ..distributions import Space
 from ..errors import Stopped, UsageError
 from ..files import file_name, write_atomic
 from ..finish import STAGE_STEPS, densities_for, fit_second_stage, own_judge
@@ -109,12 +109,12 @@ def sample(
     if prior == "own":
         if not model.has_prior:
             raise UsageError("A plain autoencoder has no prior to sample from. Use --prior fitted.")
-        if isinstance(getattr(model, "posterior", None), Coder):
+        if model.space is Space.CODES:
             better = "--prior fitted" if found.priors else f"vaekit fit-prior {run}"
             console.print(f"To the model's own prior every code is as likely as any other. Better: {better}", soft_wrap=True)
         pictures = draw_samples(model, n, seed, temperature, c)
         source = "N(0, 1)" if model.is_standard else "the model's own prior"
-    elif prior == "fitted" and not found.priors and not given and not isinstance(getattr(model, "posterior", None), Coder):
+    elif prior == "fitted" and not found.priors and not given and model.space is Space.NUMBERS:
         data = found.as_measured(reopened(run)[1])
         learnt = stand_ins(model, data, "train", seed)
         pictures = decode(model, fit_gaussian(codes(model, data.pixels, learnt)).sample(n, seed, temperature))

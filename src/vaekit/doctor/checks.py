@@ -13,14 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from ..autoregressive import Neighbours
-from ..categorical import CategoricalLatents
-from ..codebooks import Coder
+from ..distributions import Space
 from ..latent import codes
 from ..metrics.evaluate import ACTIVE, label_accuracy
 from ..metrics.weights import weights_of
 from ..objectives import ELBO, Objective
 from ..schedules import at
-from ..sphere import Spherical
 from ..terms import distortion
 from .course import diverged, exploding_gradients, overfit, recovered, underfit
 from .exam import Exam
@@ -94,8 +92,7 @@ def dead_group(exam: Exam) -> Finding | None:
 def meets_prior(exam: Exam) -> bool:
     """Whether codes are to lie where the prior's draws do: there are both, and they carry something. Nobody draws from the own
     prior of a model of codes, which knows nothing: `vaekit sample` asks for a fitted one."""
-    coded = isinstance(getattr(exam.model, "posterior", None), Coder)
-    return exam.model.has_prior and not coded and not (exam.has_rate and exam.rate < COLLAPSED)
+    return exam.model.has_prior and exam.model.space is not Space.CODES and not (exam.has_rate and exam.rate < COLLAPSED)
 
 
 def prior_hole(exam: Exam) -> Finding | None:
@@ -111,7 +108,7 @@ def prior_hole(exam: Exam) -> Finding | None:
         name, fitted = exam.fitted
         told += f". From those of the fitted density {name}: AUC {fitted:.3f}"
         ways.insert(0, f"vaekit sample {run} --prior fitted" if fitted < HOLE else "another density of vaekit fit-prior")
-    elif not isinstance(getattr(exam.model, "posterior", None), CategoricalLatents | Spherical):  # no density is fitted to those
+    elif exam.model.space is not Space.SPHERE:  # no density is fitted there
         ways.insert(0, f"vaekit fit-prior {run}, then vaekit sample {run} --prior fitted")
     return Finding(
         "prior hole",

@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from .. import world
 from ..batches import mix
 from ..categorical import CategoricalLatents, OneHots
-from ..codebooks import Coded, Coder
 from ..distributions import Gaussian
 from ..errors import UsageError
 from ..model import Model
+from ..posteriors import Discrete
 from ..run import Run
 from ..train import chunks
 from ..windows import rows_of
@@ -74,18 +74,20 @@ def codes(model: Model, images: np.ndarray, rows: np.ndarray | None = None) -> C
 
 
 @torch.no_grad()
-def code_numbers(model: Model, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """For a model of discrete codes: the codes of the rows, (n, places * codes of a place) int64.
+def code_numbers(model: Model, images: np.ndarray, rows: np.ndarray, seed: int = 0) -> np.ndarray:
+    """For a model of discrete codes: those of a draw z ~ q(z | x) of the rows, (n, places * codes of a place) int64.
 
     Raises UsageError for any other model.
     """
     coder, like = getattr(model, "posterior", None), next(model.parameters())
-    if not isinstance(coder, Coder):
+    if not isinstance(coder, Discrete):
         raise UsageError(f"Codes are numbers in a model of codes; this one has {type(coder).__name__}.")
     found = []
-    for part in np.split(rows, range(model.at_once, len(rows), model.at_once)):
-        q: Coded = model.encode(as_pictures(rows_of(images, part)).to(like))  # pyright: ignore
-        found.append(q.codes.flatten(1).cpu().numpy())
+    with torch.random.fork_rng([like.device] if like.device.type == "cuda" else []):
+        for number, part in enumerate(np.split(rows, range(model.at_once, len(rows), model.at_once))):
+            torch.manual_seed(mix(seed, number))
+            q = model.encode(as_pictures(rows_of(images, part)).to(like))
+            found.append(coder.codes_of(q).cpu().numpy())
     return np.concatenate(found)
 
 

@@ -17,19 +17,16 @@ import torch
 from torch import Tensor
 
 from ..batches import mix
-from ..categorical import CategoricalLatents
 from ..code_priors import CodeExemplars, FlowMatching, FullMixture, LabelMixture, SecondVAE, Standardized
 from ..code_transformer import CodeTransformer
-from ..codebooks import Coder
 from ..distributions import Space
 from ..errors import UsageError
 from ..execution import multiplies_bf16
 from ..flows import SplineFlow
 from ..model import Model
 from ..part import known
-from ..posteriors import DiagonalGaussian, FullGaussian
+from ..posteriors import DiagonalGaussian, Discrete, FullGaussian
 from ..priors import CouplingFlow, Mixture, Prior, VampPrior
-from ..sphere import Spherical
 from .encode import code_numbers, draws
 
 Progress = Callable[[int, int], None]  # steps done, steps in all
@@ -74,10 +71,11 @@ def kinds_for(model: Model, labels: Sequence[str] = (), pictures: np.ndarray | N
     pictures (C, C', H, W), uint8: where a VampPrior of C pseudo-inputs begins; without them there is none.
     """
     coder = getattr(model, "posterior", None)
-    if isinstance(coder, Spherical | CategoricalLatents):
-        told = "lie on a sphere" if isinstance(coder, Spherical) else "are zeros with single ones"
-        raise UsageError(f"The codes of this model {told}, where a density over all numbers says nothing. Its own prior does.")
-    if not isinstance(coder, Coder):
+    if model.space is Space.SPHERE:
+        raise UsageError(
+            "The codes of this model lie on a sphere, where a density over all numbers says nothing. Its own prior does."
+        )
+    if not isinstance(coder, Discrete):
         kinds = dict(KINDS)
         if len(labels) > 1:
             kinds["labels"] = lambda latent: LabelMixture(latent=latent, components=len(labels), names=tuple(labels))
@@ -85,7 +83,7 @@ def kinds_for(model: Model, labels: Sequence[str] = (), pictures: np.ndarray | N
             kinds["vamp"] = lambda latent: vamp(latent, torch.from_numpy(pictures))
         ranges = {name: RANGES.get(name, (1, math.inf)) for name in kinds}
         return {name: kinds[name] for name, (least, most) in ranges.items() if least <= model.latent <= most}
-    levels, places = tuple(coder.levels), model.latent // coder.latent
+    levels, places = tuple(coder.levels), model.latent // coder.entry
     return {"transformer": lambda codes: CodeTransformer(latent=model.latent, levels=levels, places=places)}
 
 
@@ -101,8 +99,8 @@ def codes_for(model: Model, images: np.ndarray, rows: np.ndarray, seed: int) -> 
     Together the draws follow the aggregate posterior, which is what the decoder learned to decode (Dai & Wipf, 2019, section 4);
     mu alone is narrower, and would make any prior look as if it missed.
     """
-    if isinstance(getattr(model, "posterior", None), Coder):
-        return code_numbers(model, images, rows)
+    if isinstance(getattr(model, "posterior", None), Discrete):
+        return code_numbers(model, images, rows, seed)
     return draws(model, images, seed, rows)
 
 
@@ -114,8 +112,8 @@ def codes_of_prior(model: Model, n: int, seed: int, prior: Prior | None = None) 
             prior = prior.to(device_of(model))
             return (prior.drawn(n) if isinstance(prior, CodeTransformer) else prior(model).sample((n,)).float()).cpu().numpy()
         coder = getattr(model, "posterior", None)
-        if isinstance(coder, Coder):
-            places = model.latent // coder.latent
+        if isinstance(coder, Discrete):
+            places = model.latent // coder.entry
             drawn = [torch.randint(size, (n, places)) for size in coder.levels]
             return torch.stack(drawn, -1).flatten(1).numpy()
         return model.draw(n).float().cpu().numpy()
@@ -173,10 +171,10 @@ def fit_prior(
 
     Raises UsageError on a kind that there is not for these codes, on a prior of other codes, and on fewer than 4 images.
     """
-    space = getattr(getattr(model, "posterior", None), "space", Space.NUMBERS)
+    space = Space.CODES if model.space is Space.CATEGORIES else model.space  # whole numbers both
     if isinstance(prior, Prior) and (prior.latent, prior.space) != (model.latent, space):
         told = f"{type(prior).__name__} is a density over {prior.latent} latents ({prior.space.codes})"
-        raise UsageError(f"{told}; the codes of this model are {model.latent} ({space.codes}).")
+        raise UsageError(f"{told}; for this model give one over {model.latent} ({space.codes}).")
     if labels is not None and len(labels) != len(images):
         raise UsageError(f"{len(labels)} labels were given for {len(images)} images. Give one for each.")
     if len(images) < 4:

@@ -6,13 +6,11 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..categorical import CategoricalLatents
-from ..codebooks import Coder
 from ..data import Dataset
+from ..distributions import Space
 from ..latent import CodeGaussian, Codes, Projection, codes, encode, fit_gaussian, kl_per_latent, project
 from ..metrics.evaluate import NUMBERS, stand_ins
 from ..run import Run
-from ..sphere import Spherical
 
 MOST_POINTS = 10_000  # in a scatter
 
@@ -47,7 +45,7 @@ class Sight:
     @property
     def anywhere(self) -> bool:
         """Whether any numbers are a code; entries of a codebook, choices and directions are not."""
-        return not isinstance(getattr(self.model, "posterior", None), Coder | CategoricalLatents | Spherical)
+        return self.model.space is Space.NUMBERS
 
     @cached_property
     def points(self) -> np.ndarray:
