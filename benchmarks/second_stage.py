@@ -32,7 +32,7 @@ def compared(run: Run, pictures: int, judge: Path | None, steps: int) -> dict[st
     best, _ = run.load_prior()
     both = {}
     for prior in ("own", best):
-        measured = measure(run, data, pictures=pictures, prior=prior, judge=(name, eye, how))
+        measured = measure(run, data, pictures=pictures, prior=prior, judges=[(name, eye, how)])
         both[prior] = {key.partition("_")[0]: its for key, its in measured.items() if f"_{name}@" in key}
     return both
 

@@ -33,6 +33,19 @@ def test_an_epoch_visits_every_image_once(count, size, seed):
         assert set(seen) <= set(rows)
 
 
+@pytest.mark.usefixtures("small_windows")
+@pytest.mark.parametrize("windowed", [True, False])
+def test_a_row_that_is_there_several_times_is_visited_as_often_and_held_once(windowed, tmp_path):
+    pixels, rows = mapped(tmp_path, 60), np.sort(np.r_[np.arange(3, 55), np.repeat([5, 40], 4)])
+    batches = Batches(pixels, rows, 6, 0, CPU, windowed=windowed)
+    seen = [batches.at(step) for step in range(batches.per_epoch)]
+    np.testing.assert_array_equal(np.sort(np.concatenate([batch.rows for batch in seen])), rows)
+    for batch in seen:
+        np.testing.assert_array_equal(batch.pixels, pixels[batch.rows])
+    assert batches.count == 52
+    assert windowed or len(batches.resident) == 52
+
+
 def test_a_batch_is_a_function_of_seed_and_step():
     pixels = pictures(30)
     rows = np.arange(0, 30, 2)

@@ -81,7 +81,7 @@ def test_parts_that_do_not_fit():
 def test_columns_and_labels_that_do_not_fit():
     model, _ = conditional(LABELS)()
     x = torch.rand(2, 1, 8, 8)
-    with pytest.raises(UsageError, match=r"c has 3 columns, and this model is told of 2: .* Give a column for each"):
+    with pytest.raises(UsageError, match=r"c has 3 columns. This model is told of 2: .* Give a column for each"):
         model(x, 1, torch.zeros(2, 3))
     objective = SemiSupervised(image=(1, 8, 8), labels=5)
     with pytest.raises(UsageError, match="tells 5 labels apart, and the model is told 2"):

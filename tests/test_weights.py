@@ -2,14 +2,18 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 import tiny
 from conformance import LABELS, conditional, ladder, neighbours, plain, vae
+from vaekit.batches import Batches
 from vaekit.errors import UsageError
+from vaekit.known import revisited
 from vaekit.objectives import (
     AAE,
+    ELBO,
     PIWAE,
     RAEGP,
     RAEL2,
@@ -57,27 +61,56 @@ def test_what_asks_for_one_group_of_latents_says_so_of_a_hierarchy(objective):
         objective(objective.look(model, torch.rand(2, 1, 8, 8)), NOW)
 
 
-def test_a_label_that_few_images_have_counts_for_all_that_have_none():
-    """Kingma et al. (2014), eq. 9: alpha is 0.1 times the number of images, times the mean over those with a label."""
+NOBODY = [torch.nan, torch.nan]
+
+
+def test_images_with_a_label_count_as_often_as_there_are_some_however_many_a_batch_has():
+    """Kingma et al. (2014), eq. 8 and 9: sums over both kinds, and alpha = 0.1 N times the mean over those with a label."""
     model, objective = conditional(LABELS, objective="semi")()
-    t = objective.look(model, torch.rand(2, 1, 8, 8), torch.tensor([[1.0, 0.0], [torch.nan, torch.nan]]))
-    few = SemiSupervised(image=(1, 8, 8), labels=2, shown=50)
-    for its, epoch, weight in ((objective, 1000, 1.0), (few, 1000, 20.0), (few, 0, 1.0)):
-        found = its(t, At(0, epoch))["classification"]
-        torch.testing.assert_close(found, torch.stack([-weight * t.log_q[0, 0], torch.zeros(())]))
+    objective.weight = 3.0
+    t = objective.look(model, torch.rand(4, 1, 8, 8), torch.tensor([[1.0, 0.0], NOBODY, [0.0, 1.0], NOBODY]))
+    plain, weighed = (objective(t, at) for at in (At(0), At(0, epoch=1000, known=50)))
+    for name in ("bound", "known"):
+        torch.testing.assert_close(weighed[name][::2].mean(), plain[name][::2].mean() / 10)  # 5 % of all are half a batch
+        torch.testing.assert_close(weighed[name][1::2].mean(), plain[name][1::2].mean() * 19 / 10)
+    told = -3.0 * torch.stack([t.log_q[0, 0], t.log_q[2, 1]]).mean()
+    for found in (plain, weighed):
+        torch.testing.assert_close(found["classification"].mean(), told)
+
+
+@pytest.mark.parametrize("label", [[0.0, 1.0], NOBODY])
+def test_a_batch_of_one_kind_is_a_batch(label):
+    model, objective = conditional(LABELS, objective="semi")()
+    terms = objective(objective.look(model, torch.rand(3, 1, 8, 8), torch.tensor([label] * 3)), At(0, epoch=1000, known=50))
+    torch.stack([term.mean() for term in terms.values()]).sum().backward()
+    for term in (*terms.values(), *(p.grad for p in objective.parameters())):
+        assert torch.isfinite(term).all()
+
+
+def test_few_labels_are_a_quarter_of_each_batch():
+    rows, known = np.arange(10, 1010), np.full((2000, 2), np.nan, np.float32)
+    known[20:40], known[1500:] = (1, 0), (0, 1)
+    seen = revisited(rows, known, SemiSupervised(image=(1, 8, 8), labels=2))
+    assert np.isin(seen, np.arange(20, 40)).mean() == pytest.approx(0.25, abs=0.01)
+    assert (np.diff(seen) >= 0).all()
+    np.testing.assert_array_equal(np.unique(seen), rows)
+    batches = Batches(np.zeros((2000, 1, 8, 8), np.uint8), seen, 100, 0, tiny.CPU, known=known)
+    assert (batches.count, batches.told) == (1000, 20)
+    for objective in (ELBO(), SemiSupervised(image=(1, 8, 8), labels=2, share=0)):
+        np.testing.assert_array_equal(revisited(rows, known, objective), rows)
+    everyone = np.zeros((2000, 2), np.float32)
+    np.testing.assert_array_equal(revisited(rows, everyone, SemiSupervised(image=(1, 8, 8), labels=2)), rows)
 
 
 def test_validation_knows_every_label_and_counts_each_image_as_often_as_training_has_its_kind():
     """Of 1,000 training images 50 are shown: a twentieth of the loss is that of images with a label, and each counts once."""
-    model, _ = conditional(LABELS, objective="semi")()
-    few = SemiSupervised(image=(1, 8, 8), labels=2, shown=50, weight=3.0)
-    x, nobody = torch.rand(2, 1, 8, 8), torch.full((2, 2), torch.nan)
-    t = few.look(model, x, torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
-    with_label, without = (few(its, At(0, 1000)) for its in (t, replace(t, c=nobody)))
+    model, objective = conditional(LABELS, objective="semi")()
+    t = objective.look(model, torch.rand(2, 1, 8, 8), torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+    with_label, without = (objective(its, At(0)) for its in (t, replace(t, c=torch.tensor([NOBODY] * 2))))
     with torch.no_grad():
-        validated = few(t, At(0, 1000))
+        validated = objective(t, At(0, epoch=1000, known=50))
     torch.testing.assert_close(validated["bound"], with_label["bound"] / 20 + without["bound"] * 19 / 20)
-    torch.testing.assert_close(validated["classification"], -3.0 * t.log_q.diagonal())
+    torch.testing.assert_close(validated["classification"], -objective.weight * t.log_q.diagonal())
 
 
 def test_pictures_drawn_pixel_by_pixel_pass_no_gradient_and_it_is_said():

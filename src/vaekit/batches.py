@@ -53,11 +53,11 @@ class Batch:
 
 
 class Batches:
-    """An endless sequence of shuffled batches; an epoch visits every image once, save a rest too small for a batch.
+    """An endless sequence of shuffled batches; an epoch visits every row once, save a rest too small for a batch.
 
-    pixels: (N, C, H, W) uint8, an array or a memory map. rows: the images to use, (n,), sorted. windowed: whether they are
-    shuffled window by window; None: where they do not fit on the device. The order of the images depends on it. known: (N, Y),
-    what a conditional model is told of each image.
+    pixels: (N, C, H, W) uint8, an array or a memory map. rows: the images to use, (n,), sorted; one may be there several times.
+    windowed: whether they are shuffled window by window; None: where they do not fit on the device. The order of the images
+    depends on it. known: (N, Y), what a conditional model is told of each image.
     """
 
     def __init__(
@@ -78,7 +78,8 @@ class Batches:
         self.windowed = not room if windowed is None else windowed
         held = room and not self.windowed
         self.mapped = held and device.type == "cpu" and world.here.size > 1 and is_mapped(pixels)
-        self.resident = mapped(pixels) if self.mapped else resident(pixels, rows, device) if held else None
+        once, self.places = np.unique(rows, return_inverse=True)
+        self.resident = mapped(pixels) if self.mapped else resident(pixels, once, device) if held else None
         if self.windowed:
             self.windows = self.dealt(seed, pixels)
         self.source = pixels
@@ -92,6 +93,16 @@ class Batches:
         self.per_epoch = len(self.rows) // self.size
         if self.windows:
             self.windows.deal(self.size, self.share)
+
+    @property
+    def count(self) -> int:
+        """How many images there are."""
+        return len(np.unique(self.rows))
+
+    @property
+    def told(self) -> int:
+        """Of how many of them anything is known."""
+        return int((~self.known[np.unique(self.rows)].isnan()).any(1).sum())
 
     def dealt(self, seed: int, pixels: np.ndarray) -> Windows:
         """Windows in the order of a seed that hold what this process takes."""
@@ -122,7 +133,7 @@ class Batches:
         rows = self.rows[chosen]
         known = self.known.index_select(0, torch.from_numpy(rows).to(self.device))
         if self.resident is not None:
-            places = torch.from_numpy(rows if self.mapped else chosen).to(self.device)
+            places = torch.from_numpy(rows if self.mapped else self.places[chosen]).to(self.device)
             # Faster than within a compiled step, which would gather value by value.
             return Batch(rows, self.resident.index_select(0, places), known)
         images = self.windows.take(chosen) if self.windows else rows_of(self.source, rows)

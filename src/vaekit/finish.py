@@ -54,6 +54,7 @@ from .part import known
 from .priors import Prior
 from .run import Run
 
+Eye = tuple[str, FeatureNet, str]  # a judge: its name in figures, itself, and how it was made
 CHUNK = 256  # codes that a prior of many components is asked about at once
 NO_HOLE = 0.01  # of draws of the prior are less probable than 99 % of codes, where it is like them
 MOST_TRAINING = 20_000  # training pictures among which the nearest is looked for
@@ -120,15 +121,15 @@ def measure(
     factors: Sequence[str] = (),
     pictures: int = 0,
     prior: str = "own",
-    judge: tuple[str, FeatureNet, str] | None = None,
+    judges: Sequence[Eye] = (),
     anneal: int = 0,
     execution: Execution | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Metric]:
     """Evaluate a run's best weights. With `samples`, the bound on log p(x) too; a split without pictures is that of validation.
 
-    With `pictures`, how that many new ones compare with real ones, in the features of a judge with its name; without one, of a
-    net that is taught the labels, else the attributes, or has random weights where there are neither. They are drawn from the
+    With `pictures`, how that many new ones compare with real ones, in the features of `judges`; without any, of those of
+    `own_judges`. They are drawn from the
     model's own `prior`, from the best "fitted" density of its second stage, or from one of these by name, which then ends the
     figures' names. With `factors`, how far single latents stand for these attributes; data whose factors are known do without
     being asked. With `anneal`, bounds by that many steps of annealing.
@@ -151,7 +152,7 @@ def measure(
         if run.begin(model=before):
             metrics |= drift(before, model, data, split, seed)
     if pictures:
-        metrics |= beside_real_ones(run, model, data, pictures, prior=prior, judge=judge, split=split, seed=seed)
+        metrics |= beside_real_ones(run, model, data, pictures, prior=prior, judges=judges, split=split, seed=seed)
     if samples:
         metrics |= likelihood(model, data, samples, split, seed=seed, execution=execution, progress=progress)
     protocol = {"pixels": run.pixels, "trained_on": len(data.splits["train"])}
@@ -189,11 +190,11 @@ def beside_real_ones(
     count: int,
     *,
     prior: str,
-    judge: tuple[str, FeatureNet, str] | None,
+    judges: Sequence[Eye],
     split: str,
     seed: int,
 ) -> dict[str, Metric]:
-    """Metrics of `count` new pictures beside the real ones of a split, in features of a judge: its name, itself, what it is.
+    """Metrics of `count` new pictures beside the real ones of a split, in features of judges, or of its own.
 
     As many of each: new ones, real ones, and real ones of another split with their reconstructions; so there are fewer where a
     split has fewer. Raises UsageError as `places_of` does, and without a prior.
@@ -204,22 +205,22 @@ def beside_real_ones(
     heaps = ((split, count), (other, count), ("train", MOST_TRAINING))
     held, others, train = (data.take(data.some(part, most, seed)) for part, most in heaps)
     z, density = codes_from(run, model, prior, count, seed)
-    name, eye, how = judge or own_judge(data, seed)  # which takes its time: after all that may be refused
     shown, shows = picture_of(run, model, seed)
-    rebuilt = shown(likeliest(model, codes(model, others).mu))
-    its = Heaps(*(features_of(eye, heap) for heap in (shown(z), held, others, rebuilt, train)))
-    told = f"{how}; {count:,} real ones of {split}, others of {other}; {shows}"
-    found = beside_real(its, name=name, how=told, density=density, seed=seed)
-    strangers = others[another(len(others), seed)]
-    apart, strange = (perceptual_distances(eye, others, heap) for heap in (rebuilt, strangers))
-    found[f"perceptual_{name}@{count}"] = {
-        "value": float(apart.mean()),
-        "unit": "",
-        "count": count,
-        "how": f"squared distance of feature maps of length 1 (Zhang et al., 2018, all weights 1), reconstructions, {told}",
-        "interval": around(float(apart.mean()), apart),
-        "reference": {"another picture": float(strange.mean())},
-    }
+    drawn, rebuilt = shown(z), shown(likeliest(model, codes(model, others).mu))
+    strangers, found = others[another(len(others), seed)], {}
+    for name, eye, how in judges or own_judges(data, seed):  # which takes its time: after all that may be refused
+        its = Heaps(*(features_of(eye, heap) for heap in (drawn, held, others, rebuilt, train)))
+        told = f"{how}; {count:,} real ones of {split}, others of {other}; {shows}"
+        found |= beside_real(its, name=name, how=told, density=density, seed=seed)
+        apart, strange = (perceptual_distances(eye, others, heap) for heap in (rebuilt, strangers))
+        found[f"perceptual_{name}@{count}"] = {
+            "value": float(apart.mean()),
+            "unit": "",
+            "count": count,
+            "how": f"squared distance of feature maps of length 1 (Zhang et al., 2018, all weights 1), reconstructions, {told}",
+            "interval": around(float(apart.mean()), apart),
+            "reference": {"another picture": float(strange.mean())},
+        }
     return {key: {**metric, "split": split} for key, metric in found.items()}
 
 
@@ -238,7 +239,18 @@ def density_of(run: Run, model: Model, prior: str) -> tuple[str, Prior | None]:
     return "", None
 
 
-def own_judge(data: Dataset, seed: int = 0, steps: int = STEPS, progress: Progress | None = None) -> tuple[str, FeatureNet, str]:
+def own_judges(data: Dataset, seed: int = 0, steps: int = STEPS, progress: Progress | None = None) -> list[Eye]:
+    """`own_judge`, and beside it a net with random weights (Naeem et al., 2020, section 4, https://arxiv.org/abs/2002.09797).
+
+    A net that was taught a few labels sees what parts these, and may take rubbish for closer to real pictures than their
+    reconstructions; one that was taught nothing looks at everything alike.
+    """
+    taught, judge = own_judge(data, seed, steps, progress), random_judge(data.image, seed)
+    plain = ("random", judge, f"random weights, seed {seed} (sha256 {print_of(judge)}...)")
+    return [taught] if taught[0] == "random" else [taught, plain]
+
+
+def own_judge(data: Dataset, seed: int = 0, steps: int = STEPS, progress: Progress | None = None) -> Eye:
     """A net that is taught what is known of these pictures: its name, see `lesson_of`, itself, and how it was made.
 
     With how well it learned and what tells it from others: taught elsewhere from the same seed, it may be another net.

@@ -22,7 +22,7 @@ from .data import Dataset, trained_on
 from .data.quarantine import printable
 from .errors import DataError, Diverged, Stopped
 from .execution import Execution
-from .known import known_of
+from .known import known_of, revisited, told_of
 from .model import Model
 from .objectives import Objective
 from .run import Follower, Run
@@ -120,6 +120,7 @@ class Fitting:
         objective: Objective = run.build("objective")
         run.begin(model=model, objective=objective)
         self.known = known_of(data, model)
+        self.training.known = int(told_of(self.known[data.splits["train"]]).sum())
         if shard:
             running.check_sharding(self.training, objective)
         device = running.find_device(description["execution"]["device"] if "execution" in description else self.training.device)
@@ -128,7 +129,7 @@ class Fitting:
             self.training.batch_size = beside.training.batch_size
             self.batches = beside.batches.reseeded(self.training.seed)
             return
-        rows, pixels = data.splits["train"], trained_on(data, self.training.binarize).pixels
+        rows, pixels = revisited(data.splits["train"], self.known, objective), trained_on(data, self.training.binarize).pixels
         windowed = world.agree(description.get("windowed", not fits(pixels, rows, device)))
         size, seed = self.training.batch_size or world.here.size, self.training.seed
         self.batches = Batches(pixels, rows, size, seed, device, windowed=windowed, known=self.known)
@@ -286,7 +287,7 @@ class Fitting:
         state, seed, began = self.state, self.training.seed, world.clock()
         rows, own = self.data.splits["validation"], self.data.some("train", CALIBRATION, seed)
         state.averaged(calibrate, state.average, self.seen_of(own), len(own), seed)
-        seen, measured = self.seen_of(rows), partial(validate, epoch=self.training.epoch)
+        seen, measured = self.seen_of(rows), partial(validate, at=self.training.at(math.inf))
         values = state.together(state.averaged, measured, state.average, state.objective, seen, len(rows), seed)
         if not all(math.isfinite(value) for value in values.values()):
             self.mark("diverged")

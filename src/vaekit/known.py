@@ -3,6 +3,7 @@
 Shapes: N images, Y columns of c, see `conditional.py`.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +12,9 @@ from .conditional import Condition
 from .data import Dataset
 from .errors import DataError, UsageError
 from .model import Model
+from .objectives import Objective
 from .part import known
+from .trace import At
 
 STAND_IN = Condition(labels=("?", "??"))  # for a look at a recipe before the data are there
 
@@ -83,6 +86,23 @@ def known_of(data: Dataset, model: Model) -> np.ndarray:
         train = data.splits["train"]
         known[np.setdiff1d(train, shown_of(data, condition))] = np.nan
     return known
+
+
+def told_of(known: np.ndarray) -> np.ndarray:
+    """Of which images anything is known, (N,), by what is known of each (N, Y)."""
+    return np.asarray(~np.isnan(known).all(1))
+
+
+def end_of(data: Dataset, model: Model) -> At:
+    """The end of a training of this model on these data."""
+    train = data.splits["train"]
+    return At(math.inf, len(train), int(told_of(known_of(data, model)[train]).sum()))
+
+
+def revisited(rows: np.ndarray, known: np.ndarray, objective: Objective) -> np.ndarray:
+    """The rows of an epoch, sorted: those of which anything is known as often as the objective asks."""
+    which = rows[told_of(known[rows])]
+    return np.sort(np.concatenate([rows, np.repeat(which, objective.visits(len(rows), len(which)) - 1)]))
 
 
 def shown_of(data: Dataset, condition: Condition) -> np.ndarray:

@@ -258,7 +258,7 @@ def learning(variant: Variant, model: VAE, features: FeatureNet | str | Path | N
     if judge and tuple(judge.image) != tuple(model.image):
         raise UsageError(f"The judge is for images of shape {judge.image}, these have {model.image}. Teach one on these.")
     condition: Condition | None = getattr(model, "condition", None)
-    told = {"labels": len(condition.labels), "told": condition.told, "shown": condition.shown} if condition else {}
+    told = {"labels": len(condition.labels), "told": condition.told} if condition else {}
     apart = {**told, "judge": judge, "budget": training.images or DEFAULT_IMAGES}
     sizes = Sizes(model.image, model.posterior.features, model.posterior.latent, model.latent, **apart)
     weights = {f"objective.judge.{name}": tensor for name, tensor in judge.state_dict().items()} if judge else {}
@@ -282,7 +282,7 @@ RECIPES: dict[str, Callable[..., Recipe]] = {
 }
 
 
-SETTINGS = {field.name: field.type for field in fields_of(Training) if field.name != "epoch"}  # that one is set from the data
+SETTINGS = {field.name: field.type for field in fields_of(Training) if field.name not in ("epoch", "known")}  # set from the data
 PIXELS = {"likelihood", "sigma", "r_loss_factor"}  # what says how pixels are weighed
 BUDGETS = ("epochs", "images", "minutes")
 LARGE_MINUTES = 20  # from here on, `density` has time for larger nets

@@ -20,7 +20,6 @@ from .objectives import Objective
 from .part import numbers_of
 from .state import State
 from .step import Look, Looking, Seen, Whole, adamw, clipped, inner, observers_of, odd, scaled
-from .trace import At
 from .training import Training
 
 ALIGNED = 16  # numbers: where a tensor may begin in a row, as vector units and tensor cores like it
@@ -77,7 +76,7 @@ class Stacked:
 
     def look(self, given: dict[str, Tensor], seen: Seen, images: Tensor) -> tuple[dict[str, Tensor], list[Tensor]]:
         """What one model has to say about its images."""
-        return functional_call(self.looking, given, (seen, At(images, self.example.training.epoch)))
+        return functional_call(self.looking, given, (seen, self.example.training.at(images)))
 
     def __call__(self, seen: Seen, images: int, rate: float, keep: float) -> Tensor:
         """One step on a batch for each model, (S, B, ...): the values of `names`, (S, names), on the device. See `Stepper`."""

@@ -87,7 +87,7 @@ class Apart(Stepper):
 
         # Without `self`, which would then hold itself, and with it a copy of all weights until the collector comes by.
         def look(seen: Seen, images: Tensor) -> tuple[dict[str, Tensor], list[Tensor]]:
-            terms, trace = terms_of(model, objective, seen, At(images, training.epoch))
+            terms, trace = terms_of(model, objective, seen, training.at(images))
             return terms, [part.observe(trace) for part in observers]  # not the trace: it would keep every activation alive
 
         self.forward = self.execution.compiled(look)
@@ -178,7 +178,7 @@ class Whole(Stepper):
 
     def whole(self, seen: Seen, images: Tensor, numbers: Tensor) -> tuple[Tensor, list[Tensor]]:
         leaves = {name: p.detach().clone().requires_grad_() for name, p in self.weights.items()}
-        terms, observed = functional_call(self.looking, inner(leaves), (seen, At(images, self.training.epoch)))
+        terms, observed = functional_call(self.looking, inner(leaves), (seen, self.training.at(images)))
         found = torch.autograd.grad(scaled(terms["loss"], seen[0]), list(leaves.values()), allow_unused=True)
         with torch.no_grad():
             norm = torch.stack([g.square().sum() for g in found if g is not None]).sum().sqrt()

@@ -133,4 +133,5 @@ class At:
     """Where training is, for whatever depends on it."""
 
     images: float | Tensor  # images seen so far, in a step a tensor (); infinity where every schedule has ended
-    epoch: int = 0  # images in the training split; 0: not known
+    epoch: int = 0  # images in the training split; 0: nobody said
+    known: int = 0  # of how many of these anything is known

@@ -27,6 +27,7 @@ from .terms import distortion, rate
 from .trace import At, Trace
 from .training import Training
 
+END = At(math.inf)
 Images = Callable[[slice], Tensor | Seen]  # uint8 (n, C, H, W) on the device; for a conditional model beside what is known
 
 
@@ -61,7 +62,7 @@ def train(state: State, batches: Batches, training: Training, execution: Executi
     Raises NonFinite, with the weights as they were before that step.
     """
     take = stepper(state, training, execution)
-    training.epoch = training.epoch or len(batches.rows)
+    training.epoch, training.known = training.epoch or batches.count, training.known or batches.told
     every = look_every(execution)
     unseen: dict[int, Tensor] = {}  # steps whose values nobody looked at yet
     began, before = time.monotonic(), state.seconds
@@ -243,19 +244,16 @@ def calibrate(model: Model, images: Images, count: int, seed: int = 0) -> None:
 
 
 @torch.no_grad()
-def validate(
-    model: Model, objective: Objective, images: Images, count: int, seed: int = 0, *, epoch: int = 0
-) -> dict[str, float]:
+def validate(model: Model, objective: Objective, images: Images, count: int, seed: int = 0, *, at: At = END) -> dict[str, float]:
     """Means over `count` images: distortion, rate, ELBO and the objective at its final weights, `loss`, in nats per image; MSE;
     and what else the objective measures.
 
-    `epoch`: how many images training is about, for objectives that take a batch for a share of them. In fp32 with z from a fixed
+    `at`: of how many images training is, for objectives that take a batch for a share of them. In fp32 with z from a fixed
     seed; several processes share the work. The global generator is left as it was.
     """
 
     def summed(t: Trace) -> dict[str, tuple[float, int]]:
         """Of each value its sum, and over how many images."""
-        at = At(math.inf, epoch)
         loss = torch.stack([term.mean() for term in objective(t, at).values()]).sum()
         means = {**bound(t), "mse": (t.px.mean[0] - t.x).square().mean(), "loss": loss}
         more = {name: (each.nansum().item(), int((~each.isnan()).sum())) for name, each in objective.measures(t, at).items()}
@@ -308,7 +306,7 @@ def explain(state: State, batch: Batch, step: int, training: Training, execution
         torch.manual_seed(mix(training.seed, step))
         with world.dealt():
             images = seen(batch.pixels, training), batch.known
-            terms, _ = state.together(losses, model, state.objective, images, At(state.images, training.epoch), execution)
+            terms, _ = state.together(losses, model, state.objective, images, training.at(state.images), execution)
     finally:
         for hook in hooks:
             hook.remove()

@@ -2,8 +2,11 @@
 
 import math
 
+from torch import Tensor
+
 from .errors import UsageError
 from .part import Count, Natural, Part, Positive, Weight
+from .trace import At
 
 SHARE_OF_WARMUP = 0.1  # of the budget, that warm-up takes at most
 
@@ -39,7 +42,8 @@ class Training(Part):
     device: str = "auto"
     deterministic: bool = False
     seed: Natural = 0
-    epoch: Natural = 0  # images in an epoch; set from the data
+    epoch: Natural = 0  # images in the training split, and of how many of them anything is known; set from the data
+    known: Natural = 0
 
     def __post_init__(self):
         if self.epochs is None and self.images is None and self.minutes is None:
@@ -56,6 +60,10 @@ class Training(Part):
             raise UsageError("A budget in minutes follows the clock and cannot be deterministic. Give epochs or images.")
         if not self.batch_size and (self.deterministic or not self.tune):
             raise UsageError("A batch is found by the clock, which deterministic and tune=False leave out. Give its images.")
+
+    def at(self, images: float | Tensor) -> At:
+        """Where training is after so many images."""
+        return At(images, self.epoch, self.known)
 
     def fraction(self, images: float, seconds: float) -> float:
         """Of the budget that is spent; 1 ends the run."""

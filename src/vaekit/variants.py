@@ -29,7 +29,6 @@ class Sizes(NamedTuple):
     latent: int  # of the posterior: all of them, or those of a place
     latents: int  # of all places
     labels: int = 0  # that a conditional model is told of
-    shown: int | None = None  # of so many training images alone
     told: int = 0  # numbers
     judge: FeatureNet | None = None  # where the objective may ask one
     budget: float = 0.0  # images that training sees, or so many as by default where it ends by another measure
@@ -375,7 +374,7 @@ VARIANTS: dict[str, Variant] = {
         "https://arxiv.org/abs/1406.5298",
         "a classifier from few labels (--shown 1000) and many pictures without",
         "a pass for each label",
-        objective=lambda s: objectives.SemiSupervised(image=s.image, labels=s.labels, shown=s.shown),
+        objective=lambda s: objectives.SemiSupervised(image=s.image, labels=s.labels),
         pixels=BERNOULLI_LIKE,
         told="labels",
     ),

@@ -8,7 +8,7 @@ import pytest
 from commands import QUICK, Said
 from pictures import shapes_with_attributes
 from vaekit import cli
-from vaekit.finish import own_judge
+from vaekit.finish import own_judge, own_judges
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ def places(home, monkeypatch):
 @pytest.fixture
 def hurried_judge(monkeypatch):
     """The judge that a command teaches for itself takes few steps."""
-    for module in ("evaluate", "teaching"):
-        monkeypatch.setattr(f"vaekit.cli.{module}.own_judge", partial(own_judge, steps=40))
+    monkeypatch.setattr("vaekit.cli.evaluate.own_judges", partial(own_judges, steps=40))
+    monkeypatch.setattr("vaekit.cli.teaching.own_judge", partial(own_judge, steps=40))
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from .. import world
 from ..data import Dataset
 from ..errors import UsageError
 from ..execution import Execution, available_threads, find_device
-from ..finish import density_of, measure, own_judge, places_of, spread
+from ..finish import Eye, density_of, measure, own_judges, places_of, spread
 from ..metrics.quality import print_of
 from ..nets.judge import FeatureNet, judge_from
 from ..run import Run
@@ -49,13 +49,13 @@ def evaluate(
     factors
         Two or more factors of variation: attributes, label beside them, or `all` attributes. Adds the scores of disentanglement.
     pictures
-        How many new pictures to compare with real ones; they are compared in the features of the judge.
+        How many new pictures to compare with real ones; they are compared in the features of judges.
     prior
         Where these are drawn from: own, the model's prior (default); fitted, the best density of `vaekit fit-prior`; or the name
         of one of these densities.
     judge
-        Its file, see `vaekit judge`, or any feature net as .onnx. Default: a net that is taught the labels now, else
-        the attributes, or a random one.
+        The file of one, see `vaekit judge`, or any feature net as .onnx. Default: a net that is taught the labels now, else
+        the attributes, and one with random weights.
     anneal
         Steps of annealed importance sampling over 100 pictures: a bound that needs no good encoder; and how far it is off on
         pictures that the model drew itself. 500 are many.
@@ -84,13 +84,13 @@ def evaluate(
     if pictures:
         places_of(data, split, pictures)  # what is refused is refused before a judge is taught
     scored = factors_named(data, factors) if factors else ()
-    eye = named_judge(judge, judge_from(judge, data.image)) if judge else None
+    eyes = [named_judge(judge, judge_from(judge, data.image))] if judge else []
     for each in runs if pictures else ():
         density_of(each, each.load_model("cpu"), prior or "own")
-    if pictures and not eye:
+    if pictures and not eyes:
         with counting("judge of pictures taught", "steps") as show:
-            eye = own_judge(first.as_measured(data), seed, progress=show)
-    drawn = {"pictures": pictures or 0, "prior": prior or "own", "judge": eye}
+            eyes = own_judges(first.as_measured(data), seed, progress=show)
+    drawn = {"pictures": pictures or 0, "prior": prior or "own", "judges": eyes}
     asked = {"samples": samples, "factors": scored, **drawn, "anneal": anneal or 0, "execution": execution}
     answers = {str(each): measured(its, data, split, seed, **asked) for each, its in zip((run, *others), runs, strict=True)}
     if not others:
@@ -132,7 +132,7 @@ def measured(found: Run, data: Dataset, split: str, seed: int, **asked: Any) -> 
     return answer
 
 
-def named_judge(file: Path, eye: FeatureNet) -> tuple[str, FeatureNet, str]:
+def named_judge(file: Path, eye: FeatureNet) -> Eye:
     """A judge with its name in figures, which says how large the pictures are that it looks at, and what it is."""
     height, width = eye.size
     size = f"{height}" if height == width else f"{height}x{width}"

@@ -21,7 +21,7 @@ from ..data.quarantine import printable
 from ..distributions import Space
 from ..errors import Stopped, UsageError
 from ..files import file_name, write_atomic
-from ..finish import STAGE_STEPS, densities_for, fit_second_stage, own_judge
+from ..finish import STAGE_STEPS, densities_for, fit_second_stage
 from ..latent import Codes, codes, decode, fit_gaussian
 from ..latent import encode as encode_images
 from ..latent import reconstruct as rebuild
@@ -159,22 +159,19 @@ def fit_prior(
         The run folder.
     kinds
         Some of gaussian, mixture and labels (one Gaussian for each), these three for 512 latents at most, diagonal, exemplar,
-        flow, spline, vae, diffusion, vamp; of discrete codes: transformer. Codes on a sphere and of categories have none.
+        flow, spline, vae, diffusion, vamp; of discrete codes and categories: transformer. Codes on a sphere have none.
         Default: all but vamp, which encodes 200 pictures in every step.
     steps
         Of the optimiser, where a kind needs one.
     judge
         The file of a judge of pictures, see `vaekit judge`, or a convolutional or fully connected net as .onnx; transformers are
-        not read. Default: a net that is taught the labels now, else the attributes, else one with random weights.
+        not read. Default: a net with random weights, which sees more than what labels tell apart.
     seed
         The same seed gives the same densities.
     """
     found, data = reopened(run, kept=True)
-    wanted, kept = densities_for(found, data, kinds), []  # what is refused is refused before a judge is taught
-    eye, told_by = judge_from(judge, data.image) if judge else None, judge and judge.name
-    if not eye:
-        with counting("judge of pictures taught", "steps") as show:
-            _, eye, told_by = own_judge(found.as_measured(data), seed, progress=show)
+    wanted, kept = densities_for(found, data, kinds), []
+    eye = judge_from(judge, data.image) if judge else None
     many = f"{len(wanted)} densities" if len(wanted) > 1 else "one density"
     console.print(f"{many}, in {len(wanted) * steps:,} steps at most: {', '.join(wanted)}", soft_wrap=True)
     try:
@@ -191,7 +188,7 @@ def fit_prior(
     rows = [(name, *(format(its[key], form) if key in its else "" for key, form in columns)) for name, its in about.items()]
     hole = about.get("own", {}).get("hole")
     told = [table([("density", "nats per held-out code", "distance of new pictures", "seconds"), *rows]), LOWER]
-    told += [f"distances in the features of a judge: {told_by}"]
+    told += [f"distances in the features of {judge.name if judge else f'a net with random weights, seed {seed}'}"]
     told += [] if hole is None else [f"{hole:.1%} of the prior's draws fall where next to no code is"]
     told += [f"best by both ranks together: {next(iter(about))}, which `vaekit sample {run} --prior fitted` draws from"]
     return Answer(about, "\n".join(told))

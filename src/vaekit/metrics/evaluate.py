@@ -14,7 +14,7 @@ from ..data import Dataset
 from ..distributions import Gaussian
 from ..errors import UsageError
 from ..execution import Execution
-from ..known import known_of
+from ..known import end_of, known_of
 from ..latent import Codes, code_counts, codes, decode, kl_per_latent, neighbour_accuracy
 from ..latent.encode import likeliest
 from ..model import Model
@@ -48,7 +48,7 @@ def evaluate(model: Model, objective: Objective, data: Dataset, split: str = "te
         split = "validation"
     rows = data.splits[split]
     seen = seen_of(model, data, rows)
-    told = validate(model, objective, seen, len(rows), seed, epoch=len(data.splits["train"]))
+    told = validate(model, objective, seen, len(rows), seed, at=end_of(data, model))
     each = explained(model, seen, len(rows), seed)  # from one z, however many the objective takes: its bound compares with any
     found: dict[str, Metric] = {}
 

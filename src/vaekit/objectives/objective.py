@@ -34,6 +34,10 @@ class Objective(Part):
         """Whether a term is the rate or log p(z): draws of a learned prior pass no gradient, so nothing else trains it."""
         return True
 
+    def visits(self, images: int, known: int) -> int:
+        """How often training is to see, in an epoch of so many images, each of the `known` of them that it is told of."""
+        return 1
+
     def look(self, model: Model, x: Tensor, c: Tensor | None = None) -> Trace:
         """What is to be known of the images x (B, C, H, W); c (B, Y) is what a conditional model is told of them."""
         return model(x, self.samples, c)
