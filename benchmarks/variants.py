@@ -122,7 +122,8 @@ def drawn_by(name: str, data: Dataset, images: int, work: Path, judge: Judge) ->
         found["frechet"] = quality(judge, real, sample(model, len(rows))).frechet
     asked = run.description.get("second_stage") or STAGE  # those of the recipe, where it has some
     try:
-        about = fit_second_stage(run, data, [kind for kind in kinds_for(model) if kind in asked], steps=CODES, judge=judge)
+        missing = [kind for kind in kinds_for(model) if kind in asked and kind not in run.priors]
+        about = fit_second_stage(run, data, missing, steps=CODES, judge=judge)
     except VaekitError as error:
         found["second"] = str(error)
         return found

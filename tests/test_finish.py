@@ -15,6 +15,7 @@ from vaekit.finish import densities_for, finish, fit_second_stage, is_finished, 
 from vaekit.fitting import fit
 from vaekit.latent.second_stage import ASKED, FITTED, RANGES, codes_for, codes_of_prior, halves, hole_of, nats_of
 from vaekit.metrics import evaluate
+from vaekit.metrics.quality import random_judge
 from vaekit.objectives import ELBO
 from vaekit.planning import start
 from vaekit.run import Run
@@ -121,6 +122,17 @@ def test_densities_of_before_are_asked_about_the_same_codes_as_the_new_ones(run)
     held = codes_for(model, DATA.pixels, DATA.some("validation", ASKED, 1), 1)
     assert its[FITTED] == hole_of(best, held, codes_of_prior(model, len(held), 1, best), 1, model)
     assert run.metrics["prior_hole"]["count"] == len(DATA.splits["validation"])
+
+
+def test_another_judge_ranks_those_that_are_kept_anew(run):
+    fit_second_stage(run, DATA, ["gaussian", "exemplar"], steps=1)
+    kept = {name: (run.path / "priors" / f"{name}.safetensors").read_bytes() for name in run.priors}
+    before = {name: its["frechet"] for name, its in run.priors.items()}
+    about = fit_second_stage(run, DATA, [], steps=1, judge=random_judge(DATA.image, 3))
+    assert about.keys() == {"gaussian", "exemplar", "own"}
+    for name, its in run.priors.items():
+        assert its["frechet"] != before[name]
+        assert (run.path / "priors" / f"{name}.safetensors").read_bytes() == kept[name]
 
 
 def test_what_is_learnt_from_training_pictures_is_not_scored_on_them(run):

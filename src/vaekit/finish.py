@@ -302,8 +302,8 @@ def fit_second_stage(
     is fitted.
 
     They are ranked by the sum of two ranks: what they say of codes, and how far new pictures are from real ones to a judge,
-    without one to a net with random weights. What is known of each by name, best first; "own" is the model's prior, where it has
-    one. `kept` hears of each that is with the run.
+    without one to a net with random weights; where `names` is empty, those that are kept are only ranked anew. What is known of
+    each by name, best first; "own" is the model's prior, where it has one. `kept` hears of each that is with the run.
     """
     model, data = run.load_model(), run.as_measured(data)
     learn = stand_ins(model, data, "train", seed)
@@ -327,6 +327,7 @@ def fit_second_stage(
             density = run.load_prior(name)[1].to(device_of(model))
             its["nats"] = nats_of(density, torch.from_numpy(asked).to(device_of(model)), seed, model)
             its.update(judged(density))
+    run.save_priors({}, about := ranked(about))
     how = {"kinds": kinds, "model": model, "steps": steps, "seed": seed}
     how |= {"labels": None if data.labels is None else data.labels[learn]}
     for number, name in enumerate(wanted):
@@ -373,7 +374,7 @@ def chosen(kinds: Kinds, names: Sequence[str] | None) -> list[str]:
     for name in names or ():
         if name not in kinds:
             raise UsageError(f"No density {name!r} can be fitted to these codes. {known(name, kinds)}")
-    return list(dict.fromkeys(names or (name for name in kinds if name not in DEAR)))
+    return list(dict.fromkeys([name for name in kinds if name not in DEAR] if names is None else names))
 
 
 def told_of_all(progress: Progress, before: int, total: int, step: int, _steps: int) -> None:
