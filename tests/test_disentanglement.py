@@ -76,6 +76,15 @@ def test_codes_that_collapsed_altogether(halves):
         assert value == pytest.approx(1 / 3 if name in BY_CHANCE else 0), name
 
 
+def test_a_latent_that_rests_in_all_held_out_pictures(halves):
+    learn, held = (Known(codes(factors, seed), factors) for seed, factors in enumerate(halves))
+    rests = held.mu.copy()
+    rests[:, 0] = learn.mu[:, 0].mean()
+    scores = disentanglement(learn, Known(rests, held.factors))
+    assert all(np.isfinite(value) for value in scores.values())
+    assert scores["factor_vae_score"] < 0.9
+
+
 def test_scale_and_order_of_latents_do_not_matter(halves):
     def scores(change):
         return disentanglement(*(Known(change(codes(factors, 0)[:, :3]), factors) for factors in halves))

@@ -230,7 +230,8 @@ def linear(features: np.ndarray, classes: np.ndarray) -> LogisticRegression:
 
 
 def by_votes(learn: Known, held: Known, useful: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
-    """Which factor do pictures share? By the latent that varies least among them, and by a line through their differences."""
+    """Which factor do pictures share? By the latent that varies least among them, all being of one scale, and by a line through
+    their differences."""
     (spreads, apart, shared), (held_spreads, held_apart, held_shared) = (
         voted(its._replace(mu=its.mu[:, useful]), rng) for its in (learn, held)
     )
@@ -244,9 +245,8 @@ def by_votes(learn: Known, held: Known, useful: np.ndarray, rng: np.random.Gener
 
 
 def voted(known: Known, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of every group of pictures that share one factor: each latent's share of its variance, its mean difference between two such
+    """Of every group of pictures that share one factor: each latent's variance within it, its mean difference between two such
     pictures, both (VOTES, D), and the factor (VOTES,)."""
-    variance = known.mu.var(0, ddof=1)
     spreads, apart = np.empty((2, VOTES, known.mu.shape[1]))
     shared = rng.integers(known.factors.shape[1], size=VOTES)
     for k, factor in enumerate(known.factors.T):
@@ -254,7 +254,7 @@ def voted(known: Known, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarra
         for votes in chunks(np.flatnonzero(shared == k)):
             first = rng.integers(len(factor), size=len(votes))
             together = known.mu[alike.draw(np.repeat(first[:, None], GROUP, 1), rng)]  # (votes, GROUP, D)
-            spreads[votes] = together.var(1, ddof=1) / variance
+            spreads[votes] = together.var(1, ddof=1)
             first = rng.integers(len(factor), size=(len(votes), GROUP))
             apart[votes] = np.abs(known.mu[first] - known.mu[alike.draw(first, rng)]).mean(1)
     return spreads, apart, shared
