@@ -282,7 +282,7 @@ RECIPES: dict[str, Callable[..., Recipe]] = {
 }
 
 
-SETTINGS = {field.name: field.type for field in fields_of(Training) if field.name not in ("epoch", "known")}  # set from the data
+SETTINGS = {field.name: field.type for field in fields_of(Training) if field.name != "epoch"}  # that one is set from the data
 PIXELS = {"likelihood", "sigma", "r_loss_factor"}  # what says how pixels are weighed
 BUDGETS = ("epochs", "images", "minutes")
 LARGE_MINUTES = 20  # from here on, `density` has time for larger nets

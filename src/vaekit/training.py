@@ -42,10 +42,10 @@ class Training(Part):
     device: str = "auto"
     deterministic: bool = False
     seed: Natural = 0
-    epoch: Natural = 0  # images in the training split, and of how many of them anything is known; set from the data
-    known: Natural = 0
+    epoch: Natural = 0  # images in an epoch; set from the data
 
     def __post_init__(self):
+        self.known = 0  # images of an epoch of which anything is known: no setting, found when training begins
         if self.epochs is None and self.images is None and self.minutes is None:
             raise UsageError("Training has no end. Give epochs, images or minutes.")
         for name, value, choices in (
