@@ -1,5 +1,6 @@
 """What follows a training: what is there already stays, and what was measured of other pictures is measured again."""
 
+import math
 import os
 import shutil
 from dataclasses import replace
@@ -9,11 +10,13 @@ import pytest
 import torch
 
 import tiny
+from conformance import coded, vae
 from vaekit.editing import compute_attributes
 from vaekit.errors import UsageError
 from vaekit.finish import densities_for, finish, fit_second_stage, is_finished, measure, places_of
 from vaekit.fitting import fit
-from vaekit.latent.second_stage import ASKED, FITTED, RANGES, codes_for, codes_of_prior, halves, hole_of, nats_of
+from vaekit.latent import decode
+from vaekit.latent.second_stage import ASKED, FITTED, RANGES, codes_for, codes_of_prior, draw_codes, halves, hole_of, nats_of
 from vaekit.metrics import evaluate
 from vaekit.metrics.quality import random_judge
 from vaekit.objectives import ELBO
@@ -122,6 +125,26 @@ def test_densities_of_before_are_asked_about_the_same_codes_as_the_new_ones(run)
     held = codes_for(model, DATA.pixels, DATA.some("validation", ASKED, 1), 1)
     assert its[FITTED] == hole_of(best, held, codes_of_prior(model, len(held), 1, best), 1, model)
     assert run.metrics["prior_hole"]["count"] == len(DATA.splits["validation"])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        coded("finite-scalar"),
+        coded("vector-quantized"),
+        vae("bernoulli", posterior="categorical", prior="categories"),
+    ],
+)
+def test_whole_numbers_have_a_second_stage(make, tmp_path):
+    """Beside which the model's own prior takes all of them for equally probable."""
+    made = start(tmp_path / "run", DATA, tiny.recipe(images=80, make=lambda: make()[0], objective=make()[1]))
+    fit(made, DATA)
+    about = fit_second_stage(made, DATA, ["transformer"], steps=1)
+    model = made.load_model("cpu")
+    places = model.latent // model.posterior.entry
+    assert about["own"]["nats"] == pytest.approx(places * sum(math.log(size) for size in model.posterior.levels), rel=1e-5)
+    assert 0 <= about["own"]["hole"] <= 1
+    assert decode(model, draw_codes(made.load_prior()[1], model, 3)).shape == (3, *DATA.image)
 
 
 def test_another_judge_ranks_those_that_are_kept_anew(run):

@@ -26,6 +26,7 @@ from .latent.second_stage import (
     codes_of_prior,
     device_of,
     draw_codes,
+    entries_of,
     fit_priors,
     halves,
     hole_of,
@@ -340,9 +341,9 @@ def fit_second_stage(
     if not model.has_prior:
         return about
     name, best = run.load_prior()
-    with torch.no_grad():  # of discrete codes it is the same for all: a prior that knows nothing yet
-        parts = torch.from_numpy(asked).to(next(model.parameters())).split(CHUNK)
-        own = -sum(model.p_z().log_prob(part).sum().item() for part in parts) / len(asked)
+    with torch.no_grad():
+        parts = torch.from_numpy(asked).to(device_of(model)).split(CHUNK)
+        own = -sum(model.p_z().log_prob(entries_of(model, part)).sum().item() for part in parts) / len(asked)
         hole = hole_of(best, held, codes_of_prior(model, len(held), seed), seed, model)
         left = hole_of(best, held, codes_of_prior(model, len(held), seed, best), seed, model)
     about_hole = {

@@ -104,6 +104,14 @@ def codes_for(model: Model, images: np.ndarray, rows: np.ndarray, seed: int) -> 
     return draws(model, images, seed, rows)
 
 
+def entries_of(model: Model, codes: Tensor) -> Tensor:
+    """The z (N, D) that codes stand for, whole numbers (N, T) or z itself."""
+    coder = getattr(model, "posterior", None)
+    if not isinstance(coder, Discrete):
+        return codes
+    return coder.entries(codes.unflatten(1, (-1, len(coder.levels)))).flatten(1)
+
+
 def codes_of_prior(model: Model, n: int, seed: int, prior: Prior | None = None) -> np.ndarray:
     """As `codes_for`, drawn from the model's own prior, or from a density fitted to its codes."""
     with torch.no_grad(), torch.random.fork_rng():
