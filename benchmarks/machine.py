@@ -90,6 +90,6 @@ def write_results(
     about = "\n".join(f"- {key}: {value}" for key, value in report.items())
     cells = {name: str(value).replace("|", "\\|") for name, value in figures.items()}
     rows = "\n".join(f"| {name} | {value} |" for name, value in cells.items())
-    page = f"# {what}\n\n{about}\n\n| figure | value |\n|---|---|\n{rows}\n"
+    page = f"# {what}\n\n{about}\n" + (f"\n| figure | value |\n|---|---|\n{rows}\n" if figures else "")
     stem.with_suffix(".md").write_text(f"{page}\n{text}\n" if text else page)
     return stem.with_suffix(".md")

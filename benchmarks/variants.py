@@ -220,14 +220,14 @@ def main() -> None:
         f" as many training pictures it is {floor.frechet:.2f}. Measured on {'; '.join(sorted(days))};"
         f" speeds on {hardware()}, {date.today()}.\n\n{table(figures, [name for name in NAMES if name in figures])}"
     )
+    sized = f" --size {given.size}" if given.size else ""
+    command = f"python benchmarks/variants.py {Path(given.data).name}{sized} --images {given.images}"
+    print(write_results(Path(__file__).parent, f"variants_{data.name}", command, {}, load_before=before, text=text))
     if figures.keys() == set(NAMES):
         shown = {name: {key: its[key] for key in KEPT if key in its} for name, its in figures.items()}
         how = f"{sides}, {given.images:,} images, batch 128, {NETS}; {pixels}; FD in the features of a judge ({taught})"
         reached = json.loads(REACHED.read_text()) | {data.name: {"how": how, "figures": shown}}
         REACHED.write_text(json.dumps(reached, indent=1) + "\n")
-    sized = f" --size {given.size}" if given.size else ""
-    command = f"python benchmarks/variants.py {Path(given.data).name}{sized} --images {given.images}"
-    print(write_results(Path(__file__).parent, f"variants_{data.name}", command, {}, load_before=before, text=text))
     (work / "table.md").write_text(text)
 
 
