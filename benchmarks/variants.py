@@ -217,7 +217,7 @@ def main() -> None:
         f"Pictures of {sides}; {given.images:,} images each, batch 128, fp32, nothing compiled, {NETS}, seed 0; {pixels}."
         f" Of {given_labels or 'none'} the bounds are those of log p(x | label), up to log(labels) nats more{few and '; '}{few}."
         f" FD: Frechet distance of {len(real):,} new pictures to as many test pictures in the features of a judge ({taught}); of"
-        f" as many training pictures it is {floor.frechet:.2f}. Measured on {'; '.join(sorted(days))};"
+        f" as many training pictures it is {told(floor.frechet)}. Measured on {'; '.join(sorted(days))};"
         f" speeds on {hardware()}, {date.today()}.\n\n{table(figures, [name for name in NAMES if name in figures])}"
     )
     sized = f" --size {given.size}" if given.size else ""

@@ -70,12 +70,22 @@ def test_images_with_a_label_count_as_often_as_there_are_some_however_many_a_bat
     objective.weight = 3.0
     t = objective.look(model, torch.rand(4, 1, 8, 8), torch.tensor([[1.0, 0.0], NOBODY, [0.0, 1.0], NOBODY]))
     plain, weighed = (objective(t, at) for at in (At(0), At(0, epoch=1000, known=50)))
+    rare = 0.05 * (1 - model.withheld)
     for name in ("bound", "known"):
-        torch.testing.assert_close(weighed[name][::2].mean(), plain[name][::2].mean() / 10)  # 5 % of all are half a batch
-        torch.testing.assert_close(weighed[name][1::2].mean(), plain[name][1::2].mean() * 19 / 10)
+        torch.testing.assert_close(weighed[name][::2].mean(), plain[name][::2].mean() * rare / 0.5)  # half a batch here
+        torch.testing.assert_close(weighed[name][1::2].mean(), plain[name][1::2].mean() * (1 - rare) / 0.5)
     told = -3.0 * torch.stack([t.log_q[0, 0], t.log_q[2, 1]]).mean()
     for found in (plain, weighed):
         torch.testing.assert_close(found["classification"].mean(), told)
+
+
+def test_where_every_label_is_known_those_that_are_withheld_count_still():
+    """Else the model would never learn to do without."""
+    model, objective = conditional(LABELS, objective="semi")()
+    c = torch.eye(2).repeat(5, 1)
+    c[0] = torch.nan  # a tenth, as is withheld
+    t = objective.look(model, torch.rand(10, 1, 8, 8), c)
+    torch.testing.assert_close(objective(t, At(0, epoch=10, known=10)), objective(t, At(0)))
 
 
 @pytest.mark.parametrize("label", [[0.0, 1.0], NOBODY])
@@ -103,13 +113,14 @@ def test_few_labels_are_a_quarter_of_each_batch():
 
 
 def test_validation_knows_every_label_and_counts_each_image_as_often_as_training_has_its_kind():
-    """Of 1,000 training images 50 are shown: a twentieth of the loss is that of images with a label, and each counts once."""
+    """Of 1,000 training images 50 are shown, but when they are withheld: so much of the loss is that of images with a label."""
     model, objective = conditional(LABELS, objective="semi")()
     t = objective.look(model, torch.rand(2, 1, 8, 8), torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
     with_label, without = (objective(its, At(0)) for its in (t, replace(t, c=torch.tensor([NOBODY] * 2))))
     with torch.no_grad():
         validated = objective(t, At(0, epoch=1000, known=50))
-    torch.testing.assert_close(validated["bound"], with_label["bound"] / 20 + without["bound"] * 19 / 20)
+    rare = 0.05 * (1 - model.withheld)
+    torch.testing.assert_close(validated["bound"], with_label["bound"] * rare + without["bound"] * (1 - rare))
     torch.testing.assert_close(validated["classification"], -objective.weight * t.log_q.diagonal())
 
 

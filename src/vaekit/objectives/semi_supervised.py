@@ -58,7 +58,7 @@ class SemiSupervised(Objective):
         with_label, without = (t.y * every).sum(1), (t.log_q.exp() * (every + t.log_q)).sum(1)
         learns, labelled = torch.is_grad_enabled(), t.labelled.to(every.dtype)
         here = world.mean(labelled.mean()).clamp(TINY, 1 - TINY) if learns else 1.0  # the share of the batch with a label,
-        rare = at.known / at.epoch if at.epoch else here  # and of all images
+        rare = (1 - t.share) * at.known / at.epoch if at.epoch else here  # and of all images, as withheld ones have none
         often = torch.where(t.labelled, rare / here, (1 - rare) / (1 - here)) if learns else 1.0
         share = labelled if learns else labelled * rare  # validation knows every label: each image is of both kinds there
         return {
